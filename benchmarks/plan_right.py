@@ -4,11 +4,12 @@
 
 Writes results/plan_right.{json,md}. The workloads are examples/chat.toml with one number changed; with --all three
 more of them, five models by four rates by three objectives, and shorter allow-lists. For each the plan stands beside
-whatever cheaper fleet holds (`every_fleet.py`): of every deployment that is allowed, dominated or not, every count that
-costs less, at the batch cap of the objectives and at none; then of the cheapest deployment of every device and layout
-all pairs of counts that cost less, each request to either kind by its share of their throughput. In the grid no plan
-may cost more than one for more requests, for tighter objectives or with a shorter allow-list. All that some of the
-plans tell is planned again (`right_checks.py`): a breakpoint is right within 2 % of its place and 1 % of the cost.
+whatever cheaper fleet holds (`every_fleet.py`): of every deployment that is allowed, dominated or not, every count
+that costs less, at the batch caps of the objectives, of less of them and of none; then of the cheapest deployment of
+every device and layout all pairs of counts that cost less, each request to either kind by its share of their
+throughput. In the grid no plan may cost more than one for more requests, for tighter objectives or with a shorter
+allow-list. All that some of the plans tell is planned again (`right_checks.py`): a breakpoint is right within 2 % of
+its place and 1 % of the cost.
 
 A row takes a minute or so, and what is told of it up to an hour; each is kept in COMPTROLLER_ROWS
 (~/.cache/comptroller/rows) and not made again while the sources stay as they are, so that a run can be stopped and

@@ -45,7 +45,8 @@ ROOM_LINES = {
     # their limits, prefixes
     # laws of the loss of pre-training, with what a fit is worth (400 lines)
     # laws of the loss of pre-training, with what a fit is worth (400 lines); declared prices of recorded models
-    "work": 8_620,
+    # laws of stages, laws as files, laws of the loss by file
+    "work": 9_450,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -66,7 +67,8 @@ ROOM_LINES = {
     # a total of reports, their currency and axis of time
     # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
     # registers of training runs, laws and stages of training
-    "report": 6_500,
+    # which engine holds which format (110 lines)
+    "report": 6_900,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -80,8 +82,8 @@ ROOM_LINES = {
     # latencies of the last calls
     # archives that keep the chain, pseudonyms, reports by zone, tag and currency (600 lines)
     # calls as traces, logs and evidence of the next plan
-    # contexts that all gateways know, and who makes their notes (180 lines)
-    "books": 5_150,
+    # contexts that all gateways know, and who makes their notes (180 lines); names of meters (100)
+    "books": 5_300,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
@@ -98,7 +100,7 @@ ROOM_LINES = {
     # archives, zones and currencies of reports
     # the input of a plan from books; options of scaling, of simulate
     # registers of training runs
-    "cli": 4_720,
+    "cli": 4_900,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
@@ -108,20 +110,21 @@ ROOM_LINES = {
     # intervals, faults, what limits cost
     # registers of runs and the rules that they meet (400 lines)
     # controllers of reinforcement learning, replayed (450 lines)
-    "training": 3_000,
+    # lives of models: one budget over all stages (800 lines)
+    "training": 3_700,
     # targets of export, one file each; refusals of what-ifs and of weights that have to be made
     # compose and LeaderWorkerSet; recipes for pools apart, llm-d and Dynamo, 125 lines each
     # training runs: configurations of four programs, three kinds of jobs (380 lines)
     # who chooses among replicas: the tool's own policy, the gateway's, or a refusal (100 lines)
     "export": 1_620,
     # errors, all of a document among them, quantities, a user's own code, the exported names
-    # how results are shown in Python, beside them
-    ".": 650,
+    # how results are shown in Python, beside them; the solver, which strategies call too (150 lines)
+    ".": 820,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own
     # manifests with what of them was not read, whole lines of a shell; policies that an engine follows (210 lines)
-    "launch": 1_440,
+    "launch": 1_470,
 }
 """Most lines of Python in each room. A room that passes its bound fails `make lint`: shrink it, or raise the bound here
 and say in DESIGN.md what the lines are for."""
@@ -251,7 +254,7 @@ def arrows(files: Iterable[SourceFile], room: str) -> set[tuple[str, str]]:
 
 
 def between_rooms(edges: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Arrows with every sub-folder as one node: `planning.solve.highs` is `planning.solve`."""
+    """Arrows with every sub-folder as one node: `planning.solve.rows` is `planning.solve`."""
     pairs = {tuple(".".join(name.split(".")[:2]) for name in edge) for edge in edges}
     return {(a, b) for a, b in pairs if a != b}
 

@@ -19,6 +19,7 @@ from comptroller.facts.reader import folder
 from comptroller.facts.site import site
 from comptroller.gateway.config import read
 from comptroller.planning.reasons.current_fleet import load_current
+from comptroller.training.document import load_training
 from comptroller.work.workload import load, parse
 
 SMALL = [
@@ -169,6 +170,30 @@ def test_a_stated_price_that_is_not_allowed_is_refused(tmp_path: Path, more: str
 
 
 DOCUMENTS = {
+    "names of a fleet": (
+        "[[services]]\nmodel = 'llama_3_1_7b'\naccelerator = 'h10'\nsite = 'moon'\nengine = 'vlm'\n"
+        "term = 'on_demand'\nreplicas = 0\n",
+        load_current,
+        {
+            *(
+                (f"services.0.{field}", line)
+                for line, field in enumerate(("model", "accelerator", "site", "engine"), 2)
+            ),
+            ("services.0.replicas", 7),
+        },
+    ),
+    "training": (
+        "name = 'x'\n[training]\nmodel = 'llama_3_1_7b'\ntokens = -5\nglobal_batch = 512\n[training.allow]\n"
+        "accelerators = ['h10']\nsites = ['moon']\n[training.caps]\na10 = 4\n",
+        load_training,
+        {
+            ("training.model", 3),
+            ("training.tokens", 4),
+            ("training.allow.accelerators", 7),
+            ("training.allow.sites", 8),
+            ("training.caps", 9),
+        },
+    ),
     "fleet": (
         "[[services]]\nmodel = 'llama_3_1_8b'\naccelerator = 'l40s'\nreplicas = 0\n[moving]\nusd = -1\n",
         load_current,

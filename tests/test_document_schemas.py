@@ -19,7 +19,9 @@ from comptroller.facts.reader import folder
 ROOT = Path(__file__).parents[1]
 FILES: dict[str, list[Path]] = {
     "workload": sorted(
-        path for path in (ROOT / "examples").glob("*.toml") if path.stem not in ("current", "training", "register")
+        path
+        for path in (ROOT / "examples").glob("*.toml")
+        if path.stem not in ("current", "training", "register", "lifetime")
     ),
     "fleet": [ROOT / "examples" / "current.toml"],
     "gateway": [ROOT / "deploy" / "gateway.toml"],

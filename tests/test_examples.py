@@ -16,7 +16,7 @@ from comptroller.work.workload import load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 GOLDEN = Path(__file__).parent / "golden"
-ELSEWHERE = ("current", "quality", "day", "quality_day", "training", "register")
+ELSEWHERE = ("current", "quality", "day", "quality_day", "training", "register", "lifetime")
 WORKLOADS = sorted(path.stem for path in EXAMPLES.glob("*.toml") if path.stem not in ELSEWHERE)
 
 

@@ -307,7 +307,7 @@ def test_a_server_that_is_told_to_stop_lets_requests_end(up: Upstream, tmp_path:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("port = 'x'", "gateway.toml:2: port: Expected `int`, got `str`"),
+        ("port = 'x'", "gateway.toml:2: port: text is not allowed (allowed: a whole number)"),
         ("[services.a]\nurl = 'ftp://x'", "service a: url must be http://"),
         (
             "[services.a]\nurl = 'http://x'\ncolour = 1",

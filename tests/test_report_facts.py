@@ -35,7 +35,8 @@ def test_every_quantity_of_a_file_is_shown_with_its_source(kind: str, name: str)
     assert len(sourced) == quantities({key: value for key, value in document.items() if key != "sources"})
     assert all(row["date"] and row["url"] for row in sourced)
     tables = [key for key, value in document.items() if isinstance(value, list) and isinstance(value[0], dict)]
-    assert [sheet.title for sheet in lists] == tables
+    beside = {"formats": ["engines: who holds it, or cannot"], "engines": ["formats: what it holds, or cannot"]}
+    assert [sheet.title for sheet in lists] == [*tables, *beside.get(kind, [])]
 
 
 def test_an_unknown_kind_and_an_unknown_id_list_the_nearest() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from comptroller.cli._output import check, write_all
+from comptroller.cli._output import FileContent, check, write_all
 from comptroller.errors import InputError
 from comptroller.report.scaling_sheets import family_sheet, scaling_sheets
 from comptroller.report.tables import writer_of
@@ -53,18 +53,22 @@ def fit_losses(
     Raises:
         InputError: a picture or a page is asked for.
     """
-    path, table = Path(evidence), files.get("table")
+    path, table, out = Path(evidence), files.get("table"), files.get("out")
     if not states_losses(path):
         return False
     if any(files.get(name) for name in ("png", "html")):
         raise InputError("laws of the loss are tables: --table, or --json")
-    if table:
-        check(table)
+    for file in filter(None, (table, out)):
+        check(file)
     asked = ScalingQuery(options.flops, options.drop_highest, query.beyond, query.level, query.draws, query.seed)
     reports = scaling_report(read_losses(path), asked)
+    if out and len(reports) > 1:
+        raise InputError(f"--out {out}: a law of one family; the table has {', '.join(one.family for one in reports)}")
+    make: dict[str, Callable[[], FileContent]] = {"out": reports[0].law_file.text}
     if table:
-        make = writer_of(table)
-        write_all({"table": table}, {"table": lambda: make(family_sheet(reports))})
+        as_table = writer_of(table)
+        make["table"] = lambda: as_table(family_sheet(reports))
+    write_all({"table": table, "out": out}, make)
     if as_json:
         typer.echo(documents.dumps([one.record for one in reports], indent=2))
         return True

@@ -79,7 +79,7 @@ def run(
     ] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
     out: Annotated[
-        File, typer.Option(help="Folder for the files of a calibration; file for a router.", show_default=False)
+        File, typer.Option(help="Folder of a calibration; file of a router or a law.", show_default=False)
     ] = None,
     table: Annotated[
         File, typer.Option(help="Write the findings, .csv, .md, .tex or .parquet.", show_default=False)
@@ -104,7 +104,7 @@ def run(
     if subject == "rollouts":
         fit_rollouts((evidence[0], columns), model or [], query, files, json)
         return
-    if fit_losses(evidence[0], losses, query, files, json):
+    if fit_losses(evidence[0], losses, query, {**files, "out": out}, json):
         return
     records = read_evidence(evidence[0], columns)
     _fit_laws(records, only or [], query, files, json)

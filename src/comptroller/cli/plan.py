@@ -86,9 +86,9 @@ def run(
         raise InputError("--from-launch reads the fleet of today, --against too: name one")
     if (html or png) and quick:
         raise InputError("--quick leaves out the frontier that --html and --png draw: leave out one of them")
-    if _trains(workload):
+    if table := _training_table(workload):
         beside = (explain, against, launched.lines, moving_usd, stated.with_answers(tokens_out).values)
-        return _tell_training(Path(workload), beside, json, paths, export)
+        return _tell_training((table, Path(workload)), beside, json, paths, export)
     exports, today = _things_beside(export, against, None if launched.lines else moving_usd)
     loaded = changes.of(_workload_of(workload, stated.with_answers(tokens_out)))
     if launched.lines:
@@ -114,34 +114,41 @@ def _things_beside(
     return things_beside(export, against, moving_usd)
 
 
-def _trains(text: str) -> bool:
-    """Whether the workload is a file of training."""
+def _training_table(text: str) -> str:
+    """The table that makes a file one of training or of a model's life; empty where it is none."""
     path = Path(text)
     if path.suffix != ".toml" or not path.is_file():
-        return False
+        return ""
     import tomllib
 
     try:
-        return "training" in tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError:  # no TOML, or no text: told by who reads it
-        return False
+        return ""
+    return next((name for name in ("training", "lifetime") if name in document), "")
 
 
 def _tell_training(
-    workload: Path, beside: tuple[object, ...], json: bool, paths: dict[str, File], export: list[str] | None
+    workload: tuple[str, Path], beside: tuple[object, ...], json: bool, paths: dict[str, File], export: list[str] | None
 ) -> None:
-    """Plan a training run; `beside` are the options of serving alone.
+    """Plan a training run or a life; `beside` are the options of serving alone.
 
     Raises:
         InputError: one of them was given.
     """
+    table, file = workload
+    if any(beside) or (export and table == "lifetime"):
+        raise InputError(
+            f"a workload of {table} takes --json, --out, --html{', --png and --export' if table == 'training' else ''} "
+            f"alone: other options are of serving"
+        )
+    if table == "lifetime":
+        from comptroller.cli._lifetime import tell_lifetime_plan
+
+        return tell_lifetime_plan(file, json, paths)
     from comptroller.cli._training import tell_training_plan
 
-    if any(beside):
-        raise InputError(
-            "a workload of training takes --json, --out, --html, --png and --export alone: other options are of serving"
-        )
-    tell_training_plan(workload, json, paths, export)
+    tell_training_plan(file, json, paths, export)
 
 
 def _file_and_tokens(given: list[str]) -> tuple[File, int | None]:

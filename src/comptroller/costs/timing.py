@@ -16,6 +16,7 @@ from comptroller.costs.power_demand import CoreClock, DeviceActivity, clock_with
 from comptroller.costs.speculation import tokens_per_step
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.tiers import host_read_s
+from comptroller.costs.tiles import flops_in_tiles
 from comptroller.facts.power import power_facts
 
 Array = npt.NDArray[np.float64]
@@ -312,7 +313,7 @@ class ReplicaTimer:
         flops, moved = self.operations.flop_matrix @ values, self.operations.byte_matrix @ values
         rates, wire = self.rates, self.rates.wire
         busy = np.empty(flops.shape)
-        compute, memory = flops[~wire], moved[~wire]
+        compute, memory = flops_in_tiles(self.replica, self.operations, flops)[~wire], moved[~wire]
         computing_s = compute / rates.flops_per_s[~wire, None] / self.pace
         busy[~wire] = smooth_max(computing_s, memory / rates.bytes_per_s[~wire, None])
         busy[wire] = collective_s(moved[wire], *(rate[wire, None] for rate in self._link))

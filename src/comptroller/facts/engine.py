@@ -29,6 +29,7 @@ class EngineFacts:
     max_batch: most sequences in one step.  graph_bytes: memory that captured graphs take per device.
     program: the shipped engine that an own file is other settings of.
     poll_steps: decode steps between two looks at the queue of new requests (SGLang's --scheduler-recv-interval).
+    tile_vectors: on a CPU, vectors that a matrix is multiplied by at the price of two; 1 where each has its own.
     generations: older generations of the program, oldest first: its name -> the first version that is none of it.
     graph_sizes: batches for which graphs are captured, as far as twice `max_batch`; empty where graph_bytes is fixed.
     logit_bytes: bytes per sequence and entry of the vocabulary that live at once while a full batch is sampled: logits,
@@ -50,6 +51,7 @@ class EngineFacts:
     graph_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
     logit_bytes: Annotated[float, Field(ge=0)] = 4.0
     poll_steps: Annotated[int, Field(ge=1)] = 1
+    tile_vectors: Annotated[int, Field(ge=1)] = 1
     generations: Mapping[str, str] = field(default_factory=dict)
     vendors: tuple[str, ...] = ()
     program: str = ""

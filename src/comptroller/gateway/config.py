@@ -292,7 +292,7 @@ def _faults(document: Mapping[str, Any], file: str) -> Iterator[FactError]:
 
 def _faults_of(table: Any, kind: type, place: str, file: str) -> Iterator[FactError]:
     """Each fault of a table: msgspec tells the first, so what has one is taken out before the next is looked for."""
-    left = copy.deepcopy(table)
+    left, told = copy.deepcopy(table), set[str]()
     for _ in range(MOST_FAULTS):
         try:
             msgspec.convert(left, kind)
@@ -307,10 +307,35 @@ def _faults_of(table: Any, kind: type, place: str, file: str) -> Iterator[FactEr
             near = difflib.get_close_matches(named[2], names, n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
             yield FactError(file, full, f"unknown field{hint}", ", ".join(names))
-        else:
-            yield FactError(file, full, "is missing" if named and named[1] == "required" else what)
+        elif full not in told:  # what was told and taken out is missing from then on
+            missing = bool(named and named[1] == "required")
+            yield FactError(file, full, "is missing") if missing else FactError(file, full, *plain_fault(what))
+        told.add(full)
         if not _without(left, re.findall(r"[^.\[\]]+", where)):
             return
+
+
+KINDS = {
+    "object": "a table", "array": "a list", "int": "a whole number", "float": "a number", "str": "text",
+    "bool": "true or false", "null": "nothing",
+}  # fmt: skip
+"""What msgspec calls a kind of value -> what a TOML file calls it."""
+
+EXPECTED = re.compile(r"Expected `([^`]+)`(.*?)(?:, got `([^`]+)`)?$")
+
+
+def plain_fault(what: str) -> tuple[str, str]:
+    """What is wrong with a value and what is allowed there, of what msgspec says.
+
+    >>> plain_fault("Expected `object`, got `array`"), plain_fault("Expected `int` >= 1")
+    (('a list is not allowed', 'a table'), ('is not allowed', 'a whole number >= 1'))
+    """
+    found = EXPECTED.fullmatch(what)
+    if not found:
+        return what, ""
+    allowed = " or ".join(KINDS.get(kind.strip(), kind.strip()) for kind in found[1].split("|"))
+    given = f"{KINDS.get(found[3], found[3])} " if found[3] else ""
+    return f"{given}is not allowed", f"{allowed}{found[2]}"
 
 
 NAMED_FIELD = re.compile(r"(unknown|required) field `([^`]+)`")

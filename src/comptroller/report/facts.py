@@ -11,13 +11,14 @@ from comptroller.errors import UnknownIdError
 from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.facts.compute_rule import compute_rule
 from comptroller.facts.config import model, model_of
-from comptroller.facts.engine import EngineFacts, engine_facts
+from comptroller.facts.engine import EngineFacts, engine_facts, engine_of
 from comptroller.facts.format import Format, format_
 from comptroller.facts.library import RESOLVERS, resolve
 from comptroller.facts.model import LatentAttention, MixtureOfExperts, Model, SoftmaxAttention
 from comptroller.facts.reader import FactEntry, entry_of, fact_of, folder, ids, parse_toml
 from comptroller.facts.site import Site, site
 from comptroller.quantities import KWH_J
+from comptroller.report.format_support import engines_that_hold, support_of_engine, support_of_format
 from comptroller.report.register_tables import RULES
 from comptroller.report.sheet import Cell, Item, ReportSheet, SheetColumns, left, right
 
@@ -63,6 +64,7 @@ FORMATS: SheetColumns[Format] = (
     left("arithmetic"),
     left("roles", "holds", lambda one: ", ".join(one.roles)),
     left("native_on", "native on", native_families),
+    left("engines", "launched by", lambda one: engines_that_hold(one.id)),
 )
 
 SITES: SheetColumns[Site] = (
@@ -185,7 +187,16 @@ def details(kind: str, name: str) -> tuple[ReportSheet, ...]:
     return (
         ReportSheet(f"{entry.id}: {_about(folder(kind) / f'{entry.id}.toml', document)}", columns, tuple(rows)),
         *tables,
+        *_support(entry),
     )
+
+
+def _support(entry: FactEntry) -> Iterator[ReportSheet]:
+    """Which engines hold a format, or which formats an engine holds."""
+    if entry.kind == "formats":
+        yield support_of_format(entry.id)
+    if entry.kind == "engines":
+        yield support_of_engine(engine_of(entry).launched_as)
 
 
 def _is_table_list(value: Any) -> bool:

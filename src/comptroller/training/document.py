@@ -8,19 +8,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
 from comptroller.costs.deployment import PrecisionRecipe
 from comptroller.costs.training_layout import TrainingLayout
-from comptroller.facts.document_faults import fact_error
 from comptroller.facts.library import SHIPPED, FactLibrary
-from comptroller.facts.reader import ids, parse_toml
+from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
 from comptroller.training.stated_compute import StatedCompute
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
-from comptroller.work.workload_names import WorkloadNames
+from comptroller.work.workload_names import WorkloadNames, document_model
 
 TABLE = "training"
 """The table that makes a workload one of training."""
@@ -154,12 +153,16 @@ class TrainingRun(BaseModel):
     """What is trained. tokens: in all.  seq: tokens of a sequence.  global_batch: sequences of a step.
 
     program: whose constants price the steps.  caps: most devices by accelerator.  compute: what rules count beside it.
+    law: file of the law that turns a loss into tokens (`fit laws --out`), else Chinchilla's.  beyond: also where its
+    hold-out does not reach.
     """
 
     model_config = STRICT
     model: str
     tokens: Annotated[float, Field(strict=True, gt=0, le=1e16)] | None = None
     target_loss: Loss | None = None
+    law: str = ""
+    beyond: Annotated[bool, Field(strict=True)] = False
     seq: Count = 4096
     global_batch: Count
     program: str = "megatron_bridge"
@@ -175,6 +178,8 @@ class TrainingRun(BaseModel):
     def _consistent(self) -> TrainingRun:
         if (self.tokens is None) == (self.target_loss is None):
             raise conflict("tokens", "tokens or target_loss: state one of them", "tokens, or target_loss")
+        if self.tokens is not None and (self.law or self.beyond):
+            raise conflict("law", "tokens are stated: no law is asked", "a law beside target_loss")
         known = [one.id for one in training_calibration().programs]
         if self.program not in known:
             raise conflict("program", f"{self.program!r} was not measured", ", ".join(known))
@@ -189,11 +194,17 @@ class TrainingWorkload(BaseModel):
     objective: CostObjective = CostObjective.USD
     training: TrainingRun
     _library: FactLibrary = PrivateAttr(default=SHIPPED)
+    _base: Path = PrivateAttr(default=Path())
 
     @property
     def library(self) -> FactLibrary:
         """The facts that it brings, then the catalogue's."""
         return self._library
+
+    @property
+    def base(self) -> Path:
+        """The folder that names of files are relative to."""
+        return self._base
 
 
 def states_training(document: Mapping[str, Any]) -> bool:
@@ -203,19 +214,17 @@ def states_training(document: Mapping[str, Any]) -> bool:
 
 def load_training(path: Path) -> TrainingWorkload:
     """The training workload of a TOML file; raises as `parse_training`."""
-    return parse_training(parse_toml(path), path)
+    with fault_lines(path):
+        return parse_training(parse_toml(path), path)
 
 
 def parse_training(document: Mapping[str, Any], file: Path = Path("workload")) -> TrainingWorkload:
     """The training workload of a document, with its names resolved relative to the folder of `file`.
 
     Raises:
-        FactError: names the file, the field and what is allowed.
+        FactError: names the file and every field that is wrong, with what is allowed there.
     """
-    try:
-        found = TrainingWorkload.model_validate(document)
-    except ValidationError as error:
-        raise fact_error(error, file.name, TrainingWorkload) from error
+    found = document_model(TrainingWorkload, document, file)
     run, allow, names = found.training, found.training.allow, WorkloadNames(FactLibrary(), file)
     (model,) = names.ids("training.model", "models", (run.model,))
     devices = names.ids("training.allow.accelerators", "accelerators", allow.accelerators)
@@ -227,5 +236,5 @@ def parse_training(document: Mapping[str, Any], file: Path = Path("workload")) -
         "allow": allow.model_copy(update={"accelerators": devices, "sites": places}),
     }
     resolved = found.model_copy(update={"training": run.model_copy(update=update)})
-    resolved._library = names.library()
+    resolved._library, resolved._base = names.library(), file.parent
     return resolved

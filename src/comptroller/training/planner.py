@@ -33,7 +33,7 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
     """
     run = workload.training
     model = workload.library.model(run.model)
-    tokens, source = run_tokens(run, model)
+    tokens, source = run_tokens(run, model, workload.base)
     field = field_of(workload)
     if not field.options:
         raise InfeasibleError(f"{run.model}: nothing can train it: " + "; ".join(field.refused))

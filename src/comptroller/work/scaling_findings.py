@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from comptroller.errors import UnsupportedError
+from comptroller.work.law_file import LossLawFile
 from comptroller.work.loss_points import LossPoints
 from comptroller.work.scaling_fit import HeldOutCompute, ScalingFit, fit_scaling, hold_out_compute, resampled_laws
 from comptroller.work.scaling_law import ScalingLaw
@@ -79,6 +80,14 @@ class ScalingReport:
     def record(self) -> dict[str, Any]:
         """All figures, for JSON."""
         return asdict(self)
+
+    @property
+    def law_file(self) -> LossLawFile:
+        """The law as a file that workloads of training name."""
+        law = self.fit.law
+        return LossLawFile(
+            self.family, self.runs, law.floor, law.a, law.alpha, law.b, law.beta, self.reach, self.held_out.mean
+        )
 
 
 def scaling_report(points: LossPoints, asked: ScalingQuery) -> list[ScalingReport]:

@@ -24,9 +24,13 @@ NAMED: Mapping[str, str] = {
     "caps": "accelerators",
     "usd_per_device_h": "accelerators",
     "quality.models": "models",
+    "training.model": "models",
+    "training.allow.accelerators": "accelerators",
+    "training.allow.sites": "sites",
+    "training.caps": "accelerators",
 }
-"""Field -> kind of fact that its names are: of a list its items, of a table its keys. Models of a question workload are
-values, by the names that its evidence has for them."""
+"""Field -> kind of fact that its names are: itself, of a list its items, of a table its keys. Models of a question
+workload are values, by the names that its evidence has for them."""
 
 
 def document_model(schema: type[M], document: Mapping[str, Any], file: Path) -> M:
@@ -51,8 +55,14 @@ def unknown_names(document: Mapping[str, Any], file: Path) -> list[FactError]:
     >>> [fault.field for fault in unknown_names({"models": ["llama_8"], "caps": {"h1": 3, "l4": 1}}, Path("w.toml"))]
     ['models', 'caps']
     """
+    return name_faults(_names(document), file)
+
+
+def name_faults(names: Iterable[tuple[str, str, str]], file: Path) -> list[FactError]:
+    """Those of the names that stand for nothing. names: field, kind of fact and name of each; paths are relative to the
+    folder of `file`."""
     faults = []
-    for field, kind, name in _names(document):
+    for field, kind, name in names:
         try:
             resolve(kind, name, file.parent)
         except UnknownIdError as error:
@@ -73,6 +83,8 @@ def _names(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             part = part.get(key) if isinstance(part, Mapping) else None
         if isinstance(part, Mapping) and field == "quality.models":
             part = list(part.values())
+        if isinstance(part, str) and field == "training.model":
+            part = [part]
         names = list(part) if isinstance(part, Mapping | list | tuple) else ()
         yield from ((field, kind, name) for name in names if isinstance(name, str))
 

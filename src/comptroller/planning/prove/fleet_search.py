@@ -21,7 +21,14 @@ from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, 
 from comptroller.planning.offer.market import undominated_columns
 from comptroller.planning.prove.kind_table import EQUAL, LEAST_NEED, PAIRED, KindTable, likely_mixes, most_units
 from comptroller.planning.prove.proven_fleet import ProvenFleet, is_slow, relaxed_limit_s, without_spending_limits
-from comptroller.planning.prove.shape_search import RAISES, ServiceFocus, grow_until_held, share_anew, take_out_units
+from comptroller.planning.prove.shape_search import (
+    ServiceFocus,
+    grow_until_held,
+    share_anew,
+    take_out_units,
+    try_caps,
+    try_named_fleets,
+)
 from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.loading import FleetLoader
 from comptroller.planning.solve.search import KeepChoice, keep_everything
@@ -175,7 +182,7 @@ class _GoalSearch:
             self._try_known(self.is_kept)
         if self.best is None:
             raise InfeasibleError("what holds in simulation is beyond the limits or the most kinds of the workload")
-        self._try_raised()
+        try_named_fleets(self)
         if plain:
             self._try_mixes()
         else:
@@ -354,16 +361,10 @@ class _GoalSearch:
             else:
                 least = middle + 1
 
-    def _try_raised(self) -> None:
-        """What the program names at more demand, while it is cheaper than the best."""
-        for factor in RAISES:
-            goal = replace(self.goal, demand=self.goal.demand * factor)
-            fleet = self.stage.problem.search.cheaper(goal, self._most * (1 - EQUAL), self.keep)
-            if fleet is None or self.cost(fleet) >= self._most * (1 - EQUAL):
-                return
-            mixed = fleet.kinds > 1 or self.stage.problem.quality is not None
-            if mixed and self.is_cheaper(fleet):
-                self.trial(fleet, goal)
+    def named(self, goal: Goal) -> Fleet | None:
+        """What the program names for a goal, if it is cheaper than the best."""
+        fleet = self.stage.problem.search.cheaper(goal, self._most * (1 - EQUAL), self.keep)
+        return None if fleet is None or self.cost(fleet) >= self._most * (1 - EQUAL) else fleet
 
     def _try_mixes(self) -> None:
         """Mixes of two kinds, those that most probably hold first, while one is cheaper than the best."""
@@ -376,7 +377,7 @@ class _GoalSearch:
             fleet = self.loaded(mix, self.steady)
             if fleet is None:
                 return
-            self.trial(fleet, self.goal)
+            try_caps(self, fleet)
 
     def _mixes(self) -> Iterator[dict[int, Ints]]:
         """Mixes that were not tried, cheaper than the best, and may carry the demand by what was seen."""

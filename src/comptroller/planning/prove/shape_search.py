@@ -16,6 +16,7 @@ import numpy as np
 
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Fleet, Goal, Trial
+from comptroller.planning.prove.proven_fleet import is_slow
 from comptroller.planning.prove.stage import FleetStage
 from comptroller.planning.solve.infeasible import target_name
 
@@ -65,6 +66,10 @@ class ShapeFloor(Protocol):
 
     def sized(self, goal: Goal) -> Fleet:
         """The cheapest of the steady state for a goal."""
+        ...
+
+    def named(self, goal: Goal) -> Fleet | None:
+        """What the program names for a goal, if it is cheaper than the best."""
         ...
 
     def trial(self, fleet: Fleet, goal: Goal) -> Trial:
@@ -121,6 +126,39 @@ def _unit_steps(shape: Fleet) -> Iterator[dict[int, np.ndarray]]:
     for before, after in pairwise(steps):
         if any((before[model] != after[model]).any() for model in after):
             yield after
+
+
+def try_named_fleets(search: ShapeFloor) -> None:
+    """Mixes that the program names at more demand, then at a share of the objectives, while they are cheaper than the
+    best: what a tighter objective names may hold where a looser one names too large a batch."""
+    asked = search.goal
+    raised = (replace(asked, demand=asked.demand * factor) for factor in RAISES)
+    nearer = (asked.aimed(share) for share in AIMS[1:] if asked.targets)
+    for goals in (raised, nearer):
+        for goal in goals:
+            fleet = search.named(goal)
+            if fleet is None:
+                break
+            if (fleet.kinds > 1 or search.stage.problem.quality is not None) and search.is_cheaper(fleet):
+                search.trial(fleet, goal)
+
+
+def try_caps(search: ShapeFloor, fleet: Fleet) -> None:
+    """A fleet at the batch caps of the objectives and, while decoding alone is too slow, at those of less of them that
+    its kinds keep."""
+    for share in AIMS[:3]:
+        goal = search.goal.aimed(share)
+        if not (_is_kept(search, fleet, goal) and is_slow(search.trial(fleet, goal))):
+            return
+
+
+def _is_kept(search: ShapeFloor, fleet: Fleet, goal: Goal) -> bool:
+    """Whether every kind of a fleet has a batch cap at which it serves the calls that it gets."""
+    offers = search.stage.problem.space.offers
+    return all(
+        (offers[model].table.best(goal.targets)[0].T[: calls.shape[1]][calls[0] > 0] > 0).all()
+        for model, calls in fleet.calls_per_s.items()
+    )
 
 
 def share_anew(search: ShapeFloor) -> None:

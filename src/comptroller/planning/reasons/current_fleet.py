@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass as validated
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.memory import memory
-from comptroller.errors import InputError, UnknownIdError
+from comptroller.errors import FactError, InputError, UnknownIdError, one_error
 from comptroller.facts.library import SHIPPED, FactLibrary, resolve
 from comptroller.facts.reader import FactEntry, build, fault_lines, parse_toml
 from comptroller.facts.site import COMPANIES, AcceleratorOffer, SellerAllowlist, Site, Term
 from comptroller.planning.ground.nouns import Deployment
 from comptroller.quantities import HOUR_S
+from comptroller.work.workload_names import name_faults
 
 OVERLAP_H = 1.0
 """Hours for which what comes runs beside what goes, unless the file says otherwise: to fetch weights, load, warm up and
@@ -106,15 +108,44 @@ class CurrentFleet:
         return replace(self, moving=replace(self.moving, usd=usd))
 
 
+NAMED = {"model": "models", "accelerator": "accelerators", "engine": "engines", "site": "sites"}
+"""Field of a service -> kind of fact that it names."""
+
+
+def _fleet_file(path: Path) -> CurrentFleetFile:
+    """The file by its schema.
+
+    Raises:
+        FactError: every fault of it, and every name that stands for nothing.
+    """
+    document = parse_toml(path)
+    unknown = name_faults(_names(document.get("services")), path)
+    try:
+        found = build(CurrentFleetFile, document, path.name)
+    except FactError as error:
+        raise one_error([*error.faults, *unknown]) from error
+    if unknown:
+        raise one_error(unknown)
+    return found
+
+
+def _names(services: Any) -> Iterator[tuple[str, str, str]]:
+    """Field, kind of fact and name, of what a file has for services."""
+    for place, service in enumerate(services if isinstance(services, list) else ()):
+        for field, kind in NAMED.items():
+            if isinstance(service, Mapping) and isinstance(name := service.get(field), str):
+                yield f"services.{place}.{field}", kind, name
+
+
 def load_current(path: Path) -> CurrentFleet:
     """Today's fleet from its file; paths in it are relative to the file.
 
     Raises:
-        FactError: names file, field and what is allowed.
-        UnknownIdError: a name is neither an id, a repository nor a file.
+        FactError: names file, line, field and what is allowed, for all faults; among them names that are neither an id,
+            a repository nor a file.
     """
     with fault_lines(path):
-        file = build(CurrentFleetFile, parse_toml(path), path.name)
+        file = _fleet_file(path)
     entries: list[FactEntry] = []
 
     def id_of(kind: str, name: str) -> str:
