@@ -131,16 +131,9 @@ def rare_levers(replica: ModelReplica) -> Iterator[str]:
     """Commands of pools apart, of a draft model and of priorities, where an engine has them."""
     drafts = SpeculativeDecoding(tokens=3, acceptance=0.7, draft=model("llama_3_2_1b"))
     drafting = replace(replica, engine=replace(replica.engine, speculation=drafts))
-    for each, phase in (
-        (replica, ServingPhase.PREFILL),
-        (replica, ServingPhase.DECODE),
-        (drafting, ServingPhase.MIXED),
-    ):
-        if not (made := line(each, 9000, phase)).startswith(WHAT_IF):
-            yield made
-    ranked = with_policies(line(replica, 9000), {"scheduling": "priority"})
-    if not ranked.startswith(WHAT_IF):
-        yield ranked
+    apart = (launch_line(replica, 9000, phase) for phase in (ServingPhase.PREFILL, ServingPhase.DECODE))
+    ranked = with_policies(launch_line(replica, 9000), {"scheduling": "priority"})
+    yield from (made for made in (*apart, launch_line(drafting, 9000), ranked) if not made.startswith(WHAT_IF))
 
 
 def arguments(engine: str, line: str) -> list[str]:
