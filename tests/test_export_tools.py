@@ -28,6 +28,7 @@ from comptroller.facts.engine import engine_facts
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids, real_ids
 from comptroller.launch import WHAT_IF, ServingPhase, command, engines, launchable, listening, spread, with_policies
+from comptroller.launch import line as launch_line
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.deployments import RejectionTally, recipes
 from export_plans import PLANS, plan_of, routed, split
