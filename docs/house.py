@@ -82,8 +82,8 @@ ROOM_LINES = {
     # latencies of the last calls
     # archives that keep the chain, pseudonyms, reports by zone, tag and currency (600 lines)
     # calls as traces, logs and evidence of the next plan
-    # contexts that all gateways know, and who makes their notes (180 lines)
-    "books": 5_150,
+    # contexts that all gateways know, and who makes their notes (180 lines); names of meters (100)
+    "books": 5_300,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
@@ -118,8 +118,8 @@ ROOM_LINES = {
     # who chooses among replicas: the tool's own policy, the gateway's, or a refusal (100 lines)
     "export": 1_620,
     # errors, all of a document among them, quantities, a user's own code, the exported names
-    # how results are shown in Python, beside them
-    ".": 650,
+    # how results are shown in Python, beside them; the solver, which strategies call too (150 lines)
+    ".": 820,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own
@@ -254,7 +254,7 @@ def arrows(files: Iterable[SourceFile], room: str) -> set[tuple[str, str]]:
 
 
 def between_rooms(edges: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Arrows with every sub-folder as one node: `planning.solve.highs` is `planning.solve`."""
+    """Arrows with every sub-folder as one node: `planning.solve.rows` is `planning.solve`."""
     pairs = {tuple(".".join(name.split(".")[:2]) for name in edge) for edge in edges}
     return {(a, b) for a, b in pairs if a != b}
 

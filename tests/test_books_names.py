@@ -17,6 +17,7 @@ from books_databases import postgres, where  # noqa: F401
 from comptroller.books.export import focus, spans
 from comptroller.books.invoices import CurrencyRates, read_invoice
 from comptroller.books.ledger import CallLedger, CallQuote, ReservationPosting, SettlementPosting
+from comptroller.books.meter_names import aws_line, azure_line
 from comptroller.books.reconcile import ReconciliationLine, reconcile
 from comptroller.books.service_names import ServiceNames, put_names, service_names
 from comptroller.costs.rating import TokenUsage, pusd, rate
@@ -77,21 +78,43 @@ LAYOUTS: Mapping[str, tuple[ServiceNames, str]] = {
         "line_item_usage_start_date,line_item_line_item_type,line_item_usage_type,line_item_usage_amount,pricing_unit,"
         "line_item_unblended_cost,line_item_currency_code\n"
         "2026-09-21T03:00:00.000Z,Usage,USE1-Claude4.5Sonnet-input-tokens,1000,1K tokens,1.0,USD\n"
-        "2026-09-21T04:00:00.000Z,Usage,USE1-Claude4.5Sonnet-cache-read-input-tokens,500,1K tokens,0.05,USD\n"
-        "2026-09-21T05:00:00.000Z,Usage,USE1-Claude4.5Sonnet-cache-write-input-tokens,200,1K tokens,0.25,USD\n"
+        "2026-09-21T04:00:00.000Z,Usage,USE1-Claude4.5Sonnet-cache-read-input-token-count,500,1K tokens,0.05,USD\n"
+        "2026-09-21T05:00:00.000Z,Usage,USE1-Claude4.5Sonnet-cache-write-input-token-count,200,1K tokens,0.25,USD\n"
         "2026-09-21T06:00:00.000Z,Usage,USE1-Claude4.5Sonnet-output-tokens,100,1K tokens,0.2,USD\n"
         "2026-09-21T06:00:00.000Z,Tax,USE1-Claude4.5Sonnet-output-tokens,,,0.3,USD\n"
         "2026-09-21T06:00:00.000Z,Credit,USE1-Claude4.5Sonnet-output-tokens,,,-0.4,USD\n",
     ),
-    "azure": (
-        ServiceNames(
-            "big", "azure", "openai", "gpt-4o", "", ("gpt 4o inp", "gpt 4o cchd inp", "gpt 4o outp", "gpt 4o wr")
+    "aws marketplace": (
+        ServiceNames("big", "aws", "anthropic", "claude-haiku-4.5", "123"),
+        "line_item_usage_start_date,line_item_line_item_type,line_item_usage_type,line_item_usage_amount,pricing_unit,"
+        "line_item_unblended_cost,line_item_currency_code,product\n"
+        + "".join(
+            f"2026-09-21T03:00:00.000Z,Usage,USE1-MP:USE1_{kind}TokenCount-Units,{millions},Units,{usd},USD,"
+            '"{""product_name"": ""Claude Haiku 4.5 (Amazon Bedrock Edition)""}"\n'
+            for kind, millions, usd in (
+                ("Input", 1, "1.0"),
+                ("CacheReadInput", 0.5, "0.05"),
+                ("CacheWriteInput", 0.2, "0.25"),
+                ("Output", 0.1, "0.2"),
+            )
         ),
-        "Date,MeterCategory,MeterName,Quantity,UnitOfMeasure,CostInBillingCurrency,BillingCurrencyCode,ChargeType\n"
-        "09/21/2026,Azure OpenAI,gpt 4o Inp,1000,1K,0.80,EUR,Usage\n"
-        "09/21/2026,Azure OpenAI,gpt 4o cchd Inp,500,1K,0.04,EUR,Usage\n"
-        "09/21/2026,Azure OpenAI,gpt 4o wr,0,1K,0.20,EUR,Usage\n"
-        "09/21/2026,Azure OpenAI,gpt 4o Outp,100,1K,0.16,EUR,Usage\n",
+    ),
+    "azure": (
+        ServiceNames("big", "azure", "openai", "gpt-5.6-luna"),
+        "Date,MeterCategory,MeterSubCategory,MeterName,Quantity,UnitOfMeasure,CostInBillingCurrency,"
+        "BillingCurrencyCode,ChargeType\n"
+        "09/21/2026,Foundry Models,Azure OpenAI GPT5,5.6 luna ShortCo Inp Std DZ 1M Tokens,1,1M,0.80,EUR,Usage\n"
+        "09/21/2026,Foundry Models,Azure OpenAI GPT5,5.6 luna ShortCo Cd Inp Std DZ 1M Tokens,0.5,1M,0.04,EUR,Usage\n"
+        "09/21/2026,Foundry Models,Azure OpenAI GPT5,5.6 luna ShortCo Cd Wr Std DZ 1M Tokens,0.2,1M,0.20,EUR,Usage\n"
+        "09/21/2026,Foundry Models,Azure OpenAI GPT5,5.6 luna ShortCo Outp Std DZ 1M Tokens,0.1,1M,0.16,EUR,Usage\n",
+    ),
+    "azure by meters": (
+        ServiceNames("big", "azure", "openai", "my-deployment", "", ("gpt 4o 0806 Inp glbl Tokens",)),
+        "date,meterName,quantity,unitOfMeasure,costInBillingCurrency,billingCurrency,chargeType\n"
+        "09/21/2026,gpt 4o 0806 Inp glbl Tokens,1000,1K,0.80,EUR,Usage\n"
+        "09/21/2026,gpt 4o 0806 cchd Inp glbl Tokens,500,1K,0.04,EUR,Usage\n"
+        "09/21/2026,gpt 4o 0806 cchd Wr glbl Tokens,200,1K,0.20,EUR,Usage\n"
+        "09/21/2026,gpt 4o 0806 Outp glbl Tokens,100,1K,0.16,EUR,Usage\n",
     ),
 }
 RATES = CurrencyRates({"EUR": {date(2026, 9, 18): Decimal("1.25")}})
@@ -108,8 +131,51 @@ def test_an_invoice_is_matched_to_the_cent_in_each_layout(ledger: CallLedger, la
     file.write_text(told, encoding="utf-8")
     (item,) = reconcile(ledger, read_invoice(file, RATES))
     assert item.line == (DAY, "big", "")
+    if "tokens" in told or "units" in told.lower():  # those that count tokens: each kind is understood
+        assert item.tokens in (0, None) and item.caching in (0, None) and item.price in (0, None)
+        assert (item.tokens is None) == (layout in ("openai", "anthropic")), "explained where tokens are told"
     assert item.invoice == item.meter == pusd("1.5"), "nothing differs, and other providers' services are left out"
     assert (item.tax, item.credit) == ((pusd("0.3"), -pusd("0.4")) if layout == "aws" else (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("usage_type", "model", "kind"),
+    [
+        ("USE1-openai.gpt-oss-120b-mantle-input-tokens-standard", "openai.gpt-oss-120b", "input"),
+        ("USE1-gpt-oss-120b-output-tokens-priority", "gpt-oss-120b", "output"),
+        ("USE1-Nova2.0Lite-input-tokens-flex", "nova2.0lite", "input"),
+        ("USE1-Claude4.6Sonnet-input-tokens", "claude4.6sonnet", "input"),
+        ("USE1-Claude4.6Sonnet-cache-read-input-token-count", "claude4.6sonnet", "cached"),
+        ("USE1-Claude4.6Sonnet-output-tokens-cross-region-global", "claude4.6sonnet", "output"),
+        ("APN1-NovaPro-cache-write-input-token-count", "novapro", "cache_write"),
+        ("NovaMicro-output-tokens-batch", "novamicro", "output"),
+        ("USE1-Claude-Provisioned-Throughput", "claude-provisioned-throughput", ""),
+    ],
+)
+def test_usage_types_of_aws_as_documented(usage_type: str, model: str, kind: str) -> None:
+    """The first six are the table of the Amazon Bedrock User Guide, "Understanding your Amazon Bedrock Cost and Usage
+    Report data"; then its patterns of cache writes, tiers, and what counts no tokens."""
+    assert aws_line(usage_type) == (model, kind)
+
+
+@pytest.mark.parametrize(
+    ("meter", "model", "kind"),
+    [
+        ("5.4 mini Inp Dz 1M Tokens", "gpt-5.4-mini", "input"),
+        ("5.4 opt Dz 1M Tokens", "gpt-5.4", "output"),
+        ("5.6 luna ShortCo Cd Wr Std DZ 1M Tokens", "gpt-5.6-luna", "cache_write"),
+        ("GPT 5 Mini cchd Inpt DZone 1M Tokens", "gpt-5-mini", "cached"),
+        ("GPT 5.1 cd inp Dz 1M Tokens", "gpt-5.1", "cached"),
+        ("4.1 mini pp cd Inp Gl Tokens", "gpt-4.1-mini", "cached"),
+        ("gpt 4o mini0718 BatchOutp DataZone Tokens", "gpt-4o-mini0718-batchoutp", "output"),
+        ("text-embedding-3-small-glbl Tokens", "text-embedding-3-small", "input"),
+        ("text embedding 3 large DZ Tokens", "text-embedding-3-large", "input"),
+        ("gpt-4.1-nano FT Training global Tokens", "gpt-4.1-nano-ft-training", ""),
+    ],
+)
+def test_meters_of_azure_as_listed(meter: str, model: str, kind: str) -> None:
+    """Names of the Azure Retail Prices API (productName beginning with Azure OpenAI) of 2026-08-11."""
+    assert azure_line(meter, "Azure OpenAI GPT5") == (model, kind)
 
 
 def _differing(kind: str, count: int) -> str:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from comptroller.highs import EXACT, solve
 from comptroller.planning.ground.limit_names import OBJECTIVES
 from comptroller.planning.ground.nouns import Demand, Floats, Goal, Market
 from comptroller.planning.solve.case import OptionTable, ProgramCase
 from comptroller.planning.solve.cheapest import cheapest_day, optimum
-from comptroller.planning.solve.highs import EXACT, solve
 from comptroller.planning.solve.program import pose
 from hours_markets import hour_market, hour_of
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comptroller.highs import EXACT, solve
 from comptroller.planning.ground.nouns import Demand, Goal, Market
 from comptroller.planning.solve.bound import DualBound
 from comptroller.planning.solve.case import OptionTable, ProgramCase
 from comptroller.planning.solve.cheapest import fleet_of_units, optimum, within
-from comptroller.planning.solve.highs import EXACT, solve
 from comptroller.planning.solve.program import pose
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from comptroller.errors import InfeasibleError
+from comptroller.highs import EXACT, solve
 from comptroller.planning.ground.nouns import Fleet, Goal
 from comptroller.planning.offer.market import DeploymentOffers
 from comptroller.planning.offer.requests import ANYBODY
@@ -16,7 +17,6 @@ from comptroller.planning.reasons.shadow_prices import constraints, shadow_price
 from comptroller.planning.solve.balance import one_kind_units
 from comptroller.planning.solve.cheapest import fleet_of_units, optimum
 from comptroller.planning.solve.description import usd_per_h
-from comptroller.planning.solve.highs import EXACT, solve
 from comptroller.planning.solve.infeasible import constraints_of, minimal_conflict, solve_or_explain
 from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.planning.solve.program import pose

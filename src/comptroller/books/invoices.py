@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from comptroller.books.meter_names import aws_line, aws_unit, azure_line
 from comptroller.costs.rating import pusd
 from comptroller.errors import RecordError
 
@@ -27,6 +28,7 @@ PLAIN: Columns = {
     "unit": ("unit",),
     "currency": ("currency", "BillingCurrency"),
     "category": ("category", "ChargeCategory"),
+    "product": (),
 }
 LAYOUTS: Mapping[str, Columns] = {
     # the export of the page "Usage", tab "Spend", in the fields of /v1/organization/costs
@@ -39,12 +41,12 @@ LAYOUTS: Mapping[str, Columns] = {
         "day": ("starting_at",), "usd": ("amount",), "currency": ("currency",), "model": ("model",),
         "kind": ("token_type",), "category": ("cost_type",),
     },
-    # Cost and Usage Report 2.0 (Data Exports)
+    # Cost and Usage Report 2.0 (Data Exports), docs.aws.amazon.com/cur/latest/userguide/table-dictionary-cur2.html
     "aws": {
         "day": ("line_item_usage_start_date",), "usd": ("line_item_unblended_cost",),
         "currency": ("line_item_currency_code",), "model": ("line_item_usage_type",),
         "kind": ("line_item_usage_type",), "tokens": ("line_item_usage_amount",), "unit": ("pricing_unit",),
-        "category": ("line_item_line_item_type",),
+        "category": ("line_item_line_item_type",), "product": ("product", "product_product_name"),
     },
     # cost and usage details (Enterprise and Microsoft Customer Agreement)
     "azure": {
@@ -52,6 +54,7 @@ LAYOUTS: Mapping[str, Columns] = {
         "currency": ("BillingCurrencyCode", "BillingCurrency", "billingCurrency"), "model": ("MeterName", "meterName"),
         "kind": ("MeterName", "meterName"), "tokens": ("Quantity", "quantity"),
         "unit": ("UnitOfMeasure", "unitOfMeasure"), "category": ("ChargeType", "chargeType"),
+        "product": ("MeterSubCategory", "meterSubCategory", "MeterSubcategory"),
     },
     "": PLAIN,
 }  # fmt: skip
@@ -59,15 +62,12 @@ LAYOUTS: Mapping[str, Columns] = {
 KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("input", ("uncached", "no_cache", "non-cached")),
     ("cache_write", ("cache_creation", "cache_write", "cache write", "cache-write", "cachewrite")),
-    ("cached", ("cached", "cache_read", "cache read", "cache-read", "cacheread", "cachd", "cchd")),
-    ("output", ("output", "outp", "completion")),
-    ("input", ("input", "inp", "prompt")),
+    ("cached", ("cached", "cache_read", "cache read", "cache-read", "cacheread")),
+    ("output", ("output", "completion")),
+    ("input", ("input", "prompt")),
 )
-"""Kinds of tokens, and what names them in an invoice's line; the first that is found counts.
-
-Unverified: the words in AWS's usage types (`USE1-NAME-input-tokens`) and Azure's meters (`inp`, `outp`, `cchd`) were
-not held against an invoice of theirs; `invoice_names` of a service says which lines are its own.
-"""
+"""Kinds of tokens, and what names them in an invoice's line; the first that is found counts. Usage types of AWS and
+meters of Azure are read by `meter_names`."""
 CATEGORIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("tax", ("tax",)),
     ("credit", ("credit", "refund", "discount", "adjustment")),
@@ -196,7 +196,8 @@ def _add(charges: dict[Line, InvoiceCharge], cells: Mapping[str, str], issuer: s
     if not amount.is_finite():
         raise ValueError(f"{cells['usd']} dollars")
     usd = rates.usd(amount * CENTS if issuer == "anthropic" else amount, cells["currency"], day)
-    charge = charges[day.isoformat(), _model(cells["model"], issuer), cells["key"]]
+    model, kind = _model_and_kind(cells, issuer)
+    charge = charges[day.isoformat(), model, cells["key"]]
     charge.issuer = issuer
     told = pusd(usd.quantize(Decimal("1e-12")))
     category = _first(CATEGORIES, cells["category"])
@@ -206,9 +207,9 @@ def _add(charges: dict[Line, InvoiceCharge], cells: Mapping[str, str], issuer: s
         charge.credit_pusd += told
     else:
         charge.pusd += told
-        kind = _first(KINDS, cells["kind"])
         if kind and cells["tokens"]:
-            count = int(Decimal(cells["tokens"]) * _unit(cells["unit"]))
+            unit = (issuer == "aws" and aws_unit(cells["kind"])) or _unit(cells["unit"])
+            count = int(Decimal(cells["tokens"]) * unit)
             charge.tokens[kind] = charge.tokens.get(kind, 0) + count
 
 
@@ -233,11 +234,11 @@ def _unit(text: str) -> int:
     return next((size for name, size in UNITS.items() if text.lower().startswith(name)), 1)
 
 
-def _model(text: str, issuer: str) -> str:
-    """The model in a line's name, which OpenAI and AWS write beside the kind of tokens."""
-    if issuer == "openai":
-        return text.partition(",")[0].strip()
+def _model_and_kind(cells: Mapping[str, str], issuer: str) -> tuple[str, str]:
+    """The model and the kind of tokens of a line; OpenAI, AWS and Azure write both into one name."""
+    name = cells["model"]
     if issuer == "aws":
-        bare = text.partition("-")[2] if text[:3].isupper() and "-" in text else text
-        return bare.lower().partition("-input")[0].partition("-output")[0].partition("-cache")[0]
-    return text
+        return aws_line(name, cells["product"])
+    if issuer == "azure":
+        return azure_line(name, cells["product"])
+    return name.partition(",")[0].strip() if issuer == "openai" else name, _first(KINDS, cells["kind"])

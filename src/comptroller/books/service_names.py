@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from comptroller.books import schema
 from comptroller.books.clock import now_us
 from comptroller.books.ledger import CallLedger
+from comptroller.books.meter_names import azure_line
 from comptroller.books.schema import account, entry
 from comptroller.facts.prices import ProviderPrice
 
@@ -70,7 +71,8 @@ class ServiceNames:
     @property
     def known_as(self) -> frozenset[str]:
         """Under which names an invoice may speak of it, in the form of `model_key`."""
-        return frozenset(map(model_key, (self.service, self.model, *self.aliases)))
+        meters = [azure_line(alias)[0] for alias in self.aliases] if self.provider == "azure" else []
+        return frozenset(map(model_key, (self.service, self.model, *self.aliases, *meters)))
 
 
 def _name(provider: str) -> str:

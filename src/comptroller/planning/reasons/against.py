@@ -9,6 +9,7 @@ import numpy as np
 
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InfeasibleError, UnsupportedError
+from comptroller.highs import EXACT, solve
 from comptroller.planning.ground.executor import no_progress
 from comptroller.planning.ground.nouns import Goal
 from comptroller.planning.ground.service_document import ServiceDocument
@@ -17,7 +18,6 @@ from comptroller.planning.offer.evaluation import build_table
 from comptroller.planning.offer.market import DeploymentOffers
 from comptroller.planning.offer.requests import load_of, once_space
 from comptroller.planning.reasons.current_fleet import OVERLAP_H, SPREAD_H, CurrentFleet, MovingTerms, deployment_of
-from comptroller.planning.solve.highs import EXACT, solve
 from comptroller.planning.solve.program import pose
 from comptroller.planning.solve.search import PlanSearch
 from comptroller.work.demand import TrafficDemand

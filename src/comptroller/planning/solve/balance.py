@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.sparse import csc_array, hstack
 
+from comptroller.highs import EXACT, MixedIntegerProgram, solve
 from comptroller.planning.ground.nouns import Floats, Ints
 from comptroller.planning.solve.case import ProgramCase
-from comptroller.planning.solve.highs import EXACT, MixedIntegerProgram, solve
 from comptroller.planning.solve.program import PosedProgram
 
 SAME = 1e-9

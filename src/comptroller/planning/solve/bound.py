@@ -21,9 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csc_array
 
+from comptroller.highs import EXACT, MixedIntegerProgram, solve
 from comptroller.planning.ground.nouns import Floats, Ints, Market
 from comptroller.planning.solve.case import CaseSubset, ProgramCase
-from comptroller.planning.solve.highs import EXACT, MixedIntegerProgram, solve
 
 MARGIN = 1e-6
 """Relative room that a bound leaves above a known fleet: a thousand times the tolerance of the solver, so that its

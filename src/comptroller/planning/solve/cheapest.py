@@ -8,22 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from comptroller.errors import InfeasibleError, UnsupportedError
+from comptroller.highs import ANY, DAY, DAY_OF_OPTIONS, EXACT, KNOWN, MixedIntegerProgram, Settings, SolverResult, solve
 from comptroller.planning.ground.limit_names import OBJECTIVES
 from comptroller.planning.ground.nouns import Fleet, Floats, Ints
 from comptroller.planning.solve.balance import balanced_columns, one_kind_units
 from comptroller.planning.solve.bound import MARGIN, DualBound
 from comptroller.planning.solve.case import CaseSubset, ProgramCase
-from comptroller.planning.solve.highs import (
-    ANY,
-    DAY,
-    DAY_OF_OPTIONS,
-    EXACT,
-    KNOWN,
-    MixedIntegerProgram,
-    Settings,
-    SolverResult,
-    solve,
-)
 from comptroller.planning.solve.infeasible import why_infeasible
 from comptroller.planning.solve.program import PosedProgram, pose
 from comptroller.planning.solve.rows import with_row

@@ -10,11 +10,11 @@ import numpy as np
 
 from comptroller.costs.capacity import LatencyTarget
 from comptroller.errors import InfeasibleError
+from comptroller.highs import EXACT, MixedIntegerProgram, solve
 from comptroller.planning.ground.limit_names import LIMITS
 from comptroller.planning.ground.nouns import Bools, Fleet, Goal
 from comptroller.planning.offer.market import DeploymentOffers
 from comptroller.planning.solve.case import ProgramCase
-from comptroller.planning.solve.highs import EXACT, MixedIntegerProgram, solve
 from comptroller.planning.solve.program import PosedProgram
 
 GoalChange = Callable[[Goal], Goal]

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.sparse import csc_array
 
+from comptroller.highs import EXACT, MixedIntegerProgram, solve
 from comptroller.planning.ground.limit_names import OBJECTIVES
 from comptroller.planning.ground.nouns import Bools, Fleet, Floats, Goal, Ints, Market
-from comptroller.planning.solve.highs import EXACT, MixedIntegerProgram, solve
 from comptroller.planning.solve.search import PlanSearch
 
 LEAST_CALLS_PER_S = 1e-12

@@ -25,10 +25,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from comptroller.highs import MixedIntegerProgram
 from comptroller.planning.ground.nouns import Floats, Ints, Market
 from comptroller.planning.solve.blocks import LoadPlacement, UnitReserve, carry, deferral_columns, hold, unit_columns
 from comptroller.planning.solve.case import ProgramCase
-from comptroller.planning.solve.highs import MixedIntegerProgram
 from comptroller.planning.solve.rows import ProgramBuilder, with_row
 
 MOST_UNITS = 1e4

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from scipy.sparse import coo_array, csc_array, vstack
 
+from comptroller.highs import MixedIntegerProgram, scale_of
 from comptroller.planning.ground.nouns import Floats, Ints
-from comptroller.planning.solve.highs import MixedIntegerProgram, scale_of
 
 
 class ProgramBuilder:

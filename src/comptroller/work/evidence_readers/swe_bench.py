@@ -32,7 +32,7 @@ def resolved_issues(folder: Path) -> frozenset[str] | None:
     file = next(
         (each for each in (folder / "results" / "results.json", folder / "results.json") if each.exists()), None
     )
-    return None if file is None else frozenset(_listed(only_object(file), "resolved"))
+    return None if file is None else frozenset(_issues(only_object(file), "resolved"))
 
 
 def repository_of(issue: str) -> str:
@@ -44,7 +44,7 @@ def repository_of(issue: str) -> str:
     return issue.rpartition("-")[0]
 
 
-def _listed(document: Object, name: str) -> list[str]:
+def _issues(document: Object, name: str) -> list[str]:
     names = document.get(name) or []
     return [str(each) for each in names] if isinstance(names, list) else []
 
@@ -60,8 +60,8 @@ def _read(path: Path) -> Evidence:
 
 
 def _rows_of_lists(path: Path, document: Object) -> list[Object]:
-    model, resolved = submission_folder(path).name, set(_listed(document, "resolved"))
-    failed = {issue for name in FAILED for issue in _listed(document, name)}
+    model, resolved = submission_folder(path).name, set(_issues(document, "resolved"))
+    failed = {issue for name in FAILED for issue in _issues(document, name)}
     predictions = submission_folder(path) / PREDICTIONS
     tried = {str(row.get("instance_id")) for row in objects(predictions)[1]} if predictions.exists() else set[str]()
     if not tried and not failed:

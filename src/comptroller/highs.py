@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from highspy import Highs, HighsLp, HighsModelStatus, HighsVarType, MatrixFormat
 from scipy.sparse import csc_array
 
-from comptroller.planning.ground.nouns import Bools, Floats, Ints
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 Settings = Mapping[str, bool | int | float]
 
