@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as documents
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from comptroller.cli._export import wishes, write_exports
 from comptroller.cli._export_help import HELP
 from comptroller.cli._formats import FormatShowOptions, show_catalogue, show_comparison
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
+from comptroller.cli._output import check, write_all
 from comptroller.cli._run_register import tell_register
 from comptroller.cli._show_evidence import tell_evidence
 from comptroller.errors import InputError, UnknownIdError
@@ -21,6 +23,7 @@ from comptroller.report import evidence
 from comptroller.report.calibration_rows import evidence_sheets, replica_of_text
 from comptroller.report.facts import LISTS, details
 from comptroller.report.installation import installation
+from comptroller.report.plan_page import page, picture
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.terminal import console, print_plan, print_sheet
 
@@ -38,8 +41,10 @@ def run(
     on: Annotated[Path | None, typer.Option(help="Formats: compare on these weights.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     export: Annotated[list[str] | None, typer.Option(help=f"Of a plan: {HELP}", metavar="TARGET=FOLDER")] = None,
-    png: Annotated[Path | None, typer.Option(help="Formats: write a picture, PNG or .svg.", show_default=False)] = None,
-    html: Annotated[Path | None, typer.Option(help="Formats: write a page.", show_default=False)] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Formats, a plan: write a picture, PNG or .svg.", show_default=False)
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Formats, a plan: write a page.", show_default=False)] = None,
 ) -> None:
     """Show facts (a whole table, or every value of one with its source), evidence, a plan, or the installation.
 
@@ -54,12 +59,14 @@ def run(
     if subject in {"formats", "format"} and (len(ids) > 1 or options.anything):
         show_comparison(ids, options)
         return
-    if len(ids) > 1 or options.anything:
-        raise InputError(f"show {subject}: one name; --on, --png and --html are of formats")
-    name = ids[0] if ids else ""
-    if subject == "plan":
-        _plan(name, json, export)
+    name = ids[0] if len(ids) == 1 else ""
+    if subject == "plan" and name and not on:
+        _plan(name, json, export, {"html": html, "png": png})
         return
+    if len(ids) > 1 or options.anything:
+        raise InputError(f"show {subject}: one name; --on is of formats, --png and --html are of formats and of a plan")
+    if subject == "plan":
+        raise InputError("show plan: name the plan's JSON file")
     if export:
         raise InputError(f"--export writes a plan for a tool: comptroller show plan FILE, not show {subject}")
     if columns and not (subject == "evidence" and name):
@@ -94,12 +101,13 @@ def _sheets(subject: str, name: str) -> tuple[ReportSheet, ...]:
     return details(kind, name) if name else (LISTS[kind](),)
 
 
-def _plan(name: str, json: bool, export: list[str] | None) -> None:
-    if not name:
-        raise InputError("show plan: name the plan's JSON file")
+def _plan(name: str, json: bool, export: list[str] | None, files: Mapping[str, Path | None]) -> None:
     exports = wishes(export)
+    for path in filter(None, files.values()):
+        check(path)
     plan = load_plan(Path(name))
     write_exports(plan, exports)
+    write_all(files, {"html": lambda: page(plan), "png": lambda: picture(plan)})
     if json:
         typer.echo(plan.to_json(), nl=False)
     else:

@@ -27,7 +27,7 @@ __all__ = [
     "ManifestReading", "ServingPhase", "adapter_words", "checkpoint", "command", "engines", "image",
     "launchable", "launched_replica", "layout_problem", "line", "lines_of_manifest", "listening",
     "model_of_path", "policy_words", "require_version", "speculation_words", "splits", "spread", "starts",
-    "statement", "with_policies",
+    "statement", "weights_label", "with_policies",
 ]  # fmt: skip
 
 
@@ -79,6 +79,15 @@ def checkpoint(replica: ModelReplica) -> LaunchCheckpoint:
     return checkpoint_of(
         engine.launched_as, engine.version, replica.model, replica.device, replica.recipe, replica.library
     )
+
+
+def weights_label(replica: ModelReplica) -> str:
+    """The format of a replica's weights, marked where nothing is known to launch it so."""
+    try:
+        checkpoint(replica)
+    except UnsupportedError:
+        return f"{replica.recipe.weights} (what-if)"
+    return replica.recipe.weights
 
 
 def command(replica: ModelReplica, context_tokens: int, phase: ServingPhase = ServingPhase.MIXED) -> str:
