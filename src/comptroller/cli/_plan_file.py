@@ -14,8 +14,8 @@ from comptroller.report.plan_page import page, picture
 from comptroller.report.terminal import console, print_plan
 
 
-def tell_plan(name: str, json: bool, export: list[str] | None, files: Mapping[str, Path | None]) -> None:
-    """Print a plan, as JSON if asked, and write its exports, page and picture; raises as `load_plan`."""
+def tell_plan_file(name: str, json: bool, export: list[str] | None, files: Mapping[str, Path | None]) -> None:
+    """Print a plan from its file, with the files and exports that were asked for; raises as `load_plan`."""
     exports = wishes(export)
     for path in filter(None, files.values()):
         check(path)
