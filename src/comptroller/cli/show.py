@@ -12,9 +12,9 @@ from comptroller.cli._evidence_options import EvidenceMap, evidence_map
 from comptroller.cli._export_help import HELP
 from comptroller.cli._formats import FormatShowOptions, show_catalogue, show_comparison
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
+from comptroller.cli._plan_file import tell_plan_file
 from comptroller.cli._run_register import tell_register
 from comptroller.cli._show_evidence import tell_evidence
-from comptroller.cli._show_plan import tell_plan_file
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.report import evidence
 from comptroller.report.calibration_rows import evidence_sheets, replica_of_text

@@ -1,4 +1,4 @@
-"""`comptroller show plan FILE`: a plan that was kept, printed, exported, as a page and as a picture."""
+"""The work of `comptroller show plan FILE`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from comptroller.report.terminal import console, print_plan
 
 
 def tell_plan_file(name: str, json: bool, export: list[str] | None, files: Mapping[str, Path | None]) -> None:
-    """Print the plan and write what was asked for. files: where, `html` and `png`."""
+    """Print a plan from its file, with the files and exports that were asked for; raises as `load_plan`."""
     exports = wishes(export)
     for path in filter(None, files.values()):
         check(path)
