@@ -272,7 +272,16 @@ def test_a_workload_without_levers_is_digested_as_if_there_were_none() -> None:
     hidden: dict[str, Any] = dict.fromkeys(
         ("speculation", "prefix", "adapters", "what_if", "calibration", "usd_per_device_h"), True
     )
-    hidden["allow"] = {"pools", "routing", "chunk_tokens", "kv_formats", "clock_mhz", "power_limit_w", "expert_devices"}
+    hidden["allow"] = {
+        "pools",
+        "routing",
+        "chunk_tokens",
+        "kv_formats",
+        "clock_mhz",
+        "power_limit_w",
+        "expert_devices",
+        "offload_gib",
+    }
     assert plain.digest == sha256(plain.model_dump_json(exclude=hidden).encode()).hexdigest()
     with_adapters = plain.model_copy(update={"adapters": parse(asked()).adapters})
     assert with_adapters.digest != plain.digest

@@ -15,6 +15,7 @@ from comptroller.costs.overlap import exposed_s
 from comptroller.costs.power_demand import CoreClock, DeviceActivity, clock_within
 from comptroller.costs.speculation import tokens_per_step
 from comptroller.costs.step import ReplicaStep
+from comptroller.costs.tiers import host_read_s
 from comptroller.costs.tiles import flops_in_tiles
 from comptroller.facts.power import power_facts
 
@@ -295,6 +296,7 @@ class ReplicaTimer:
     def _in_series(self, step: ReplicaStep) -> StepTime:
         seconds, flops, moved = self.seconds(step)
         terms = (np.arange(len(TERMS))[:, None] == self.rates.term) @ seconds
+        terms[0] += host_read_s(self.replica, self.operations, self.operations.values(step))
         terms[-1] = self.overheads.total_s(self.replica.model.layers, step.batch, self.replica.layout.dp)
         count = self.operations.count[:, None]
         memory = (count * np.where(self.rates.wire[:, None], 0.0, moved)).sum(axis=0)

@@ -96,6 +96,11 @@ def speculation(drafts: SpeculativeDecoding, version: str) -> list[str | int]:
     return ["--speculative-config", json.dumps({**config, "num_speculative_tokens": drafts.tokens})]
 
 
+def offload(offloaded_bytes: float) -> list[str | int | float]:
+    """docs.vllm.ai, engine arguments, CacheConfig: GiB of each device's weights that stay in the host's memory."""
+    return ["--cpu-offload-gb", round(offloaded_bytes / 2**30, 3)]
+
+
 def adapters(served: AdapterSet) -> list[str | int]:
     """docs.vllm.ai, features/lora and LoRAConfig (vllm/config/lora.py): slots of a batch, the greatest rank, adapters
     in the host's memory. Files follow as `--lora-modules NAME=PATH`, or over `/v1/load_lora_adapter`."""

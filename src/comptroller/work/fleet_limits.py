@@ -59,6 +59,7 @@ class ResourceAllowlist(BaseModel):
     named, the 16-bit one and, of `formats`, those of eight bits.
     clock_mhz, power_limit_w: locked clocks and power limits of every device, tried beside those as they are delivered.
     expert_devices: numbers of devices over which the experts of one replica may be spread, beside those of a node.
+    offload_gib: of each device's weights, that may lie in the host's memory.
     measured_only: only deployments whose kernels or end-to-end speed somebody timed.
     providers, kinds: of whom may be rented, as `SellerAllowlist` has it: without either, of all that a company can
     rent from.
@@ -77,6 +78,7 @@ class ResourceAllowlist(BaseModel):
     clock_mhz: tuple[PositiveNumber, ...] = ()
     power_limit_w: tuple[PositiveNumber, ...] = ()
     expert_devices: tuple[SpreadCount, ...] = ()
+    offload_gib: tuple[PositiveNumber, ...] = ()
     measured_only: Annotated[bool, Field(strict=True)] = False
     providers: tuple[str, ...] = ()
     kinds: tuple[ProviderKind, ...] = ()
@@ -93,7 +95,7 @@ class ResourceAllowlist(BaseModel):
     def unused_levers(self) -> set[str]:
         """Fields of levers that allow no more than an engine's own way: they change no plan."""
         usual = {"pools": (PoolChoice.MIXED,), "routing": (), "chunk_tokens": (), "kv_formats": ()}
-        usual |= {"clock_mhz": (), "power_limit_w": (), "expert_devices": ()}
+        usual |= {"clock_mhz": (), "power_limit_w": (), "expert_devices": (), "offload_gib": ()}
         return {name for name, value in usual.items() if getattr(self, name) == value}
 
     @property

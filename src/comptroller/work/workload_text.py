@@ -178,6 +178,10 @@ HEADINGS = (
                 "nodes, with a network in their facts.",
                 "[16, 32]",
             ),
+            "allow.offload_gib": WorkloadKey(
+                "Weights of each device that may lie in the host's memory, from where every step reads them (GiB).",
+                "[20, 40]",
+            ),
             "allow.clock_mhz": WorkloadKey(
                 "Locked clocks of the devices' cores that are tried beside devices as they are delivered (MHz).",
                 "[1200, 1500]",

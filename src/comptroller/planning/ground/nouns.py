@@ -142,8 +142,8 @@ class Deployment:
     @property
     def levers(self) -> DeploymentLevers:
         """What it does other than its engine starts by itself."""
-        engine = self.replica.engine
-        return DeploymentLevers(self.pools, self.chunk_tokens, engine.speculation, engine.adapters, self.replica.clock)
+        own, clock = self.replica.engine, self.replica.clock
+        return DeploymentLevers(self.pools, self.chunk_tokens, own.speculation, own.adapters, clock, own.offload_bytes)
 
     @property
     def devices(self) -> int:
