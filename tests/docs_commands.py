@@ -108,6 +108,7 @@ FILES = {
     "fit laws FILE --law forecast": "counts.csv",
     "fit calibration": "result.json",
     "plan FILE": "chat.toml",
+    "show register": "examples/register.toml",
     "plan": "current.toml",
     "new": "new.toml",
 }

@@ -46,6 +46,18 @@ from comptroller.strategies.rules.once import OnceStrategy
 class Mine(OnceStrategy):
     note: str = "mine"
 """
+OWN_READER = """from comptroller.work.evidence_readers.openai_log import table
+from comptroller.work.evidence_rows import EvidenceReader
+
+
+def read(path):
+    cells = [line.split() for line in path.read_text().splitlines()]
+    rows = [dict(zip(("question", "model", "score"), each)) for each in cells]
+    return table(path, list(range(1, len(rows) + 1)), [[row] for row in rows])
+
+
+READER = EvidenceReader("mine", "question, model and score in a line", lambda preview: True, read)
+"""
 LOADS = """model,accelerator,engine,input_tokens,output_tokens,clients,ttft_ms,tpot_ms
 llama_3_1_8b,h100_sxm,vllm,1024,512,8,120,9.1
 llama_3_1_8b,h100_sxm,vllm,1024,512,32,180,11.5
@@ -66,6 +78,8 @@ def made(folder: Path) -> Path:
     (folder / "workload.toml").write_text(WORKLOAD.replace('"l40s", ', "") + 'formats = ["bf16"]\n')
     (folder / "current.toml").write_text(CURRENT)
     (folder / "mine.py").write_text(OWN_STRATEGY)
+    (folder / "reader.py").write_text(OWN_READER)
+    (folder / "runs.log").write_text("a small 1\nb small 0\n")
     (folder / "result.json").write_text(LOADS)
     for last, days in ((PUT_AWAY, 2), (COMPARED, 4), (datetime.now(UTC), 1)):
         fill(folder / "books.sqlite", load_plan(golden), days=days, now_us=int(last.timestamp() * 1e6))
