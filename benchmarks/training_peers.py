@@ -87,12 +87,12 @@ def _model(config: Any, step: MeasuredStep) -> Any:
     model, (width, _) = step.job.model, _width(step)
     block = model.blocks[0]
     assert isinstance(block.mixer, SoftmaxAttention)
-    experts = isinstance(block.ffn, MixtureOfExperts)
+    experts, chosen = (block.ffn.experts, block.ffn.chosen) if isinstance(block.ffn, MixtureOfExperts) else (1, 1)
     return config.ModelConfig(
         name=model.id, num_layers=model.layers, n_head=block.mixer.heads, hidden_dim=model.hidden,
         vocab_size=model.vocabulary, max_seq_len=step.job.seq, num_key_value_heads=block.mixer.kv_heads,
         ffn_embed_dim=width, expansion_ratio=width / model.hidden,
-        moe_num_experts=block.ffn.experts if experts else 1, moe_top_k=block.ffn.chosen if experts else 1,
+        moe_num_experts=experts, moe_top_k=chosen,
     )  # fmt: skip
 
 
