@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from comptroller.cli._evidence_options import EvidenceMap, evidence_map
-from comptroller.cli._export import wishes, write_exports
 from comptroller.cli._export_help import HELP
 from comptroller.cli._formats import FormatShowOptions, show_catalogue, show_comparison
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
-from comptroller.cli._output import check, write_all
+from comptroller.cli._plan_file import tell_plan_file
 from comptroller.cli._run_register import tell_register
 from comptroller.cli._show_evidence import tell_evidence
 from comptroller.errors import InputError, UnknownIdError
-from comptroller.planning.ground.plan_document import load_plan
 from comptroller.report import evidence
 from comptroller.report.calibration_rows import evidence_sheets, replica_of_text
 from comptroller.report.facts import LISTS, details
 from comptroller.report.installation import installation
-from comptroller.report.plan_page import page, picture
 from comptroller.report.sheet import ReportSheet
-from comptroller.report.terminal import console, print_plan, print_sheet
+from comptroller.report.terminal import console, print_sheet
 
 SUBJECTS = (*LISTS, "evidence", "plan", "register", "installation")
 
@@ -61,7 +57,7 @@ def run(
         return
     name = ids[0] if len(ids) == 1 else ""
     if subject == "plan" and name and not on:
-        _plan(name, json, export, {"html": html, "png": png})
+        tell_plan_file(name, json, export, {"html": html, "png": png})
         return
     if len(ids) > 1 or options.anything:
         raise InputError(f"show {subject}: one name; --on is of formats, --png and --html are of formats and of a plan")
@@ -99,16 +95,3 @@ def _sheets(subject: str, name: str) -> tuple[ReportSheet, ...]:
     if kind not in LISTS:
         raise UnknownIdError("subject", subject, SUBJECTS)
     return details(kind, name) if name else (LISTS[kind](),)
-
-
-def _plan(name: str, json: bool, export: list[str] | None, files: Mapping[str, Path | None]) -> None:
-    exports = wishes(export)
-    for path in filter(None, files.values()):
-        check(path)
-    plan = load_plan(Path(name))
-    write_exports(plan, exports)
-    write_all(files, {"html": lambda: page(plan), "png": lambda: picture(plan)})
-    if json:
-        typer.echo(plan.to_json(), nl=False)
-    else:
-        print_plan(plan, console())

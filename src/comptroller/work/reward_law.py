@@ -138,7 +138,7 @@ def fit_rewards(compute: Array, reward: Array, name: str = "rewards", near: Rewa
     middle, low = float(np.median(np.log(compute))), float(np.clip(reward[:2].mean(), 0.01, 0.95))
     starts = [(np.log(low / (1 - low)), 0.0, middle + shift, steep) for shift in (-1.0, 1.0) for steep in (0.0, 0.7)]
     if near is not None:
-        starts = [_unbounded(near)]
+        starts = [_fit_start(near)]
     least = np.array([-12.0, -12.0, np.log(compute[0]) - 10, -2.0])
     most = np.array([12.0, 12.0, np.log(compute[-1]) + 10, 2.5])
     solved = [
@@ -148,7 +148,7 @@ def fit_rewards(compute: Array, reward: Array, name: str = "rewards", near: Rewa
     return curve(min(solved, key=lambda one: float(one.cost)).x)
 
 
-def _unbounded(curve: RewardCurve) -> tuple[float, float, float, float]:
+def _fit_start(curve: RewardCurve) -> tuple[float, float, float, float]:
     """A curve as the fit's variables: logits of the start and of the share of the rest, logarithms."""
     start = float(np.clip(curve.start, 1e-5, 1 - 1e-5))
     rest = float(np.clip((curve.asymptote - start) / (1.0 - start), 1e-5, 1 - 1e-5))
@@ -167,7 +167,7 @@ def reward_report(
     off = np.abs(half.reward(compute[~early]) - reward[~early])
     reach = float(compute[-1] * (compute[-1] / compute[early][-1] if off.max() <= MOST_ERROR else 1.0))
     rng = np.random.default_rng(seed)
-    draws = [_redrawn(curve, compute, reward, rng) for _ in range(DRAWS)]
+    draws = [_fit_of_draw(curve, compute, reward, rng) for _ in range(DRAWS)]
     told = [one for one in asked if one <= reach or beyond]
     rewards = tuple(
         (one, float(curve.reward(one)), *_band([float(draw.reward(one)) for draw in draws])) for one in told
@@ -183,7 +183,7 @@ def reward_report(
     )  # fmt: skip
 
 
-def _redrawn(curve: RewardCurve, compute: Array, reward: Array, rng: np.random.Generator) -> RewardCurve:
+def _fit_of_draw(curve: RewardCurve, compute: Array, reward: Array, rng: np.random.Generator) -> RewardCurve:
     """A fit to the curve with its residuals dealt anew."""
     residuals = reward - curve.reward(compute)
     return fit_rewards(
