@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,17 +28,29 @@ metric_list:
 
 
 def test_a_log_of_inspect_ai_is_read(tmp_path: Path) -> None:
+    """Answers come from a solver: the counter of the model that inspect_ai ships for tests fetches its vocabulary."""
     inspect_ai = pytest.importorskip("inspect_ai")
-    dataset, scorer = (pytest.importorskip(f"inspect_ai.{name}") for name in ("dataset", "scorer"))
+    dataset, model, scorer, solver = (
+        pytest.importorskip(f"inspect_ai.{name}") for name in ("dataset", "model", "scorer", "solver")
+    )
+
+    @solver.solver
+    def two() -> Any:
+        async def solve(state: Any, generate: Any) -> Any:
+            state.output = model.ModelOutput.from_content("mockllm/model", "2")
+            return state
+
+        return solve
+
     samples = [dataset.Sample(input=f"{n} plus 0?", target=str(n), id=n) for n in range(3)]
     scorers = [scorer.match(), scorer.includes()]
-    task = inspect_ai.Task(dataset=dataset.MemoryDataset(samples), scorer=scorers, name="sums", epochs=2)
+    task = inspect_ai.Task(dataset.MemoryDataset(samples), solver=two(), scorer=scorers, name="sums", epochs=2)
     (log,) = inspect_ai.eval(task, model="mockllm/model", log_dir=str(tmp_path), log_format="eval", display="none")
     path = Path(log.location.removeprefix("file://"))
     assert log.status == "success" and reader_of(path).name == "inspect_ai"
     read = read_evidence(path, EvidenceColumnNames({"score": "match"}))
     assert len(read.items) == 3 and len(read.rows) == 6 and [arm.model for arm in read.arms] == ["mockllm/model"]
-    assert (read.rows.score == 0).all() and (read.rows.sample == [0, 1] * 3).all()
+    assert read.rows.score.tolist() == [0, 0, 0, 0, 1, 1] and (read.rows.sample == [0, 1] * 3).all()
 
 
 def test_samples_of_lm_evaluation_harness_are_read(tmp_path: Path) -> None:
