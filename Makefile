@@ -42,7 +42,7 @@ quick: .venv/test.done
 test-export: .venv-export/done
 	.venv-export/bin/python -m pytest -p no:cacheprovider -rs tests/test_export_tools.py tests/test_planning_scale.py
 
-# Ten client libraries, the newest of each, against a gateway of this version: environments of their own (1 GB; needs node
+# Eleven clients, the newest of each, against a gateway of this version: environments of their own (1 GB; needs node
 # and npm). uv finds a set of versions that fits in seconds, where pip takes many minutes.
 test-clients: .venv/test.done .venv-clients/done
 	$(BIN)/python benchmarks/clients.py
@@ -132,7 +132,9 @@ golden: .venv/test.done
 	.venv-clients/bin/pip install --quiet uv
 	.venv-clients/bin/uv pip install --quiet --python .venv-clients/bin/python openai anthropic langchain-openai litellm \
 	  'pydantic-ai-slim[openai]' openai-agents llama-index-llms-openai-like llama-index-embeddings-openai-like llm
-	npm install --silent --no-audit --no-fund --prefix .venv-clients/npm openai ai @ai-sdk/openai-compatible @ai-sdk/openai zod
+	npm install --silent --no-audit --no-fund --prefix .venv-clients/npm openai ai @ai-sdk/openai-compatible @ai-sdk/openai \
+	  zod @anthropic-ai/claude-code
+	cd .venv-clients/npm && node node_modules/@anthropic-ai/claude-code/install.cjs
 	touch $@
 
 clean:

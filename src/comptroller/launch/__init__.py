@@ -24,7 +24,8 @@ from comptroller.launch._version import program_version, require_planned, stands
 
 __all__ = [
     "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "LaunchStatement", "LaunchedReplica",
-    "ManifestReading", "ServingPhase", "adapter_words", "checkpoint", "command", "engines", "image",
+    "ManifestReading", "ServingPhase", "adapter_words", "checkpoint", "command", "eager_words", "engines",
+    "image",
     "launchable", "launched_replica", "layout_problem", "line", "lines_of_manifest", "listening",
     "model_of_path", "offload_words", "policy_words", "require_version", "speculation_words", "splits", "spread",
     "starts", "statement", "weights_label", "with_policies",
@@ -105,7 +106,7 @@ def command(replica: ModelReplica, context_tokens: int, phase: ServingPhase = Se
         raise UnsupportedError(problem)
     words = program.words(replica, checkpoint(replica), context_tokens)
     engine = replica.engine
-    settings = (*speculation_words(engine), *adapter_words(engine), *offload_words(engine))
+    settings = (*speculation_words(engine), *adapter_words(engine), *offload_words(engine), *eager_words(engine))
     more = (*settings, *_phase_words(replica.engine.launched_as, phase))
     return shlex.join(str(word) for word in (*words, *more))
 
@@ -157,6 +158,24 @@ def offload_words(engine: EngineSettings) -> list[str | int | float]:
     if words is None:
         raise UnsupportedError(f"{engine.id}: how its command keeps weights in the host's memory is not known; vllm is")
     found: list[str | int | float] = words(engine.offload_bytes)
+    return found
+
+
+def eager_words(engine: EngineSettings) -> tuple[str, ...]:
+    """Arguments of an engine that captures no graphs; none where it does.
+
+    Raises:
+        UnknownIdError: no file for the engine.
+        UnsupportedError: the engine is not known to run without by an argument of its command.
+    """
+    if not engine.eager:
+        return ()
+    words = getattr(_file(engine.launched_as), "EAGER", None)
+    if words is None:
+        raise UnsupportedError(
+            f"{engine.id}: how its command runs without captured graphs is not known; vllm and sglang are"
+        )
+    found: tuple[str, ...] = words
     return found
 
 

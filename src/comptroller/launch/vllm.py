@@ -37,6 +37,9 @@ WIDE = ("--all2all-backend", "deepep_high_throughput", "--enable-dbo")
 """docs.vllm.ai, serving/expert_parallel_deployment and design/dbo: tokens go to their experts, two halves of a batch
 take turns."""
 
+EAGER = ("--enforce-eager",)
+"""docs.vllm.ai, engine arguments, ModelConfig."""
+
 POLICIES = {"batching": {"chunked": ()}, "scheduling": {"fcfs": (), "priority": ("--scheduling-policy", "priority")}}
 """Policies of a replica that it follows, with their arguments (vllm/config/scheduler.py of 0.12). Of `priority` in a
 request lower numbers go first, where a trace's larger ones do: send the negative."""

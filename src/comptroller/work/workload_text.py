@@ -182,6 +182,10 @@ HEADINGS = (
                 "Weights of each device that may lie in the host's memory, from where every step reads them (GiB).",
                 "[20, 40]",
             ),
+            "allow.eager": WorkloadKey(
+                "Whether replicas may run without captured graphs, launching kernels one by one (true or false).",
+                "true",
+            ),
             "allow.clock_mhz": WorkloadKey(
                 "Locked clocks of the devices' cores that are tried beside devices as they are delivered (MHz).",
                 "[1200, 1500]",

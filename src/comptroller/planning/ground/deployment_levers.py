@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from comptroller.costs.deployment import AdapterSet, ClockSetting, SpeculativeDecoding
+from comptroller.costs.deployment import AdapterSet, ClockSetting, ModelReplica, SpeculativeDecoding
 from comptroller.costs.split_pools import SplitPools
 
 MIXED = "mixed"
@@ -20,7 +20,7 @@ class DeploymentLevers:
 
     pools: prefill and decode apart.  chunk_tokens: budget of a step with prompts.  drafts: speculative decoding.
     adapters: LoRA adapters that are served.  clock: a locked clock or a power limit of the devices.
-    offload_bytes: weights of each device that lie in the host's memory.
+    offload_bytes: weights of each device that lie in the host's memory.  eager: no captured graphs.
     """
 
     pools: SplitPools | None
@@ -29,12 +29,20 @@ class DeploymentLevers:
     adapters: AdapterSet | None = None
     clock: ClockSetting | None = None
     offload_bytes: float = 0.0
+    eager: bool = False
+
+    @classmethod
+    def of(cls, replica: ModelReplica, pools: SplitPools | None, chunk_tokens: int | None) -> DeploymentLevers:
+        """Those of a replica."""
+        engine = replica.engine
+        own = engine.speculation, engine.adapters, replica.clock, engine.offload_bytes, engine.eager
+        return cls(pools, chunk_tokens, *own)
 
     @property
     def is_plain(self) -> bool:
         """Whether none is used."""
         levers = (self.pools, self.chunk_tokens, self.drafts, self.adapters, self.clock)
-        return all(lever is None for lever in levers) and not self.offload_bytes
+        return all(lever is None for lever in levers) and not self.offload_bytes and not self.eager
 
     @property
     def suffix(self) -> str:
@@ -43,6 +51,7 @@ class DeploymentLevers:
         parts += [f".{self.drafts}".replace(" ", "")] if self.drafts else []
         parts += [f".lora{self.adapters.resident}of{self.adapters.count}r{self.adapters.rank}"] if self.adapters else []
         parts += [f".c{self.chunk_tokens}"] if self.chunk_tokens else []
+        parts += [".eager"] if self.eager else []
         parts += [f".off{self._offload_gib:g}"] if self.offload_bytes else []
         return "".join([*parts, *([f".{self.clock}".replace(" ", "").lower()] if self.clock else [])])
 
@@ -53,6 +62,7 @@ class DeploymentLevers:
         parts += [f" drafts {self.drafts}"] if self.drafts else []
         parts += [f" adapters {self.adapters}"] if self.adapters else []
         parts += [f" chunks of {self.chunk_tokens}"] if self.chunk_tokens else []
+        parts += [" eager"] if self.eager else []
         parts += [f" {self._offload_gib:g} GiB of weights on the host"] if self.offload_bytes else []
         return "".join([*parts, *([f" at {self.clock}"] if self.clock else [])])
 
@@ -65,6 +75,7 @@ class DeploymentLevers:
             "adapters": str(self.adapters or NONE),
             "chunk_tokens": str(self.chunk_tokens or OWN),
             "clock": str(self.clock or OWN),
+            "steps": "eager" if self.eager else "graphs",
             "offload": f"{self._offload_gib:g} GiB" if self.offload_bytes else NONE,
         }
 

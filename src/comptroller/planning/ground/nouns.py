@@ -142,8 +142,7 @@ class Deployment:
     @property
     def levers(self) -> DeploymentLevers:
         """What it does other than its engine starts by itself."""
-        own, clock = self.replica.engine, self.replica.clock
-        return DeploymentLevers(self.pools, self.chunk_tokens, own.speculation, own.adapters, clock, own.offload_bytes)
+        return DeploymentLevers.of(self.replica, self.pools, self.chunk_tokens)
 
     @property
     def devices(self) -> int:

@@ -63,7 +63,7 @@ class AdapterDocument(DocumentPart):
 class EngineDocument(DocumentPart):
     """Engine settings; context_tokens: longest prompt plus output it takes, the model's own where not given.
 
-    offload_gib: of each device's weights, in the host's memory.
+    offload_gib: of each device's weights, in the host's memory.  eager: without captured graphs.
     """
 
     id: str
@@ -75,6 +75,7 @@ class EngineDocument(DocumentPart):
     speculation: SpeculationDocument | None = None
     adapters: AdapterDocument | None = None
     offload_gib: float | None = None
+    eager: bool = False
 
 
 class PoolDocument(DocumentPart):

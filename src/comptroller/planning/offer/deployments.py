@@ -25,9 +25,15 @@ from comptroller.facts.format import Format
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import Model
 from comptroller.facts.site import COMPANIES, EVERYBODY, AcceleratorOffer, SellerAllowlist, Site, Term
-from comptroller.launch import adapter_words, launchable, layout_problem, offload_words, speculation_words
+from comptroller.launch import adapter_words, eager_words, launchable, layout_problem, offload_words, speculation_words
 from comptroller.planning.ground.nouns import Deployment
-from comptroller.planning.offer.engine_choices import settings_refusal, with_adapters, with_clocks, with_offload
+from comptroller.planning.offer.engine_choices import (
+    settings_refusal,
+    with_adapters,
+    with_clocks,
+    with_eager,
+    with_offload,
+)
 from comptroller.planning.offer.layouts import layouts, spread_refusal, wide_layouts
 from comptroller.planning.offer.split_groups import PoolGroups, split_groups, split_refusal
 
@@ -46,7 +52,7 @@ class DeploymentSpace:
     sellers: of whom may be rented.  adapters: sets of which every replica serves one; without slots, in as many as
     fit.  clocks: locked clocks and power limits that are tried beside devices as they are delivered.
     expert_devices: numbers of devices over which experts may be spread.  offload_bytes: of each device's weights, that
-    may lie in the host's memory.
+    may lie in the host's memory.  eager: whether replicas may run without captured graphs.
     """
 
     models: tuple[Model, ...]
@@ -68,6 +74,7 @@ class DeploymentSpace:
     clocks: tuple[ClockSetting, ...] = ()
     expert_devices: tuple[int, ...] = ()
     offload_bytes: tuple[float, ...] = ()
+    eager: bool = False
 
 
 @dataclass(slots=True)
@@ -213,7 +220,8 @@ def _with_settings(replica: ModelReplica, space: DeploymentSpace, rejected: Reje
     for plain in (replica, *_with_chunks(replica, space, rejected)):
         for one in with_adapters(plain, space.adapters):
             for clocked in with_clocks(one, space.clocks):
-                yield from _with_drafts(clocked, space, rejected)
+                for launched in with_eager(clocked, space.eager):
+                    yield from _with_drafts(launched, space, rejected)
 
 
 def _with_chunks(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> Iterator[ModelReplica]:
@@ -250,7 +258,7 @@ def _is_ready(replica: ModelReplica, space: DeploymentSpace, rejected: Rejection
     try:
         _memory_of(replica)
         if not space.what_if:
-            adapter_words(engine), speculation_words(engine), offload_words(engine)
+            adapter_words(engine), speculation_words(engine), offload_words(engine), eager_words(engine)
     except InsufficientMemoryError as error:
         rejected.add(
             "does not fit", f"{engine.adapters}: {error}" if engine.adapters else str(error), error.short_bytes

@@ -42,6 +42,13 @@ def with_offload(replica: ModelReplica, choices: Sequence[float]) -> Iterator[Mo
     yield from (replace(replica, engine=replace(engine, offload_bytes=x)) for x in dict.fromkeys(choices))
 
 
+def with_eager(replica: ModelReplica, is_allowed: bool) -> Iterator[ModelReplica]:
+    """The replica with captured graphs, and without where that is allowed."""
+    yield replica
+    if is_allowed:
+        yield replace(replica, engine=replace(replica.engine, eager=True))
+
+
 def _fitting(replica: ModelReplica, served: AdapterSet) -> AdapterSet:
     room, served = cache_room_bytes(replica), replace(served, resident=served.count)
     while served.resident > 1 and slot_bytes(_serving(replica, served)) > MOST_OF_ROOM * room:
@@ -61,6 +68,8 @@ def settings_refusal(replica: ModelReplica) -> tuple[str, str] | None:
         return "cannot serve adapters", reason
     if engine.speculation is not None and (reason := speculation_refusal(replica, engine.speculation)):
         return "cannot draft", reason
+    if engine.eager and (engine.speculation is not None or replica.layout.is_wide):
+        return "cannot be eager", f"{replica}: eager steps with drafts or experts over several nodes are not modelled"
     if reason := offload_refusal(replica, weight_bytes(replica)):
         return "cannot be offloaded", reason
     if reason := clock_refusal(replica):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from comptroller.costs.adapters import adapter_bytes, load_s, miss_share, slot_bytes
 from comptroller.costs.deployment import ModelReplica, SpeculativeDecoding
+from comptroller.costs.eager import LAUNCH_S
 from comptroller.costs.network import node_devices
 from comptroller.costs.operations import BUSIEST
 from comptroller.costs.speculation import tokens_per_step
@@ -29,6 +30,11 @@ def lever_notes(own: ModelServices) -> Iterator[str]:
                 "measured here"
             )
         yield from _clock_notes(service.id, deployment.replica)
+        if deployment.replica.engine.eager:
+            yield (
+                f"{service.id}: kernels are launched one by one, {LAUNCH_S * 1e6:.0f} us each by two published hosts "
+                "that differ by a factor of three; its interval says so, and it was chosen at the upper end of it"
+            )
         yield from _offload_notes(service.id, deployment.replica, service.batch)
         yield from _spread_notes(service.id, deployment.replica)
         yield from _draft_notes(service.id, deployment.replica.engine.speculation)
