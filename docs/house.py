@@ -57,7 +57,8 @@ ROOM_LINES = {
     "gateway": 9_000,
     # 20 strategies at about 100 lines, their drive, replay and training
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
-    "strategies": 5_050,
+    # search over steps: six strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
+    "strategies": 5_950,
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
