@@ -43,7 +43,7 @@ CLIENTS = {
     "openai": "openai_python.py", "openai (npm)": "openai_node.mjs", "anthropic": "anthropic_python.py",
     "Vercel AI SDK": "vercel_ai.mjs", "LangChain": "langchain_openai_chat.py", "LiteLLM SDK": "litellm_sdk.py",
     "pydantic-ai": "pydantic_ai_agent.py", "openai-agents": "openai_agents_sdk.py",
-    "LlamaIndex": "llama_index_openai_like.py", "llm": "llm_cli.py",
+    "LlamaIndex": "llama_index_openai_like.py", "llm": "llm_cli.py", "Claude Code": "claude_code.mjs",
 }  # fmt: skip
 """Name -> its file."""
 LIMIT_S = 300.0
@@ -91,9 +91,12 @@ class AgentService(Upstream):
             schema = body.get("response_format", {}).get("type") == "json_schema"
             text = '{"answer": 42}' if schema else whole("", None)["choices"][0]["message"]["content"]
             return {"role": "assistant", "content": text}, "stop"
-        names = tools[0].get("parameters", {}).get("properties", {})
-        given = {"answer": 42} if "answer" in names else {"city": "Köln"}
-        function = {"name": tools[0]["name"], "arguments": json.dumps(given, ensure_ascii=False)}
+        tool = next((tool for tool in tools if tool["name"] == "Bash"), tools[0])
+        names = tool.get("parameters", {}).get("properties", {})
+        given: Json = {"answer": 42} if "answer" in names else {"city": "Köln"}
+        if tool["name"] == "Bash":
+            given = {"command": "echo sunny", "description": "Tells the weather"}
+        function = {"name": tool["name"], "arguments": json.dumps(given, ensure_ascii=False)}
         call = {"index": 0, "id": "call_1", "type": "function", "function": function}
         return {"role": "assistant", "content": None, "tool_calls": [call]}, "tool_calls"
 

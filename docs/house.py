@@ -46,7 +46,8 @@ ROOM_LINES = {
     # laws of the loss of pre-training, with what a fit is worth (400 lines)
     # laws of the loss of pre-training, with what a fit is worth (400 lines); declared prices of recorded models
     # laws of stages, laws as files, laws of the loss by file
-    "work": 9_450,
+    # recorded trees and scored steps (160 lines)
+    "work": 10_640,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -125,7 +126,7 @@ ROOM_LINES = {
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own
     # manifests with what of them was not read, whole lines of a shell; policies that an engine follows (210 lines)
-    "launch": 1_440,
+    "launch": 1_500,
 }
 """Most lines of Python in each room. A room that passes its bound fails `make lint`: shrink it, or raise the bound here
 and say in DESIGN.md what the lines are for."""

@@ -14,7 +14,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 SHELLS = ("", "bash", "sh", "console")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-INDENTED = re.compile(r"^    (?=\S)(.*)$", re.MULTILINE)
+INDENTED = re.compile(r"^(?: {4}| {8})((?:comptroller|make|python|pip) .*)$", re.MULTILINE)
 INLINE = re.compile(r"`([^`]+)`")
 PROGRAMS = ("comptroller", "make", "python", "pip", "curl", "kubectl", "npm", "docker")
 """What a command line begins with. Others are words of prose in the type of code."""
@@ -108,6 +108,7 @@ FILES = {
     "fit laws FILE --law forecast": "counts.csv",
     "fit calibration": "result.json",
     "plan FILE": "chat.toml",
+    "show register": "examples/register.toml",
     "plan": "current.toml",
     "new": "new.toml",
 }

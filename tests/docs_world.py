@@ -46,6 +46,24 @@ from comptroller.strategies.rules.once import OnceStrategy
 class Mine(OnceStrategy):
     note: str = "mine"
 """
+OWN_READER = """from comptroller.work.evidence_readers.openai_log import table
+from comptroller.work.evidence_rows import EvidenceReader
+
+
+def read(path):
+    cells = [line.split() for line in path.read_text().splitlines()]
+    rows = [dict(zip(("question", "model", "score"), each)) for each in cells]
+    return table(path, list(range(1, len(rows) + 1)), [[row] for row in rows])
+
+
+READER = EvidenceReader("mine", "question, model and score in a line", lambda preview: True, read)
+"""
+OWN_MODEL = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "num_hidden_layers": 16, "vocab_size": 128256,
+    "max_position_embeddings": 32768, "hidden_act": "silu", "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+}  # fmt: skip
+FACTS = ROOT / "src" / "comptroller" / "facts"
 LOADS = """model,accelerator,engine,input_tokens,output_tokens,clients,ttft_ms,tpot_ms
 llama_3_1_8b,h100_sxm,vllm,1024,512,8,120,9.1
 llama_3_1_8b,h100_sxm,vllm,1024,512,32,180,11.5
@@ -66,7 +84,13 @@ def made(folder: Path) -> Path:
     (folder / "workload.toml").write_text(WORKLOAD.replace('"l40s", ', "") + 'formats = ["bf16"]\n')
     (folder / "current.toml").write_text(CURRENT)
     (folder / "mine.py").write_text(OWN_STRATEGY)
+    (folder / "reader.py").write_text(OWN_READER)
+    (folder / "runs.log").write_text("a small 1\nb small 0\n")
     (folder / "result.json").write_text(LOADS)
+    (folder / "my-model").mkdir()
+    (folder / "my-model" / "config.json").write_text(json.dumps(OWN_MODEL))
+    for name, shipped in (("our_l40s", "accelerators/l40s"), ("cellar", "sites/own_us")):
+        shutil.copy(FACTS / f"{shipped}.toml", folder / f"{name}.toml")
     for last, days in ((PUT_AWAY, 2), (COMPARED, 4), (datetime.now(UTC), 1)):
         fill(folder / "books.sqlite", load_plan(golden), days=days, now_us=int(last.timestamp() * 1e6))
     _traces(folder)

@@ -172,7 +172,117 @@ def lm_eval(folder):
     return lines(home / "samples_gsm8k_2026-01-01T00-00-00.000000.jsonl", rows)
 
 
+def routerarena(folder):
+    row = {
+        "global_index": "AIME_112",
+        "llm_selected": "small",
+        "generated_answer": "so 982",
+        "token_usage": {"input_tokens": 349, "output_tokens": 120, "total_tokens": 469},
+        "success": True,
+        "evaluation_result": {"extracted_answer": "982", "score": 0.0, "inference_cost": 0.00023},
+    }
+    right = {"extracted_answer": "610", "score": 1.0, "inference_cost": 0.002}
+    return lines(folder / "cached.jsonl", [row, row | {"llm_selected": "large", "evaluation_result": right}])
+
+
+def routerbench(folder):
+    path = folder / "routerbench_0shot.csv"
+    path.write_text(
+        "sample_id,prompt,eval_name,small,small|model_response,small|total_cost,large,large|total_cost,oracle\n"
+        "mmlu.1,two?,mmlu,0.0,A,0.0001,1.0,0.002,large\nmmlu.2,three?,mmlu,1.0,B,0.0001,1.0,0.002,small\n"
+    )
+    return path
+
+
+ISSUES = ("astropy__astropy-1", "astropy__astropy-2", "django__django-3")
+
+
+def swe_bench(folder):
+    home = folder / "20260101_agent"
+    (home / "results").mkdir(parents=True)
+    lines(home / "all_preds.jsonl", [{"instance_id": issue, "model_patch": "x"} for issue in ISSUES])
+    path = home / "results" / "results.json"
+    path.write_text(json.dumps({"no_generation": [], "no_logs": [ISSUES[1]], "resolved": [ISSUES[0]]}, indent=1))
+    return path
+
+
+def swe_agent(folder):
+    home = folder / "20260102_agent"
+    (home / "trajs").mkdir(parents=True)
+    (home / "results.json").write_text(json.dumps({"no_generation": [], "no_logs": [], "resolved": [ISSUES[2]]}))
+    for issue, status in zip(ISSUES, ("submitted", "exit_cost (1)", "submitted"), strict=True):
+        stats = {"instance_cost": 0.5, "tokens_sent": 90000, "tokens_received": 1500, "api_calls": 12}
+        info = {"exit_status": status, "submission": "diff", "model_stats": stats}
+        whole = {"trajectory": [], "history": [], "info": info}
+        (home / "trajs" / f"{issue}.traj").write_text(json.dumps(whole, indent=1))
+    return home
+
+
+def openhands(folder):
+    usage = {"prompt_tokens": 1000, "completion_tokens": 50, "cache_read_tokens": 600, "cache_write_tokens": 0}
+    run = {
+        "instance_id": ISSUES[0],
+        "metadata": {"agent_class": "CodeActAgent", "llm_config": {"model": "small"}},
+        "metrics": {"accumulated_cost": 0.3, "accumulated_token_usage": usage},
+        "test_result": {"git_patch": "diff", "report": {"resolved": True}},
+        "error": None,
+    }
+    return lines(folder / "output.jsonl", [run, run | {"instance_id": ISSUES[2], "test_result": {}}])
+
+
+def helm(folder):
+    def stat(name, mean):
+        return {"name": {"name": name, "split": "test"}, "count": 1, "sum": mean, "mean": mean}
+
+    entry = {"instance_id": "id7", "train_trial_index": 0}
+    entry["stats"] = [stat("exact_match", 1.0), stat("prefix_exact_match", 0.0), stat("num_prompt_tokens", 40.0)]
+    entry["stats"] += [stat("num_completion_tokens", 3.0), stat("inference_runtime", 0.5)]
+    path = folder / "per_instance_stats.json"
+    noisy = entry | {"perturbation": {"name": "typos"}}
+    path.write_text(json.dumps([entry, noisy, entry | {"train_trial_index": 1}], indent=1))
+    (folder / "run_spec.json").write_text(
+        json.dumps({"name": "mmlu:subject=a", "adapter_spec": {"model": "org/small"}})
+    )
+    return path
+
+
+def langfuse(folder):
+    call = {
+        "id": "obs-1",
+        "traceId": "trace-1",
+        "type": "GENERATION",
+        "model": "gpt-5-mini",
+        "input": [{"role": "user", "content": "6 times 7?"}],
+        "output": {"role": "assistant", "content": "42"},
+        "startTime": "2026-01-02T03:04:05.000Z",
+        "completionStartTime": "2026-01-02T03:04:05.250Z",
+        "endTime": "2026-01-02T03:04:07.000Z",
+        "usageDetails": {
+            "input": 36,
+            "input_cached_tokens": 64,
+            "output": 20,
+            "output_reasoning_tokens": 30,
+            "total": 150,
+        },
+        "calculatedTotalCost": 0.00125,
+        "level": "DEFAULT",
+    }
+    span = {"id": "s", "traceId": "trace-1", "type": "SPAN", "startTime": None, "endTime": None}
+    return lines(folder / "observations.jsonl", [call, span])
+
+
+def openrouter(folder):
+    path = folder / "openrouter_activity.csv"
+    path.write_text(
+        "generation_id,created_at,cost_total,tokens_prompt,tokens_completion,tokens_reasoning,tokens_cached,"
+        "model_permaslug,provider_name,finish_reason_normalized,generation_time_ms,time_to_first_token_ms\n"
+        "gen-1,2026-01-02 03:04:05,0.00125,100,50,30,64,openai/gpt-5-mini,OpenAI,stop,2000,250\n"
+    )
+    return path
+
+
 MAKERS = (
     plain_csv, plain_jsonl, plain_counts, openai_log, openai_batch, litellm_spend,
-    inspect_json, inspect_eval, lm_eval,
+    inspect_json, inspect_eval, lm_eval, routerarena, routerbench, swe_bench, swe_agent, openhands, helm, langfuse,
+    openrouter,
 )  # fmt: skip

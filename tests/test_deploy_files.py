@@ -60,3 +60,11 @@ def test_dashboard_and_alerts_ask_for_metrics_that_there_are() -> None:
     rules = [rule["expr"] for group in ALERTS["groups"] for rule in group["rules"]]
     asked = {name for text in panels + rules for name in re.findall(r"comptroller_\w+", text)}
     assert asked and asked <= there
+
+
+def test_queries_of_dashboard_and_alerts_are_promql() -> None:
+    promql = pytest.importorskip("promql_parser", reason="no promql-parser")
+    rules = [rule["expr"] for group in ALERTS["groups"] for rule in group["rules"]]
+    panels = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    for text in (*rules, *(item.replace("$__rate_interval", "5m") for item in panels)):
+        promql.parse(text)

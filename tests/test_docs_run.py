@@ -36,7 +36,7 @@ from docs_commands import (
 )
 from docs_world import made
 
-MADE_BY_ITSELF = {"workloads.md": ("chat.toml",)}
+MADE_BY_ITSELF = {"workloads.md": ("chat.toml",), "platform.md": ("chat.toml",)}
 """Page -> files that its own commands make."""
 
 OUTPUTS = ("--out", "--html", "--png", "--table")

@@ -24,6 +24,8 @@ FILES: dict[str, list[Path]] = {
         if path.stem not in ("current", "training", "register", "lifetime")
     ),
     "fleet": [ROOT / "examples" / "current.toml"],
+    **{kind: [ROOT / "examples" / f"{kind}.toml"] for kind in ("training", "lifetime", "register")},
+    "training_plan": [ROOT / "tests" / "golden" / "training.json"],
     "gateway": [ROOT / "deploy" / "gateway.toml"],
     "calibration": [folder("calibration") / "serving.toml"],
     "plan": sorted(path for path in (ROOT / "tests" / "golden").glob("*.json") if path.stem != "training"),

@@ -8,23 +8,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comptroller.errors import ComptrollerError, FactError, RecordError
+from comptroller.errors import ComptrollerError, FactError, InputError, RecordError
+from comptroller.work.arrow import write_columns
 from comptroller.work.evidence import Evidence, EvidenceCounts, RecordedAskKey, RecordedModel
+from comptroller.work.evidence_columns import EvidenceColumnNames
 from comptroller.work.evidence_readers import packaged_evidence, read_evidence, reader_of, readers
 from comptroller.work.evidence_readers import parquet as own_format
 from evidence_files import (
     DATA,
+    ISSUES,
     MAKERS,
+    helm,
     inspect_eval,
     inspect_json,
+    langfuse,
     litellm_spend,
     lm_eval,
     measured,
     openai_batch,
     openai_log,
+    openhands,
+    openrouter,
     plain_counts,
     plain_csv,
     plain_jsonl,
+    routerarena,
+    routerbench,
+    swe_agent,
+    swe_bench,
 )
 
 
@@ -67,6 +78,7 @@ def test_a_format_is_told_from_its_content_and_written_evidence_reads_back_the_s
 @pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker.__name__)
 def test_damage_is_an_error_that_names_the_file_never_a_traceback(maker, tmp_path):
     path = maker(tmp_path)
+    path = next(path.rglob("*.traj")) if path.is_dir() else path
     whole = path.read_bytes()
     rng = np.random.default_rng(0)
     for trial in range(60):
@@ -229,3 +241,102 @@ def test_a_number_too_large_for_any_float_is_named(tmp_path):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(RecordError, match=r"usd is 10{3,}.*must be a number"):
         read_evidence(file)
+
+
+def test_routers_have_scores_and_dollars(tmp_path):
+    read = read_evidence(routerarena(tmp_path))
+    assert [(item.id, item.task) for item in read.items] == [("AIME_112", "AIME")]
+    assert sorted(read.rows.score.tolist()) == [0.0, 1.0] and set(read.rows.answer.tolist()) == {"982", "610"}
+    wide = read_evidence(routerbench(tmp_path))
+    assert {arm.model for arm in wide.arms} == {"small", "large"} and len(wide.rows) == 4
+    assert wide.rows.usd.sum() == pytest.approx(0.0042) and wide.rows.score.sum() == 3
+
+
+def test_submissions_to_swe_bench_need_to_know_what_was_tried(tmp_path):
+    path = swe_bench(tmp_path)
+    read = read_evidence(path)
+    assert [item.id for item in read.items] == list(ISSUES) and read.rows.score.tolist() == [1.0, 0.0, 0.0]
+    assert read.rows.finish.tolist() == ["", "failed", ""] and read.arms == (RecordedModel("20260101_agent"),)
+    (path.parents[1] / "all_preds.jsonl").unlink()
+    path.write_text(json.dumps({"no_generation": [], "no_logs": [], "resolved": list(ISSUES)}))
+    with pytest.raises(FactError, match=r"all_preds\.jsonl"):
+        read_evidence(path)
+
+
+def test_details_of_a_board_are_read(tmp_path):
+    told = {issue: {"cost": 0.1, "api_calls": 9, "resolved": issue == ISSUES[0]} for issue in ISSUES}
+    path = tmp_path / "per_instance_details.json"
+    path.write_text(json.dumps(told))
+    read = read_evidence(path)
+    assert read.rows.usd.sum() == pytest.approx(0.3) and read.rows.score.sum() == 1
+
+
+def test_trajectories_are_read_by_the_folder(tmp_path):
+    read = read_evidence(swe_agent(tmp_path))
+    assert read.rows.score.tolist() == [0.0, 0.0, 1.0] and read.rows.finish.tolist() == ["stop", "length", "stop"]
+    assert read.rows.input_tokens.sum() == 270_000 and read.rows.usd.sum() == pytest.approx(1.5)
+    one = read_evidence(tmp_path / "20260102_agent" / "trajs" / f"{ISSUES[2]}.traj")
+    assert one.rows.score.tolist() == [1.0]
+
+
+def test_a_run_without_a_report_is_not_scored(tmp_path):
+    rows = read_evidence(openhands(tmp_path)).rows
+    assert rows.score[0] == 1.0 and np.isnan(rows.score[1])
+    assert (rows.input_tokens[0], rows.cached_tokens[0], rows.output_tokens[0]) == (400, 600, 50)
+
+
+def test_the_score_of_several_is_chosen(tmp_path):
+    path = helm(tmp_path)
+    read = read_evidence(path)
+    assert read.rows.score.tolist() == [1.0, 1.0] and read.rows.sample.tolist() == [0, 1]
+    assert read.arms == (RecordedModel("org/small"),) and read.items[0].task == "mmlu"
+    chosen = read_evidence(path, EvidenceColumnNames({"score": "prefix_exact_match"}))
+    assert chosen.rows.score.tolist() == [0.0, 0.0]
+    with pytest.raises(FactError, match="no score 'f1'"):
+        read_evidence(path, EvidenceColumnNames({"score": "f1"}))
+    with pytest.raises(FactError, match="one score"):
+        read_evidence(openai_log(tmp_path), EvidenceColumnNames({"score": "f1"}))
+
+
+def test_one_of_several_scorers_of_inspect_is_chosen(tmp_path):
+    path = inspect_json(tmp_path)
+    log = json.loads(path.read_text())
+    for one in log["samples"]:
+        one["scores"] = {"match": {"value": "C"}, "judge": {"value": "I"}}
+    path.write_text(json.dumps(log))
+    with pytest.raises(FactError, match="--map score=judge"):
+        read_evidence(path)
+    assert not read_evidence(path, EvidenceColumnNames({"score": "judge"})).rows.score.any()
+    assert read_evidence(path, EvidenceColumnNames({"score": "match"})).rows.score.all()
+
+
+@pytest.mark.parametrize("maker", [langfuse, openrouter])
+def test_exports_of_observers_put_every_token_in_one_bucket(maker, tmp_path):
+    rows = read_evidence(maker(tmp_path)).rows
+    names = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "usd", "ttft_s", "latency_s")
+    found = [getattr(rows, name).tolist() for name in names]
+    assert found == [[36.0], [64.0], [20.0], [30.0], [0.00125], [0.25], [2.0]]
+
+
+def test_a_reader_of_the_users_own(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from comptroller.work.evidence_readers.openai_log import table\n"
+        "from comptroller.work.evidence_rows import EvidenceReader\n"
+        "def read(path):\n"
+        "    cells = [line.split() for line in path.read_text().splitlines()]\n"
+        "    rows = [dict(zip(('question', 'model', 'score'), each)) for each in cells]\n"
+        "    return table(path, list(range(1, len(rows) + 1)), [[row] for row in rows])\n"
+        "READER = EvidenceReader('mine', 'lines', lambda preview: True, read)\n"
+    )
+    (tmp_path / "log.txt").write_text("a small 1\nb small 0\n")
+    (tmp_path / "none.py").write_text("")
+    assert read_evidence(f"{tmp_path}/mine.py:{tmp_path}/log.txt").rows.score.tolist() == [1.0, 0.0]
+    with pytest.raises(InputError, match="no READER"):
+        read_evidence(f"{tmp_path}/none.py:{tmp_path}/log.txt")
+
+
+def test_counts_are_read_from_parquet_too(tmp_path):
+    cells = {"Model": ["m"], "Benchmark": ["b"], "Problem Idx": [3], "Num. Samples Total": [10]}
+    write_columns(tmp_path / "counts.parquet", {**cells, "Num. Samples Correct": [4]}, {})
+    read = read_evidence(tmp_path / "counts.parquet")
+    assert read.n.tolist() == [[10]] and read.correct.tolist() == [[4.0]]

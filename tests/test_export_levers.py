@@ -47,6 +47,8 @@ OTHER: dict[str, tuple[Any, ...]] = {
     "engine.adapters.rank": (64,),
     "engine.adapters.resident": (3,),
     "engine.adapters.skew": (),
+    "engine.offload_gib": (11.0,),
+    "engine.eager": (True,),
     "pools.phase": ("prefill",),
     "pools.accelerator": ("a100_80_sxm",),
     "pools.tp": (4,),

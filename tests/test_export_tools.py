@@ -27,7 +27,8 @@ from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids, real_ids
-from comptroller.launch import command, engines, launchable, listening, spread
+from comptroller.launch import WHAT_IF, ServingPhase, command, engines, launchable, listening, spread, with_policies
+from comptroller.launch import line as launch_line
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.deployments import RejectionTally, recipes
 from export_plans import PLANS, plan_of, routed, split
@@ -124,6 +125,16 @@ def on_device(engine: str, device: Accelerator, who: Model) -> Iterator[str]:
             except UnsupportedError:
                 continue
             yield f"{line} {address}"
+        yield from (f"{line} {address}" for line in rare_levers(ModelReplica(who, device, planned, layouts[0], plain)))
+
+
+def rare_levers(replica: ModelReplica) -> Iterator[str]:
+    """Commands of pools apart, of a draft model and of priorities, where an engine has them."""
+    drafts = SpeculativeDecoding(tokens=3, acceptance=0.7, draft=model("llama_3_2_1b"))
+    drafting = replace(replica, engine=replace(replica.engine, speculation=drafts))
+    apart = (launch_line(replica, 9000, phase) for phase in (ServingPhase.PREFILL, ServingPhase.DECODE))
+    ranked = with_policies(launch_line(replica, 9000), {"scheduling": "priority"})
+    yield from (made for made in (*apart, launch_line(drafting, 9000), ranked) if not made.startswith(WHAT_IF))
 
 
 def arguments(engine: str, line: str) -> list[str]:

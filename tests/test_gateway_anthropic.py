@@ -160,9 +160,16 @@ def test_requests_of_its_own_go_on_as_they_came(tmp_path: Path) -> None:
             assert all(body["messages"] == turns and body["thinking"] == thinking for _, body, _ in claude.seen)
             assert [body["max_tokens"] for _, body, _ in claude.seen] == [40, 40], "the cap is the operator's"
             assert (await client.messages.count_tokens(model="claude", messages=turns[:1])).input_tokens == 17
+            edits = {"edits": [{"type": "clear_thinking_20251015"}]}
+            turns = [*turns, {"role": "system", "content": "Now in German."}]
+            await client.messages.create(**ask | {"messages": turns}, extra_body={"context_management": edits})
+            _, body, headers = claude.seen[-1]
+            assert body["context_management"] == edits and body["messages"] == turns
+            wanted = "context-management-2025-06-27,mid-conversation-system-2026-04-07"
+            assert headers["anthropic-beta"] == wanted and "anthropic-beta" not in claude.seen[0][2]
 
     asyncio.run(work())
-    assert [row["pusd"] for row in rows(tmp_path / "books.sqlite")] == [DUE_PUSD, DUE_PUSD]
+    assert [row["pusd"] for row in rows(tmp_path / "books.sqlite")] == [DUE_PUSD] * 3
 
 
 def test_tokens_are_counted_by_the_service_where_it_can(tmp_path: Path) -> None:

@@ -85,10 +85,28 @@ def test_turns_tools_and_pictures_become_a_chat() -> None:
     assert body["reasoning_effort"] == "medium" and body["tools"][0]["function"]["name"] == "weather"
 
 
+def test_what_claude_code_sends_becomes_a_chat() -> None:
+    """System texts between the turns, thinking as the model sees fit, and thoughts taken out of the context."""
+    request = convert(MessagesRequest, {
+        "model": "m", "max_tokens": 9, "system": "Be brief.", "thinking": {"type": "adaptive"},
+        "output_config": {"effort": "high"}, "metadata": {"user_id": "{}"},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        "messages": [{"role": "user", "content": "x"}, {"role": "system", "content": [{"type": "text", "text": "y"}]}],
+    })  # fmt: skip
+    body = messages_as_chat(request)
+    assert [(turn["role"], turn["content"]) for turn in body["messages"]] == [
+        ("system", "Be brief."), ("user", "x"), ("system", "y"),
+    ]  # fmt: skip
+    assert body["reasoning_effort"] == "high" and "context_management" not in body
+
+
 @pytest.mark.parametrize(
     ("about", "words"),
     [
         ({"mcp_servers": []}, "mcp_servers"),
+        ({"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}, r"context_management.edits\[0\]"),
+        ({"context_management": {"edits": 5}}, r"context_management.edits\[0\]"),
+        ({"messages": [{"role": "system", "content": [{"type": "tool_use", "name": "x"}]}]}, "in its role"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, r"tools\[0\]"),
         ({"messages": [{"role": "user", "content": [{"type": "document"}]}]}, r"messages\[0\].content\[0\]"),
         (

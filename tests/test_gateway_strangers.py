@@ -213,3 +213,20 @@ def test_many_headers_are_refused_before_they_are_read(up: Upstream, tmp_path: P
                 writer.close()
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize(("dialect", "name"), [("openai", "max_completion_tokens"), ("vllm", "max_tokens")])
+def test_a_cap_that_no_client_asked_for_has_the_dialect_s_name(
+    up: Upstream, tmp_path: Path, dialect: str, name: str
+) -> None:
+    """OpenAI's reasoning models refuse max_tokens."""
+
+    async def work() -> None:
+        async with running(config(tmp_path, up.url, "fine", fine={"dialect": dialect})) as house:
+            for path, asked in ASKS.items():
+                await posted(house, path, asked | {"model": "fine"})
+                sent = up.seen["fine"][-1]
+                assert {"max_tokens", "max_completion_tokens"} & sent.keys() == {name}, sent
+                assert sent[name] == (50 if path == "messages" else 100)
+
+    asyncio.run(work())

@@ -135,7 +135,9 @@ def test_what_stands_around_a_command_is_named(line: str, unread: list[str]) -> 
 def test_layers_that_stay_on_the_host_and_lengths_are_named() -> None:
     line = "llama-server -m /models/Llama-3.1-8B-Q4_K_M.gguf -c 8192 -np 4 -ngl 10"
     remarks = fleet_of_lines([("", 1, "", line)], LaunchPlace("rtx_4090", AT)).remarks
-    assert any("-ngl 10; all 32 layers" in said for said in remarks) and any("-c 8192 limits" in x for x in remarks)
+    assert any("-ngl 10; all 32 layers and the output" in said for said in remarks) and any(
+        "-c 8192 limits" in x for x in remarks
+    )
 
 
 def deployment(kind: str, replicas: object, *containers: dict[str, object]) -> dict[str, object]:

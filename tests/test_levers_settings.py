@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from comptroller.costs.deployment import AdapterSet, SpeculativeDecoding
+from comptroller.costs.deployment import AdapterSet, ClockSetting, SpeculativeDecoding
 from comptroller.costs.split_pools import PoolRatio, SplitPools
 from comptroller.errors import FactError, InfeasibleError
 from comptroller.facts.config import model
@@ -53,9 +53,11 @@ def test_caches_are_in_the_formats_that_are_named() -> None:
 def test_each_lever_has_a_name() -> None:
     none = DeploymentLevers(None, None, None)
     drafts = SpeculativeDecoding(3, 0.5, model("llama_3_2_1b"))
-    every = DeploymentLevers(SplitPools(PoolRatio(2, 1), 1e-6), 512, drafts, AdapterSet(100, 16, 32))
+    every = DeploymentLevers(
+        SplitPools(PoolRatio(2, 1), 1e-6), 512, drafts, AdapterSet(100, 16, 32), ClockSetting(1.2e9), 4 * 2.0**30, True
+    )
     assert (none.is_plain, none.suffix, none.label) == (True, "", "")
-    assert (every.is_plain, every.suffix) == (False, ".2p1d.llama_3_2_1bx3.lora32of100r16.c512")
+    assert (every.is_plain, every.suffix) == (False, ".2p1d.llama_3_2_1bx3.lora32of100r16.c512.eager.off4.1200mhz")
     assert set(none.axes) == set(every.axes) and all(none.axes[axis] != every.axes[axis] for axis in none.axes)
 
 

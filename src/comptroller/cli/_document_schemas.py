@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from comptroller.cli._key_meanings import Schema, describe_keys, describe_workload, tables_in, without_own_keys
+from comptroller.cli._plain_documents import PLAIN_DOCUMENTS
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.config import ModelFile
 from comptroller.facts.engine import EngineFacts
 from comptroller.facts.format import Format
 from comptroller.facts.reader import QUANTITY, unit_suffix
-from comptroller.facts.serving import ServingFacts
 from comptroller.facts.site import Site
 from comptroller.facts.use_case import UseCase
-from comptroller.planning.ground.plan_document import Plan
-from comptroller.planning.reasons.current_fleet import CurrentFleetFile
 from comptroller.quantities import UNITS
 from comptroller.work.workload import Workload
 
@@ -120,11 +119,6 @@ def _gateway() -> Schema:
 
 DOCUMENTS: Mapping[str, DocumentKind] = {
     "workload": DocumentKind("What must be solved: `comptroller plan FILE`.", "examples/chat.toml", _workload),
-    "fleet": DocumentKind(
-        "What runs today: `comptroller plan ... --against FILE`.",
-        "examples/current.toml",
-        lambda: _plain(CurrentFleetFile),
-    ),
     "gateway": DocumentKind("Services, limits and books: `comptroller serve FILE`.", "deploy/gateway.toml", _gateway),
     "site": DocumentKind(
         "Where it runs and what things cost there.", "src/comptroller/facts/sites/own_us.toml", lambda: _fact(Site)
@@ -148,13 +142,9 @@ DOCUMENTS: Mapping[str, DocumentKind] = {
         "src/comptroller/facts/use_cases/chat.toml",
         lambda: without_own_keys(_plain(UseCase)),
     ),
-    "calibration": DocumentKind(
-        "Fitted constants: `serving.toml` of a folder that `comptroller fit calibration --out` wrote.",
-        "",
-        lambda: _plain(ServingFacts),
-    ),
-    "plan": DocumentKind(
-        "What was chosen, what it costs and why: `comptroller plan ... --out FILE`.", "", lambda: _plain(Plan)
-    ),
+    **{
+        kind: DocumentKind(what, example, partial(_plain, document))
+        for kind, (what, example, document) in PLAIN_DOCUMENTS.items()
+    },
 }
 """Kind of document -> what it is, and its schema."""

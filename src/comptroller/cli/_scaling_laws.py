@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +12,15 @@ import typer
 
 from comptroller.cli._output import FileContent, check, write_all
 from comptroller.errors import InputError
+from comptroller.report.law_tables import comparison_sheets, predictions_sheet, reward_sheets
 from comptroller.report.scaling_sheets import family_sheet, scaling_sheets
 from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
+from comptroller.work.law_comparison import compare_laws
 from comptroller.work.laws import LawQuery
 from comptroller.work.loss_points import read_losses, states_losses
-from comptroller.work.scaling_findings import ScalingQuery, scaling_report
+from comptroller.work.reward_law import read_rewards, reward_report, states_rewards
+from comptroller.work.scaling_findings import ScalingQuery, ScalingReport, lowest_losses, scaling_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,9 @@ class LossLawOptions:
 def scaling_options(
     flops: Annotated[
         list[float] | None,
-        typer.Option(help="Losses of runs: split this much compute; again for others.", show_default=False),
+        typer.Option(
+            help="Losses of runs: split this compute; of rewards: predict at it; again for others.", show_default=False
+        ),
     ] = None,
     drop_highest: Annotated[int, typer.Option(help="Losses of runs: leave out so many of the highest.", min=0)] = 0,
 ) -> LossLawOptions:
@@ -46,22 +51,46 @@ def scaling_options(
 
 
 def fit_losses(
-    evidence: str, options: LossLawOptions, query: LawQuery, files: Mapping[str, Path | None], as_json: bool
+    evidence: tuple[str, Sequence[str]],
+    options: LossLawOptions,
+    query: LawQuery,
+    files: Mapping[str, Path | None],
+    as_json: bool,
 ) -> bool:
-    """Fit a law to every family of runs, print and write, where the evidence is a table of losses; whether it is one.
+    """Fit laws to every family of runs, print and write, where the evidence is a table of losses or of rewards; whether
+    it is one.
+
+    evidence: the file, and names of laws that alone are compared.
 
     Raises:
         InputError: a picture or a page is asked for.
     """
-    path, table, out = Path(evidence), files.get("table"), files.get("out")
-    if not states_losses(path):
+    path, only = Path(evidence[0]), evidence[1]
+    if not states_losses(path) and not states_rewards(path):
         return False
     if any(files.get(name) for name in ("png", "html")):
         raise InputError("laws of the loss are tables: --table, or --json")
-    for file in filter(None, (table, out)):
+    for file in filter(None, (files.get("table"), files.get("out"))):
         check(file)
+    if states_rewards(path):
+        _tell_rewards(path, options, query, files, as_json)
+        return True
+    points = read_losses(path)
     asked = ScalingQuery(options.flops, options.drop_highest, query.beyond, query.level, query.draws, query.seed)
-    reports = scaling_report(read_losses(path), asked)
+    reports = scaling_report(points, asked)
+    found = [compare_laws(lowest_losses(points.of(name), options.drop_highest), only) for name in points.families]
+    _write_laws(reports, files)
+    if as_json:
+        records = [report.record | {"laws": one.record} for report, one in zip(reports, found, strict=True)]
+        typer.echo(documents.dumps(records, indent=2))
+        return True
+    for sheet in (*scaling_sheets(reports), *comparison_sheets(found), *map(predictions_sheet, reports, found)):
+        print_sheet(sheet, console())
+    return True
+
+
+def _write_laws(reports: Sequence[ScalingReport], files: Mapping[str, Path | None]) -> None:
+    table, out = files.get("table"), files.get("out")
     if out and len(reports) > 1:
         raise InputError(f"--out {out}: a law of one family; the table has {', '.join(one.family for one in reports)}")
     make: dict[str, Callable[[], FileContent]] = {"out": reports[0].law_file.text}
@@ -69,9 +98,24 @@ def fit_losses(
         as_table = writer_of(table)
         make["table"] = lambda: as_table(family_sheet(reports))
     write_all({"table": table, "out": out}, make)
+
+
+def _tell_rewards(
+    path: Path, options: LossLawOptions, query: LawQuery, files: Mapping[str, Path | None], as_json: bool
+) -> None:
+    """Fit the sigmoid of reinforcement learning to every run of a table of rewards, print and write."""
+    if files.get("out"):
+        raise InputError("--out writes a law of the loss; a law of rewards is told by --json or --table")
+    found = [
+        reward_report(name, points, options.flops, query.beyond, query.seed)
+        for name, points in read_rewards(path).items()
+    ]
+    sheets, table = reward_sheets(found), files.get("table")
+    if table:
+        as_table = writer_of(table)
+        write_all({"table": table}, {"table": lambda: as_table(sheets[0])})
     if as_json:
-        typer.echo(documents.dumps([one.record for one in reports], indent=2))
-        return True
-    for sheet in scaling_sheets(reports):
+        typer.echo(documents.dumps([one.record for one in found], indent=2))
+        return
+    for sheet in sheets:
         print_sheet(sheet, console())
-    return True

@@ -104,7 +104,7 @@ def run(
     if subject == "rollouts":
         fit_rollouts((evidence[0], columns), model or [], query, files, json)
         return
-    if fit_losses(evidence[0], losses, query, {**files, "out": out}, json):
+    if fit_losses((evidence[0], only or []), losses, query, {**files, "out": out}, json):
         return
     records = read_evidence(evidence[0], columns)
     _fit_laws(records, only or [], query, files, json)

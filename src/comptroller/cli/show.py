@@ -9,20 +9,19 @@ from typing import Annotated
 import typer
 
 from comptroller.cli._evidence_options import EvidenceMap, evidence_map
-from comptroller.cli._export import wishes, write_exports
 from comptroller.cli._export_help import HELP
 from comptroller.cli._formats import FormatShowOptions, show_catalogue, show_comparison
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
+from comptroller.cli._plan_file import tell_plan_file
 from comptroller.cli._run_register import tell_register
 from comptroller.cli._show_evidence import tell_evidence
 from comptroller.errors import InputError, UnknownIdError
-from comptroller.planning.ground.plan_document import load_plan
 from comptroller.report import evidence
 from comptroller.report.calibration_rows import evidence_sheets, replica_of_text
 from comptroller.report.facts import LISTS, details
 from comptroller.report.installation import installation
 from comptroller.report.sheet import ReportSheet
-from comptroller.report.terminal import console, print_plan, print_sheet
+from comptroller.report.terminal import console, print_sheet
 
 SUBJECTS = (*LISTS, "evidence", "plan", "register", "installation")
 
@@ -38,8 +37,10 @@ def run(
     on: Annotated[Path | None, typer.Option(help="Formats: compare on these weights.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     export: Annotated[list[str] | None, typer.Option(help=f"Of a plan: {HELP}", metavar="TARGET=FOLDER")] = None,
-    png: Annotated[Path | None, typer.Option(help="Formats: write a picture, PNG or .svg.", show_default=False)] = None,
-    html: Annotated[Path | None, typer.Option(help="Formats: write a page.", show_default=False)] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Formats, a plan: write a picture, PNG or .svg.", show_default=False)
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Formats, a plan: write a page.", show_default=False)] = None,
 ) -> None:
     """Show facts (a whole table, or every value of one with its source), evidence, a plan, or the installation.
 
@@ -54,12 +55,14 @@ def run(
     if subject in {"formats", "format"} and (len(ids) > 1 or options.anything):
         show_comparison(ids, options)
         return
-    if len(ids) > 1 or options.anything:
-        raise InputError(f"show {subject}: one name; --on, --png and --html are of formats")
-    name = ids[0] if ids else ""
-    if subject == "plan":
-        _plan(name, json, export)
+    name = ids[0] if len(ids) == 1 else ""
+    if subject == "plan" and name and not on:
+        tell_plan_file(name, json, export, {"html": html, "png": png})
         return
+    if len(ids) > 1 or options.anything:
+        raise InputError(f"show {subject}: one name; --on is of formats, --png and --html are of formats and of a plan")
+    if subject == "plan":
+        raise InputError("show plan: name the plan's JSON file")
     if export:
         raise InputError(f"--export writes a plan for a tool: comptroller show plan FILE, not show {subject}")
     if columns and not (subject == "evidence" and name):
@@ -92,15 +95,3 @@ def _sheets(subject: str, name: str) -> tuple[ReportSheet, ...]:
     if kind not in LISTS:
         raise UnknownIdError("subject", subject, SUBJECTS)
     return details(kind, name) if name else (LISTS[kind](),)
-
-
-def _plan(name: str, json: bool, export: list[str] | None) -> None:
-    if not name:
-        raise InputError("show plan: name the plan's JSON file")
-    exports = wishes(export)
-    plan = load_plan(Path(name))
-    write_exports(plan, exports)
-    if json:
-        typer.echo(plan.to_json(), nl=False)
-    else:
-        print_plan(plan, console())

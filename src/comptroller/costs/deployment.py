@@ -130,7 +130,8 @@ class EngineSettings:
     logit_bytes: memory that sampling needs per logit of a full batch.  graph_sizes: batches that may be captured.
     speculation: speculative decoding, if it is used.  adapters: that are served, if any.
     poll_steps: decode steps between two looks at the queue of new requests.  generation: of the program, empty for the
-    present one (`EngineFacts.generation_of`).  tile_vectors: vectors of a tile on a CPU (`costs.tiles`).
+    present one (`EngineFacts.generation_of`).  offload_bytes: weights of each device that lie in the host's memory.
+    tile_vectors: vectors of a tile on a CPU (`costs.tiles`).  eager: whether kernels are launched one by one.
     """
 
     id: str
@@ -149,6 +150,8 @@ class EngineSettings:
     poll_steps: int = 1
     generation: str = ""
     adapters: AdapterSet | None = None
+    offload_bytes: float = 0.0
+    eager: bool = False
     tile_vectors: int = 1
 
     @property

@@ -116,9 +116,11 @@ def weight_bytes(replica: ModelReplica) -> float:
 
 
 def loaded_bytes(replica: ModelReplica) -> float:
-    """Bytes of all weights on the fullest device, those of a draft model and slots of adapters among them."""
+    """Bytes of all weights on the fullest device, those of a draft model and slots of adapters among them, less what
+    lies in the host's memory."""
     draft = draft_replica(replica)
-    return weight_bytes(replica) + (weight_bytes(draft) if draft else 0.0) + slot_bytes(replica)
+    own = max(weight_bytes(replica) - replica.engine.offload_bytes, 0.0)
+    return own + (weight_bytes(draft) if draft else 0.0) + slot_bytes(replica)
 
 
 def kv_bytes_per_token(replica: ModelReplica) -> float:

@@ -66,6 +66,8 @@ def graph_bytes(replica: ModelReplica) -> float:
 
     vLLM: max_cudagraph_capture_size = min(2 max_num_seqs, 512) (vllm/config/vllm.py, _set_cudagraph_sizes).
     """
+    if replica.engine.eager:
+        return 0.0
     sizes = replica.engine.graph_sizes
     captured = sum(size <= 2 * replica.engine.max_batch for size in sizes)
     return replica.engine.graph_bytes * (captured / len(sizes) if sizes else 1.0)

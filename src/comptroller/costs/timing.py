@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.deployment import ClockSetting, ModelReplica
+from comptroller.costs.eager import launch_wait_s
 from comptroller.costs.knee import collective_s, smooth_max
 from comptroller.costs.operations import OperationMatrices
 from comptroller.costs.overlap import exposed_s
 from comptroller.costs.power_demand import CoreClock, DeviceActivity, clock_within
 from comptroller.costs.speculation import tokens_per_step
 from comptroller.costs.step import ReplicaStep
+from comptroller.costs.tiers import host_read_s
 from comptroller.costs.tiles import flops_in_tiles
 from comptroller.facts.power import power_facts
 
@@ -295,8 +297,11 @@ class ReplicaTimer:
     def _in_series(self, step: ReplicaStep) -> StepTime:
         seconds, flops, moved = self.seconds(step)
         terms = (np.arange(len(TERMS))[:, None] == self.rates.term) @ seconds
+        terms[0] += host_read_s(self.replica, self.operations, self.operations.values(step))
         terms[-1] = self.overheads.total_s(self.replica.model.layers, step.batch, self.replica.layout.dp)
         count = self.operations.count[:, None]
+        if self.replica.engine.eager:
+            terms[-1] += launch_wait_s(seconds.sum(axis=0), (count * (seconds > 0)).sum(axis=0))
         memory = (count * np.where(self.rates.wire[:, None], 0.0, moved)).sum(axis=0)
         return StepTime(terms, (count * flops).sum(axis=0), memory)
 

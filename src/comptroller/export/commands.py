@@ -23,6 +23,9 @@ def _script(run: ServiceLaunch) -> str:
     if run.nodes > 1:
         lines.append(': "${RANK:?the number of this node}" "${LEADER:?the address of node 0}"')
     if made := run.conversion:
-        lines += [f"# once, with {made.tool} ({made.install}), {made.disk_bytes / 1e9:,.0f} GB of disk:"]
+        time = (
+            "its time is not documented" if made.time_s is None else f"{made.time_s / 60:,.0f} min {made.timed}".strip()
+        )
+        lines += [f"# once, with {made.tool} ({made.install}), {made.disk_bytes / 1e9:,.0f} GB of disk, {time}:"]
         lines += [f"[ -e {shlex.quote(made.path)} ] || {{ {made.command}; }} || exit 1"]
     return "\n".join([*lines, f"exec {run.line}", ""])

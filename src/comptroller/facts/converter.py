@@ -20,13 +20,15 @@ class ConversionMethod:
 
     arguments: format id -> what its commands call it.  steps: words of each command, with {source} the 16-bit
     repository, {target} what is written, {argument}.  reference_s: seconds for a model of the file's `reference_params`
-    parameters on the device of its source; `None` where no source states any.
+    parameters on the device of its source; `None` where no source states any.  timed: the step that this is of, empty
+    for all.
     """
 
     name: str
     arguments: Mapping[str, str]
     steps: tuple[tuple[str, ...], ...]
     reference_s: float | None = None
+    timed: str = ""
 
 
 @dataclass(frozen=True, config=_STRICT)

@@ -146,6 +146,15 @@ def require_thoughts_within(body: Json, most: int | None, service: str) -> None:
             )  # fmt: skip
 
 
+def length_name(path: str, dialect: str) -> str:
+    """The name of the longest generation where the client used none.
+
+    >>> length_name("chat/completions", "openai"), length_name("completions", "openai")
+    ('max_completion_tokens', 'max_tokens')
+    """
+    return (DIALECTS[dialect].length if path != "completions" else "") or "max_tokens"
+
+
 def _one_length(path: str, body: Json, dialect: str) -> Json:
     """The shortest of the lengths that are told, under one name."""
     told = {name: body[name] for name in LENGTHS if name in body}

@@ -22,12 +22,12 @@ def most_tokens(body: Json) -> int | None:
     return min((int(body[name]) for name in LENGTHS if body.get(name)), default=None)
 
 
-def with_token_cap(body: Json, most: int | None) -> Json:
-    """A request with a generation of at most so many tokens, under the name that it uses itself."""
+def with_token_cap(body: Json, most: int | None, unnamed: str = "max_tokens") -> Json:
+    """A request with a generation of at most so many tokens, under the name that it uses itself, else `unnamed`."""
     asked = most_tokens(body)
     if most is None or (asked is not None and asked <= most):
         return body
-    name = next((name for name in LENGTHS if body.get(name)), "max_tokens")
+    name = next((name for name in LENGTHS if body.get(name)), unnamed)
     return {key: value for key, value in body.items() if key not in LENGTHS} | {name: most}
 
 

@@ -177,7 +177,7 @@ class ResponsesRequest(Struct, kw_only=True):
 class ClientMessage(Struct):
     """One turn of /v1/messages."""
 
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "system"]
     content: Text | Annotated[list[Json], Meta(min_length=1)]
 
 
@@ -200,6 +200,7 @@ class MessagesRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     service_tier: str | None = None
     output_config: Json | None = None
     cache_control: Json | None = None
+    context_management: Json | None = None
     comptroller: RequestOptions | None = None
 
 

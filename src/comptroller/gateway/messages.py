@@ -57,12 +57,22 @@ def messages_as_chat(request: MessagesRequest) -> Json:
         budget = request.thinking.get("budget_tokens")
         most = budget if isinstance(budget, int) else EFFORTS[1][0]
         body["reasoning_effort"] = next(effort for tokens, effort in EFFORTS if most <= tokens)
+    _require_no_edits(request.context_management or {})
     body |= _output_config(request.output_config or {})
     if request.tools:
         body["tools"] = [_tool(tool, f"tools[{at}]") for at, tool in enumerate(request.tools)]
     if request.tool_choice:
         body |= _choice(request.tool_choice)
     return body
+
+
+def _require_no_edits(asked: Json) -> None:
+    """Refuses edits of the context but that which takes thoughts out, for a chat never gets them back."""
+    edits = asked.get("edits") or []
+    for at, edit in enumerate(edits if isinstance(edits, list) else [edits]):
+        if not isinstance(edit, dict) or not str(edit.get("type")).startswith("clear_thinking_"):
+            where = f"context_management.edits[{at}]"
+            raise _refusal(where, "clear_thinking alone; this service is sent the context as it is")
 
 
 def _output_config(asked: Json) -> Json:

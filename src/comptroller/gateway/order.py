@@ -10,7 +10,7 @@ from msgspec.structs import replace as changed
 from comptroller.books.rates import RateClaim
 from comptroller.costs.rating import PUSD
 from comptroller.errors import UnsupportedError
-from comptroller.gateway.body_fields import bounded_body, require_thoughts_within
+from comptroller.gateway.body_fields import bounded_body, length_name, require_thoughts_within
 from comptroller.gateway.config import RateLimits
 from comptroller.gateway.conversation import has_media, most_tokens, prompt_bound, with_token_cap
 from comptroller.gateway.problems import GatewayError
@@ -86,7 +86,7 @@ class UpstreamRequest:
         body["model"] = service.model
         if self.path == "embeddings":
             return body
-        body = with_token_cap(body, config.max_output_tokens)
+        body = with_token_cap(body, config.max_output_tokens, length_name(self.path, config.dialect))
         require_thoughts_within(body, most_tokens(body), service.id)
         if self.native is not None and service.native:
             body["native"] = self.native

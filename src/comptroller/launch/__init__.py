@@ -24,10 +24,11 @@ from comptroller.launch._version import program_version, require_planned, stands
 
 __all__ = [
     "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "LaunchStatement", "LaunchedReplica",
-    "ManifestReading", "ServingPhase", "adapter_words", "checkpoint", "command", "engines", "image",
+    "ManifestReading", "ServingPhase", "adapter_words", "checkpoint", "command", "eager_words", "engines",
+    "image",
     "launchable", "launched_replica", "layout_problem", "line", "lines_of_manifest", "listening",
-    "model_of_path", "policy_words", "require_version", "speculation_words", "splits", "spread", "starts",
-    "statement", "with_policies",
+    "model_of_path", "offload_words", "policy_words", "require_version", "speculation_words", "splits", "spread",
+    "starts", "statement", "weights_label", "with_policies",
 ]  # fmt: skip
 
 
@@ -81,6 +82,15 @@ def checkpoint(replica: ModelReplica) -> LaunchCheckpoint:
     )
 
 
+def weights_label(replica: ModelReplica) -> str:
+    """The format of a replica's weights, marked where nothing is known to launch it so."""
+    try:
+        checkpoint(replica)
+    except UnsupportedError:
+        return f"{replica.recipe.weights} (what-if)"
+    return replica.recipe.weights
+
+
 def command(replica: ModelReplica, context_tokens: int, phase: ServingPhase = ServingPhase.MIXED) -> str:
     """A shell line that starts one replica with the plan's settings, in the plan's number formats.
 
@@ -95,7 +105,8 @@ def command(replica: ModelReplica, context_tokens: int, phase: ServingPhase = Se
     if problem := layout_problem(replica.engine.launched_as, replica.layout):
         raise UnsupportedError(problem)
     words = program.words(replica, checkpoint(replica), context_tokens)
-    settings = (*speculation_words(replica.engine), *adapter_words(replica.engine))
+    engine = replica.engine
+    settings = (*speculation_words(engine), *adapter_words(engine), *offload_words(engine), *eager_words(engine))
     more = (*settings, *_phase_words(replica.engine.launched_as, phase))
     return shlex.join(str(word) for word in (*words, *more))
 
@@ -131,6 +142,40 @@ def adapter_words(engine: EngineSettings) -> list[str | int]:
             f"{engine.id}: how its command is told to serve many adapters is not known; vllm and sglang are"
         )
     found: list[str | int] = words(engine.adapters)
+    return found
+
+
+def offload_words(engine: EngineSettings) -> list[str | int | float]:
+    """Arguments of an engine that keeps weights in the host's memory; none where all lie on the devices.
+
+    Raises:
+        UnknownIdError: no file for the engine.
+        UnsupportedError: the engine is not known to read weights from there by an argument of its command.
+    """
+    if not engine.offload_bytes:
+        return []
+    words = getattr(_file(engine.launched_as), "offload", None)
+    if words is None:
+        raise UnsupportedError(f"{engine.id}: how its command keeps weights in the host's memory is not known; vllm is")
+    found: list[str | int | float] = words(engine.offload_bytes)
+    return found
+
+
+def eager_words(engine: EngineSettings) -> tuple[str, ...]:
+    """Arguments of an engine that captures no graphs; none where it does.
+
+    Raises:
+        UnknownIdError: no file for the engine.
+        UnsupportedError: the engine is not known to run without by an argument of its command.
+    """
+    if not engine.eager:
+        return ()
+    words = getattr(_file(engine.launched_as), "EAGER", None)
+    if words is None:
+        raise UnsupportedError(
+            f"{engine.id}: how its command runs without captured graphs is not known; vllm and sglang are"
+        )
+    found: tuple[str, ...] = words
     return found
 
 

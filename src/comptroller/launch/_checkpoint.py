@@ -26,7 +26,8 @@ class CheckpointConversion:
     """How a checkpoint is made: what it writes, the shell line, bytes of disk, seconds where a source has them.
 
     disk_bytes: the 16-bit weights, as often as they lie there, and the result.  time_s: in proportion to the
-    parameters, from the time that the converter's source has for one model on one device.
+    parameters, from the time that the converter's source has for one model on one device.  timed: the step that it is
+    of, empty for all.
     """
 
     tool: str
@@ -35,6 +36,7 @@ class CheckpointConversion:
     command: str
     disk_bytes: float
     time_s: float | None
+    timed: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,4 +198,5 @@ def _conversion(
         command=tool.command(recipe.weights, source, path),
         disk_bytes=params * (2.0 * tool.wide_copies + library.format(recipe.weights).bytes_per_element),
         time_s=None if method.reference_s is None else method.reference_s * params / tool.reference_params,
+        timed=method.timed,
     )

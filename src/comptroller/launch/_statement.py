@@ -72,8 +72,9 @@ def _not_compared(said: LaunchStatement, model: Model, device: Accelerator) -> I
         flag, limit = said.flags[name], said.values[name]
         yield f"{flag} {limit} limits requests; the workload's lengths are compared, whether it lets them in or not"
     layers = said.values.get("gpu_layers", "")
-    if layers.isdigit() and int(layers) < model.layers and device.kind != "cpu":
-        yield f"not read: {said.flags['gpu_layers']} {layers}; all {model.layers} layers are taken to be on {device.id}"
+    if layers.isdigit() and int(layers) <= model.layers and device.kind != "cpu":
+        all_of_it = f"all {model.layers} layers and the output are taken to be on {device.id}"
+        yield f"not read: {said.flags['gpu_layers']} {layers}; {all_of_it}"
 
 
 def model_of_path(path: str, engine: str) -> tuple[str, str, str]:

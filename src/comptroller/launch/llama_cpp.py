@@ -35,7 +35,8 @@ FLAGS = LaunchFlags(
 
 
 def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -> list[str | int | float]:
-    """Arguments of the command; the context is divided over the parallel slots."""
+    """Arguments of the command; the context is divided over the parallel slots, and the output counts as a layer
+    (`n_layer + 1` in llama_model::load_tensors): without it the head stays on the host."""
     engine = replica.engine
     line: list[str | int | float] = ["llama-server", "--model", files.path]
     line += ["--parallel", engine.max_batch, "--ctx-size", context_tokens * engine.max_batch, "--cont-batching"]
@@ -43,7 +44,7 @@ def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -
     if split := max(replica.layout.tp, replica.layout.pp) - 1:
         mode = "row" if replica.layout.tp > 1 else "layer"
         line += ["--split-mode", mode, "--tensor-split", ",".join("1" * (split + 1))]
-    return [*line, "--batch-size", engine.chunk_tokens, "--n-gpu-layers", replica.model.layers]
+    return [*line, "--batch-size", engine.chunk_tokens, "--n-gpu-layers", replica.model.layers + 1]
 
 
 def context_of(line: list[str]) -> int:

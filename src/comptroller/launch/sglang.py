@@ -31,6 +31,9 @@ TOGETHER = True
 VERSION = ("python", "-c", "import importlib.metadata as m; print(m.version('sglang'))")
 """What prints the version that is installed."""
 
+EAGER = ("--disable-cuda-graph",)
+"""docs.sglang.ai, server arguments, kernel backends and graphs."""
+
 WIDE = ("--moe-a2a-backend", "deepep", "--enable-two-batch-overlap")
 """docs.sglang.ai, advanced_features/expert_parallelism: tokens go to their experts, halves of a batch take turns."""
 

@@ -18,7 +18,9 @@ VERSION = ("python", "-c", "import importlib.metadata as m; print(m.version('ten
 """What prints the version that is installed."""
 
 POLICIES = {"batching": {"chunked": ()}, "scheduling": {"fcfs": ()}}
-"""Policies of a replica that it follows, with their arguments; others stand in a file of options, if at all."""
+"""Policies of a replica that it follows, with their arguments; others stand in a file of options, if at all.
+There stands chunking too (`enable_chunked_prefill`; a flag from 1.2 on): without it a prompt has to fit in
+--max_num_tokens."""
 
 FLAGS = LaunchFlags(
     start=(("trtllm-serve", "serve"), ("trtllm-serve",)),

@@ -37,6 +37,9 @@ WIDE = ("--all2all-backend", "deepep_high_throughput", "--enable-dbo")
 """docs.vllm.ai, serving/expert_parallel_deployment and design/dbo: tokens go to their experts, two halves of a batch
 take turns."""
 
+EAGER = ("--enforce-eager",)
+"""docs.vllm.ai, engine arguments, ModelConfig."""
+
 POLICIES = {"batching": {"chunked": ()}, "scheduling": {"fcfs": (), "priority": ("--scheduling-policy", "priority")}}
 """Policies of a replica that it follows, with their arguments (vllm/config/scheduler.py of 0.12). Of `priority` in a
 request lower numbers go first, where a trace's larger ones do: send the negative."""
@@ -94,6 +97,11 @@ def speculation(drafts: SpeculativeDecoding, version: str) -> list[str | int]:
             raise UnsupportedError(f"vllm {version} does not draft with a model; versions after 0.13 do, and sglang")
         config = {"method": "draft_model", "model": drafts.draft.repository or drafts.draft.id}
     return ["--speculative-config", json.dumps({**config, "num_speculative_tokens": drafts.tokens})]
+
+
+def offload(offloaded_bytes: float) -> list[str | int | float]:
+    """docs.vllm.ai, engine arguments, CacheConfig: GiB of each device's weights that stay in the host's memory."""
+    return ["--cpu-offload-gb", round(offloaded_bytes / 2**30, 3)]
 
 
 def adapters(served: AdapterSet) -> list[str | int]:

@@ -159,7 +159,7 @@ def _draw(chart: ReportChart, place: FigureBase, names: Sequence[str]) -> Axes:
         lines += isinstance(series, LineSeries) and not series.reference
     _scale(axes, chart.x, chart.y)
     for mark in chart.marks:
-        _beside(axes, (mark.x, mark.y), mark.label, {"fontsize": 8, "color": SOFT}, -15 if mark.under else 7)
+        _beside(axes, (mark.x, mark.y), mark.label, {"fontsize": 9, "color": SOFT}, -15 if mark.under else 7)
     for note in chart.notes:
         _note(note, axes)
     for number, name in enumerate(names, 1):

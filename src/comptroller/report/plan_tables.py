@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from comptroller.launch import WHAT_IF
 from comptroller.planning.ground.plan_document import (
     ApiPriceDocument,
     Plan,
@@ -71,6 +72,12 @@ def formats(deployment: DeploymentDocument) -> str:
     return ", ".join((weights, *rest))
 
 
+def _formats_of_service(service: ServiceDocument) -> str:
+    """Its formats, marked where nothing is known to launch it so."""
+    mark = "what-if: " if service.launch.startswith(WHAT_IF) else ""
+    return f"{mark}{formats(service.deployment)}"
+
+
 ServicePool = tuple[ServiceDocument, PoolDocument]
 """A row of the services: a service and one of its pools."""
 
@@ -87,7 +94,7 @@ def services(plan: Plan) -> ReportSheet:
         left("layout", None, lambda row: layout(row[1])),
         left("model", None, lambda row: row[0].deployment.model),
         left("phase", None, lambda row: row[1].phase),
-        left("formats", None, lambda row: formats(row[0].deployment)),
+        left("formats", None, lambda row: _formats_of_service(row[0])),
         left("engine", None, lambda row: row[0].deployment.engine.id),
         left("site", None, lambda row: row[0].deployment.site),
         left("term", None, lambda row: row[0].price.term.replace("_", "-")),

@@ -45,6 +45,19 @@ def objects(path: Path) -> tuple[list[int], list[Object]]:
     return [number for number, _ in numbered], [parsed for _, parsed in numbered]
 
 
+def only_object(path: Path) -> Object:
+    """The object that a file is.
+
+    Raises:
+        FactError: it is no object, or several.
+        RecordError: as `objects`.
+    """
+    _, found = objects(path)
+    if len(found) != 1:
+        raise FactError(path.name, "file", f"{len(found)} JSON objects", "one")
+    return found[0]
+
+
 def _document(content: str) -> list[Any] | None:
     """The elements of a file that is one document, None if it is not."""
     parsed = _object(content)

@@ -32,6 +32,8 @@ Cells = Sequence[Any]
 class EvidenceColumnNames:
     """The columns of a table by what they hold, in the words of `NAMES`.
 
+    `score=NAME` alone chooses among the scores of a format that may hold several.
+
     Raises:
         InputError: a word is unknown, or the question or the model is not named.
 
@@ -45,8 +47,15 @@ class EvidenceColumnNames:
         for name in self.columns:
             if name not in NAMES:
                 raise InputError(f"map: {name!r} is nothing that evidence has; it has {', '.join(NAMES)}")
+        if self.score:
+            return
         if lacking := [name for name in ("question", "model") if name not in self.columns]:
             raise InputError(f"map: which column holds the {' and the '.join(lacking)}? Write {lacking[0]}=COLUMN")
+
+    @property
+    def score(self) -> str:
+        """The score that is chosen of a file in a known format; empty where columns of a table are named."""
+        return self.columns["score"] if self.columns.keys() == {"score"} else ""
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> EvidenceColumnNames:

@@ -44,8 +44,9 @@ Cells = Sequence[Any]
 class EvidencePreview(NamedTuple):
     """The start of a file, by which readers recognise their format.
 
-    kind: parquet, zip, json (one document), jsonl or csv.  names: of the columns, or of the keys of the first object.
-    first: the first object of a jsonl file, the document of a json file (of a list its first object), else None.
+    kind: parquet, zip, folder (names are endings of its files), json (one document), jsonl or csv. names: of the
+    columns, or of the keys of the first object. first: the first object of a jsonl file, the document of a json file
+    (of a list its first object), else None.
     """
 
     path: Path
@@ -56,13 +57,17 @@ class EvidencePreview(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EvidenceReader:
-    """A file format of evidence. A `general` one is tried last, because it refuses columns that it does not know."""
+    """A file format of evidence. A `general` one is tried last, because it refuses columns that it does not know.
+
+    read_scored: reads with the score of a name, of formats that may hold several.
+    """
 
     name: str
     looks_like: str
     recognises: Callable[[EvidencePreview], bool]
     read: Callable[[Path], Evidence | EvidenceCounts]
     general: bool = False
+    read_scored: Callable[[Path, str], Evidence] | None = None
 
 
 @dataclass(frozen=True, slots=True)

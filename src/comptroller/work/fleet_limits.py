@@ -37,11 +37,8 @@ LEAST_CHUNK, MOST_CHUNK = 16, 131_072
 """Tokens of a step that holds prompts: a block of cache at least, the longest context of common models at most. At half
 the least, or twice the most, engines refuse to start or gain nothing."""
 
-NO_EAGER = (
-    "eager steps are no choice: they launch the kernels of a captured step one by one, by how much slower nobody "
-    "measured here, and they save the memory of the graphs alone, some 0.5 GB of a device"
-)
-"""Why `allow.graphs` and `allow.eager` are refused: a fleet of eager replicas could be chosen but not proven."""
+NO_GRAPHS = "which batches are captured is no choice: engines capture what they know; allow.eager runs without any"
+"""Why `allow.graphs` is refused."""
 
 ChunkTokens = Annotated[int, Field(strict=True, ge=LEAST_CHUNK, le=MOST_CHUNK)]
 Confidence = Annotated[float, Field(strict=True, ge=LEAST_CONFIDENCE, lt=1)]
@@ -59,6 +56,8 @@ class ResourceAllowlist(BaseModel):
     named, the 16-bit one and, of `formats`, those of eight bits.
     clock_mhz, power_limit_w: locked clocks and power limits of every device, tried beside those as they are delivered.
     expert_devices: numbers of devices over which the experts of one replica may be spread, beside those of a node.
+    offload_gib: of each device's weights, that may lie in the host's memory.
+    eager: whether replicas may run without captured graphs, too.
     measured_only: only deployments whose kernels or end-to-end speed somebody timed.
     providers, kinds: of whom may be rented, as `SellerAllowlist` has it: without either, of all that a company can
     rent from.
@@ -77,6 +76,8 @@ class ResourceAllowlist(BaseModel):
     clock_mhz: tuple[PositiveNumber, ...] = ()
     power_limit_w: tuple[PositiveNumber, ...] = ()
     expert_devices: tuple[SpreadCount, ...] = ()
+    offload_gib: tuple[PositiveNumber, ...] = ()
+    eager: Annotated[bool, Field(strict=True)] = False
     measured_only: Annotated[bool, Field(strict=True)] = False
     providers: tuple[str, ...] = ()
     kinds: tuple[ProviderKind, ...] = ()
@@ -84,16 +85,15 @@ class ResourceAllowlist(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_graphs(cls, given: Any) -> Any:
-        for name in ("graphs", "eager"):
-            if isinstance(given, dict) and name in given:
-                raise conflict(name, NO_EAGER, "no such key; steps are priced with captured graphs")
+        if isinstance(given, dict) and "graphs" in given:
+            raise conflict("graphs", NO_GRAPHS, "no such key")
         return given
 
     @property
     def unused_levers(self) -> set[str]:
         """Fields of levers that allow no more than an engine's own way: they change no plan."""
         usual = {"pools": (PoolChoice.MIXED,), "routing": (), "chunk_tokens": (), "kv_formats": ()}
-        usual |= {"clock_mhz": (), "power_limit_w": (), "expert_devices": ()}
+        usual |= {"clock_mhz": (), "power_limit_w": (), "expert_devices": (), "offload_gib": (), "eager": False}
         return {name for name, value in usual.items() if getattr(self, name) == value}
 
     @property

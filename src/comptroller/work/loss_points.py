@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,11 @@ Mask = npt.NDArray[np.bool_]
 NEEDED = ("params", "loss")
 """Columns that a table of losses has, beside `tokens` or `flop`."""
 
+EXTRA = (
+    "unique_tokens", "members", "average_params", "forward_bits", "backward_bits", "bits", "qat_share", "experts",
+)  # fmt: skip
+"""Further columns that laws need; a table has them in all rows or it has them not."""
+
 YES = {"1", "true", "yes"}
 
 SHOWN = 3
@@ -27,13 +33,19 @@ SHOWN = 3
 class LossPoints:
     """Runs: parameters, tokens, final loss (nats per token), and what is fitted together.
 
-    params, tokens, loss: of shape (runs,).  family: a name for each run.
+    params, tokens, loss: of shape (runs,).  family: a name for each run.  extra: further columns, by name.
     """
 
     params: Array
     tokens: Array
     loss: Array
     family: tuple[str, ...]
+    extra: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> dict[str, Array]:
+        """Everything that laws are functions of, by name."""
+        return {"params": self.params, "tokens": self.tokens, **self.extra}
 
     @property
     def flops(self) -> Array:
@@ -48,7 +60,8 @@ class LossPoints:
     def take(self, chosen: Mask | npt.NDArray[np.int64]) -> LossPoints:
         """Some of the runs."""
         kept = tuple(np.array(self.family, dtype=object)[chosen])
-        return LossPoints(self.params[chosen], self.tokens[chosen], self.loss[chosen], kept)
+        extra = {name: values[chosen] for name, values in self.extra.items()}
+        return LossPoints(self.params[chosen], self.tokens[chosen], self.loss[chosen], kept, extra)
 
     def of(self, family: str) -> LossPoints:
         """The runs of one family."""
@@ -65,8 +78,8 @@ def states_losses(path: Path) -> bool:
 
 
 def read_losses(path: Path) -> LossPoints:
-    """The runs of a CSV with columns `params`, `loss` and `tokens` or `flop`; `experiment` names families, and rows
-    whose `outlier` says so are left out.
+    """The runs of a CSV with columns `params`, `loss` and `tokens` or `flop`, and those of `EXTRA`; `experiment` names
+    families, and rows whose `outlier` says so are left out.
 
     Raises:
         RecordError: a value is no positive number; says which row.
@@ -80,7 +93,32 @@ def read_losses(path: Path) -> LossPoints:
     if bad or not rows:
         raise RecordError(path.name, bad[:SHOWN] or [(1, "there is no run")], max(len(bad), 1))
     values = np.array(read, dtype=float).T
-    return LossPoints(values[0], values[1], values[2], tuple(row.get("experiment") or path.stem for row in rows))
+    family = tuple(row.get("experiment") or path.stem for row in rows)
+    return LossPoints(values[0], values[1], values[2], family, _extra(path, rows))
+
+
+def _extra(path: Path, rows: Sequence[dict[str, str]]) -> dict[str, Array]:
+    """Further columns of the table.
+
+    Raises:
+        RecordError: one is no positive number somewhere; says in which rows.
+    """
+    found, bad = {}, []
+    for name in (name for name in EXTRA if name in rows[0]):
+        values = [_number(row.get(name)) for row in rows]
+        bad += [(i + 2, f"{name} is no positive number") for i, one in enumerate(values) if one is None]
+        found[name] = np.array([one or np.nan for one in values])
+    if bad:
+        raise RecordError(path.name, bad[:SHOWN], len(bad))
+    return found
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 < value < np.inf else None
 
 
 def _positive(row: dict[str, str]) -> tuple[float, float, float] | None:

@@ -102,9 +102,13 @@ def scaling_report(points: LossPoints, asked: ScalingQuery) -> list[ScalingRepor
     return found
 
 
+def lowest_losses(points: LossPoints, left_out: int) -> LossPoints:
+    """The runs without so many of the highest losses."""
+    return points.take(np.sort(np.argsort(points.loss)[:-left_out])) if left_out else points
+
+
 def _family_report(points: LossPoints, asked: ScalingQuery) -> ScalingReport:
-    if asked.drop_highest:
-        points = points.take(np.sort(np.argsort(points.loss)[: -asked.drop_highest]))
+    points = lowest_losses(points, asked.drop_highest)
     fit = fit_scaling(points, robust=not asked.drop_highest)
     laws = resampled_laws(points, fit, min(asked.draws, MOST_DRAWS), asked.seed)
     widest = hold_out_compute(points, WIDE_SHARE)

@@ -14,7 +14,7 @@ from comptroller.errors import FactError
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.work.data_files import calibration_digest, find_calibration, find_data
-from comptroller.work.evidence_readers import packaged_evidence
+from comptroller.work.evidence_readers import OWN, packaged_evidence
 from comptroller.work.fleet_limits import (
     KIND_USD_PER_H,
     Confidence,
@@ -211,7 +211,7 @@ class Workload(WorkloadUsage, WorkloadLevers):
         matter."""
         path = Path(self.trace) if self.trace else None
         quality = self.quality
-        records = Path(quality.evidence) if quality else None
+        records = Path(quality.evidence.rpartition(OWN)[2]) if quality else None
         update: dict[str, Any] = {"trace": path.name if path else None}
         if quality and records:
             update["quality"] = quality.model_copy(update={"evidence": records.name})
@@ -238,6 +238,15 @@ def load(path: Path | str) -> Workload:
 
     Raises:
         FactError: names the file, the field and what is allowed.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "chat.toml"
+    ...     text = "name = 'chat'\\nmodels = ['llama_3_1_8b']\\nrate_per_s = 5\\n"
+    ...     written = file.write_text(text + "lengths = { input = { fixed = 300 }, output = { fixed = 50 } }")
+    ...     asked = load(file)
+    >>> asked.models, asked.rate_per_s
+    (('llama_3_1_8b',), 5.0)
     """
     path = Path(path)
     with fault_lines(path):
@@ -298,7 +307,9 @@ def _with_located_files(quality: WorkloadQuality, names: WorkloadNames, file: Pa
     strategies = tuple(_with_located_code(text, file.parent) for text in quality.strategies)
     evidence = quality.evidence
     if evidence not in packaged_evidence():
-        evidence = str(find_data("evidence", evidence, file))
+        code, own, records = evidence.rpartition(OWN)
+        found = str(find_data("evidence", records, file))
+        evidence = f"{file.parent / (code + OWN[:-1])}:{found}" if own else found
     return quality.model_copy(update={"models": models, "strategies": strategies, "evidence": evidence})
 
 

@@ -178,6 +178,14 @@ HEADINGS = (
                 "nodes, with a network in their facts.",
                 "[16, 32]",
             ),
+            "allow.offload_gib": WorkloadKey(
+                "Weights of each device that may lie in the host's memory, from where every step reads them (GiB).",
+                "[20, 40]",
+            ),
+            "allow.eager": WorkloadKey(
+                "Whether replicas may run without captured graphs, launching kernels one by one (true or false).",
+                "true",
+            ),
             "allow.clock_mhz": WorkloadKey(
                 "Locked clocks of the devices' cores that are tried beside devices as they are delivered (MHz).",
                 "[1200, 1500]",
@@ -242,7 +250,12 @@ class WorkloadAnswers:
 
 
 def workload_text(answers: WorkloadAnswers) -> str:
-    """The file: keys that have a value, then, commented out with an example, those that may be added."""
+    """The file: keys that have a value, then, commented out with an example, those that may be added.
+
+    >>> text = workload_text(WorkloadAnswers({"name": "chat", "models": ["llama_3_1_8b"], "rate_per_s": 5.0}))
+    >>> [line for line in text.splitlines() if line[:1].isalpha()]
+    ['name = "chat"', 'models = ["llama_3_1_8b"]', 'rate_per_s = 5.0']
+    """
     return "\n".join(_lines(answers)) + "\n"
 
 

@@ -39,6 +39,17 @@ class AnthropicBackend(OpenaiBackend):
         key = {"x-api-key": secret} if (secret := self.secret()) else {}
         return {"content-type": "application/json", "anthropic-version": VERSION} | key
 
+    def headers_for(self, body: Json) -> dict[str, str]:
+        """Parts of the API that a request uses and that must be asked for: none of them is billed apart."""
+        turns = body.get("messages") or ()
+        system = any(isinstance(turn, dict) and turn.get("role") == "system" for turn in turns)
+        used = {
+            "context-management-2025-06-27": "context_management" in body,
+            "mid-conversation-system-2026-04-07": system,
+        }
+        betas = ",".join(name for name, needed in used.items() if needed)
+        return {"anthropic-beta": betas} if betas else {}
+
     async def send(self, path: str, body: Json) -> Json:
         """A whole reply."""
         native = "native" in body

@@ -64,6 +64,10 @@ class OpenaiBackend:
         key = {"authorization": f"Bearer {secret}"} if (secret := self.secret()) else {}
         return {"content-type": "application/json"} | key
 
+    def headers_for(self, body: Json) -> dict[str, str]:
+        """Headers that a body needs beside those of every call."""
+        return {}
+
     def secret(self) -> str:
         """The upstream's key."""
         return self.config.secret(self.name)
@@ -146,7 +150,9 @@ class OpenaiBackend:
         assert self._session is not None, "start() comes first"
         longest = max(self.config.idle_s, self.config.first_s) if body.get("stream") else None
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=longest)
-        headers = {**TRACE.get(), **(HANG_UP if longest is not None and not self.reuses_streams else {})}
+        headers = {**TRACE.get(), **self.headers_for(body)}
+        if longest is not None and not self.reuses_streams:
+            headers |= HANG_UP
         data = msgspec.json.encode(body)
         try:
             response = await self._session.post(

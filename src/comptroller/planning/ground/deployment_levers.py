@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from comptroller.costs.deployment import AdapterSet, ClockSetting, SpeculativeDecoding
+from comptroller.costs.deployment import AdapterSet, ClockSetting, ModelReplica, SpeculativeDecoding
 from comptroller.costs.split_pools import SplitPools
 
 MIXED = "mixed"
@@ -20,6 +20,7 @@ class DeploymentLevers:
 
     pools: prefill and decode apart.  chunk_tokens: budget of a step with prompts.  drafts: speculative decoding.
     adapters: LoRA adapters that are served.  clock: a locked clock or a power limit of the devices.
+    offload_bytes: weights of each device that lie in the host's memory.  eager: no captured graphs.
     """
 
     pools: SplitPools | None
@@ -27,11 +28,21 @@ class DeploymentLevers:
     drafts: SpeculativeDecoding | None
     adapters: AdapterSet | None = None
     clock: ClockSetting | None = None
+    offload_bytes: float = 0.0
+    eager: bool = False
+
+    @classmethod
+    def of(cls, replica: ModelReplica, pools: SplitPools | None, chunk_tokens: int | None) -> DeploymentLevers:
+        """Those of a replica."""
+        engine = replica.engine
+        own = engine.speculation, engine.adapters, replica.clock, engine.offload_bytes, engine.eager
+        return cls(pools, chunk_tokens, *own)
 
     @property
     def is_plain(self) -> bool:
         """Whether none is used."""
-        return all(lever is None for lever in (self.pools, self.chunk_tokens, self.drafts, self.adapters, self.clock))
+        levers = (self.pools, self.chunk_tokens, self.drafts, self.adapters, self.clock)
+        return all(lever is None for lever in levers) and not self.offload_bytes and not self.eager
 
     @property
     def suffix(self) -> str:
@@ -40,6 +51,8 @@ class DeploymentLevers:
         parts += [f".{self.drafts}".replace(" ", "")] if self.drafts else []
         parts += [f".lora{self.adapters.resident}of{self.adapters.count}r{self.adapters.rank}"] if self.adapters else []
         parts += [f".c{self.chunk_tokens}"] if self.chunk_tokens else []
+        parts += [".eager"] if self.eager else []
+        parts += [f".off{self._offload_gib:g}"] if self.offload_bytes else []
         return "".join([*parts, *([f".{self.clock}".replace(" ", "").lower()] if self.clock else [])])
 
     @property
@@ -49,6 +62,8 @@ class DeploymentLevers:
         parts += [f" drafts {self.drafts}"] if self.drafts else []
         parts += [f" adapters {self.adapters}"] if self.adapters else []
         parts += [f" chunks of {self.chunk_tokens}"] if self.chunk_tokens else []
+        parts += [" eager"] if self.eager else []
+        parts += [f" {self._offload_gib:g} GiB of weights on the host"] if self.offload_bytes else []
         return "".join([*parts, *([f" at {self.clock}"] if self.clock else [])])
 
     @property
@@ -60,4 +75,10 @@ class DeploymentLevers:
             "adapters": str(self.adapters or NONE),
             "chunk_tokens": str(self.chunk_tokens or OWN),
             "clock": str(self.clock or OWN),
+            "steps": "eager" if self.eager else "graphs",
+            "offload": f"{self._offload_gib:g} GiB" if self.offload_bytes else NONE,
         }
+
+    @property
+    def _offload_gib(self) -> float:
+        return self.offload_bytes / 2**30

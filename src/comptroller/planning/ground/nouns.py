@@ -20,6 +20,7 @@ from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.split_pools import SplitPools
 from comptroller.facts.site import AcceleratorOffer, Site
+from comptroller.launch import weights_label
 from comptroller.planning.ground.deployment_levers import DeploymentLevers
 from comptroller.planning.ground.limit_names import AVAILABLE
 from comptroller.planning.ground.strategy_plays import StrategyPlay
@@ -141,8 +142,7 @@ class Deployment:
     @property
     def levers(self) -> DeploymentLevers:
         """What it does other than its engine starts by itself."""
-        engine = self.replica.engine
-        return DeploymentLevers(self.pools, self.chunk_tokens, engine.speculation, engine.adapters, self.replica.clock)
+        return DeploymentLevers.of(self.replica, self.pools, self.chunk_tokens)
 
     @property
     def devices(self) -> int:
@@ -176,7 +176,7 @@ class Deployment:
         replica = self.replica
         few = "" if self.offer.available is None else f" of {self.seller}"
         return (
-            f"{replica.model.id} {replica.recipe.weights}/kv {replica.recipe.kv} on {self.devices}x "
+            f"{replica.model.id} {weights_label(replica)}/kv {replica.recipe.kv} on {self.devices}x "
             f"{replica.device.id} {replica.layout}{self.levers.label} {replica.engine.id} @ {self.site.id} "
             f"{self.offer.term}{few}"
         )
@@ -204,8 +204,7 @@ class Deployment:
 
     def with_batch(self, max_batch: int) -> Deployment:
         """The same with the engine's batch capped."""
-        engine = replace(self.replica.engine, max_batch=max_batch)
-        return replace(self, replica=replace(self.replica, engine=engine))
+        return replace(self, replica=replace(self.replica, engine=replace(self.replica.engine, max_batch=max_batch)))
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ def replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument, library:
         memory_fraction=settings.memory_fraction,
         speculation=_speculation(settings.speculation, library),
         adapters=AdapterSet(**settings.adapters.model_dump()) if settings.adapters else None,
+        eager=settings.eager,
+        offload_bytes=(settings.offload_gib or 0.0) * 2**30,
     )
     return ModelReplica(
         library.model(deployment.model),

@@ -61,7 +61,10 @@ class AdapterDocument(DocumentPart):
 
 
 class EngineDocument(DocumentPart):
-    """Engine settings; context_tokens: longest prompt plus output it takes, the model's own where not given."""
+    """Engine settings; context_tokens: longest prompt plus output it takes, the model's own where not given.
+
+    offload_gib: of each device's weights, in the host's memory.  eager: without captured graphs.
+    """
 
     id: str
     version: str
@@ -71,6 +74,8 @@ class EngineDocument(DocumentPart):
     context_tokens: int | None = None
     speculation: SpeculationDocument | None = None
     adapters: AdapterDocument | None = None
+    offload_gib: float | None = None
+    eager: bool = False
 
 
 class PoolDocument(DocumentPart):

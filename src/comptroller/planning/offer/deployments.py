@@ -25,9 +25,15 @@ from comptroller.facts.format import Format
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import Model
 from comptroller.facts.site import COMPANIES, EVERYBODY, AcceleratorOffer, SellerAllowlist, Site, Term
-from comptroller.launch import adapter_words, launchable, layout_problem, speculation_words
+from comptroller.launch import adapter_words, eager_words, launchable, layout_problem, offload_words, speculation_words
 from comptroller.planning.ground.nouns import Deployment
-from comptroller.planning.offer.engine_choices import settings_refusal, with_adapters, with_clocks
+from comptroller.planning.offer.engine_choices import (
+    settings_refusal,
+    with_adapters,
+    with_clocks,
+    with_eager,
+    with_offload,
+)
 from comptroller.planning.offer.layouts import layouts, spread_refusal, wide_layouts
 from comptroller.planning.offer.split_groups import PoolGroups, split_groups, split_refusal
 
@@ -45,7 +51,8 @@ class DeploymentSpace:
     a step with prompts, beside the engine's own.  kv_formats: of the cache, if named.
     sellers: of whom may be rented.  adapters: sets of which every replica serves one; without slots, in as many as
     fit.  clocks: locked clocks and power limits that are tried beside devices as they are delivered.
-    expert_devices: numbers of devices over which experts may be spread.
+    expert_devices: numbers of devices over which experts may be spread.  offload_bytes: of each device's weights, that
+    may lie in the host's memory.  eager: whether replicas may run without captured graphs.
     """
 
     models: tuple[Model, ...]
@@ -66,6 +73,8 @@ class DeploymentSpace:
     adapters: tuple[AdapterSet, ...] = ()
     clocks: tuple[ClockSetting, ...] = ()
     expert_devices: tuple[int, ...] = ()
+    offload_bytes: tuple[float, ...] = ()
+    eager: bool = False
 
 
 @dataclass(slots=True)
@@ -196,16 +205,23 @@ def _on_device(
             if not space.what_if and (problem := layout_problem(facts.launched_as, layout)):
                 rejected.add("cannot be launched", f"{model.id} on {device.id}: {problem}")
                 continue
-            try:
-                _memory_of(replica)
-            except InsufficientMemoryError as error:
-                rejected.add("does not fit", str(error), error.short_bytes)
-                continue
-            fitted = True
-            for plain in (replica, *_with_chunks(replica, space, rejected)):
-                for one in with_adapters(plain, space.adapters):
-                    for clocked in with_clocks(one, space.clocks):
-                        yield from _with_drafts(clocked, space, rejected)
+            for stored in with_offload(replica, space.offload_bytes):
+                try:
+                    _memory_of(stored)
+                except InsufficientMemoryError as error:
+                    rejected.add("does not fit", str(error), error.short_bytes)
+                    continue
+                fitted = True
+                yield from _with_settings(stored, space, rejected)
+
+
+def _with_settings(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> Iterator[ModelReplica]:
+    """The replica with every combination of the settings that a space allows."""
+    for plain in (replica, *_with_chunks(replica, space, rejected)):
+        for one in with_adapters(plain, space.adapters):
+            for clocked in with_clocks(one, space.clocks):
+                for launched in with_eager(clocked, space.eager):
+                    yield from _with_drafts(launched, space, rejected)
 
 
 def _with_chunks(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> Iterator[ModelReplica]:
@@ -242,7 +258,7 @@ def _is_ready(replica: ModelReplica, space: DeploymentSpace, rejected: Rejection
     try:
         _memory_of(replica)
         if not space.what_if:
-            adapter_words(engine), speculation_words(engine)
+            adapter_words(engine), speculation_words(engine), offload_words(engine), eager_words(engine)
     except InsufficientMemoryError as error:
         rejected.add(
             "does not fit", f"{engine.adapters}: {error}" if engine.adapters else str(error), error.short_bytes

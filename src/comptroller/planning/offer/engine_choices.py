@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from comptroller.costs.adapters import adapter_refusal, most_sequences, slot_bytes
 from comptroller.costs.deployment import AdapterSet, ClockSetting, ModelReplica
-from comptroller.costs.memory import cache_room_bytes
+from comptroller.costs.memory import cache_room_bytes, weight_bytes
 from comptroller.costs.power import clock_refusal
 from comptroller.costs.speculation import speculation_refusal
+from comptroller.costs.tiers import offload_refusal
 
 MOST_OF_ROOM = 0.5
 """Most of the memory left beside weights that slots take where their number is not stated. Caches carry the load, so
@@ -34,6 +35,20 @@ def with_clocks(replica: ModelReplica, choices: Sequence[ClockSetting]) -> Itera
     yield from (replace(replica, clock=setting) for setting in dict.fromkeys(choices))
 
 
+def with_offload(replica: ModelReplica, choices: Sequence[float]) -> Iterator[ModelReplica]:
+    """The replica with all weights on its devices, and with so many bytes of each device's in the host's memory."""
+    yield replica
+    engine = replica.engine
+    yield from (replace(replica, engine=replace(engine, offload_bytes=x)) for x in dict.fromkeys(choices))
+
+
+def with_eager(replica: ModelReplica, is_allowed: bool) -> Iterator[ModelReplica]:
+    """The replica with captured graphs, and without where that is allowed."""
+    yield replica
+    if is_allowed:
+        yield replace(replica, engine=replace(replica.engine, eager=True))
+
+
 def _fitting(replica: ModelReplica, served: AdapterSet) -> AdapterSet:
     room, served = cache_room_bytes(replica), replace(served, resident=served.count)
     while served.resident > 1 and slot_bytes(_serving(replica, served)) > MOST_OF_ROOM * room:
@@ -53,6 +68,10 @@ def settings_refusal(replica: ModelReplica) -> tuple[str, str] | None:
         return "cannot serve adapters", reason
     if engine.speculation is not None and (reason := speculation_refusal(replica, engine.speculation)):
         return "cannot draft", reason
+    if engine.eager and (engine.speculation is not None or replica.layout.is_wide):
+        return "cannot be eager", f"{replica}: eager steps with drafts or experts over several nodes are not modelled"
+    if reason := offload_refusal(replica, weight_bytes(replica)):
+        return "cannot be offloaded", reason
     if reason := clock_refusal(replica):
         return "cannot be clocked", reason
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from comptroller.costs.causes import TIMED, strangeness
 from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.eager import LAUNCH_ERROR
 from comptroller.costs.format_bounds import format_error
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.power import device_interval_w
@@ -108,18 +110,21 @@ class ReplicaIntervals:
         group = strangeness(replica)
         name, band = efficiency.facts.tpot.of_group(group, measured)
         first = efficiency.facts.ttft.of_group(group, measured)[1]
-        more = float(np.hypot(0.0 if group != TIMED else unmeasured, format_error(replica)))
+        alone = LAUNCH_ERROR if replica.engine.eager else 0.0
+        more = math.hypot(0.0 if group != TIMED else unmeasured, format_error(replica), alone)
         return cls(_of_band(band, more), _of_band(first, more), watts, JUDGED_BY[name])
 
 
 def is_timed(replica: ModelReplica, calibration: TimingCalibration) -> bool:
     """Whether somebody timed what a replica runs on: kernels of its device's family, whole servers on its device, or,
-    in an own calibration, that server itself."""
+    in an own calibration, that server itself. Nobody timed servers that launch kernels one by one."""
     if isinstance(calibration, StepFactorCalibration):
         return is_timed(replica, calibration.base)
     if isinstance(calibration, OwnCalibration) and calibration.covers(replica):
         return True
     device = replica.device
+    if replica.engine.eager:
+        return False
     return not unmeasured_error(device, replica.engine.launched_as) or device.timed_as in _served_devices()
 
 

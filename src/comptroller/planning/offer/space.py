@@ -86,6 +86,8 @@ def space_of(workload: Workload) -> DeploymentSpace:
         adapters=adapters_of(workload),
         clocks=clocks_of(workload),
         expert_devices=allow.expert_devices,
+        eager=allow.eager,
+        offload_bytes=tuple(gib * 2**30 for gib in allow.offload_gib),
     )
 
 

@@ -239,6 +239,8 @@ def _deployment_document(deployment: Deployment, replicas: int, context_tokens: 
             context_tokens=context_tokens,
             speculation=_speculation_document(engine.speculation),
             adapters=AdapterDocument(**asdict(engine.adapters)) if engine.adapters else None,
+            eager=engine.eager,
+            offload_gib=short(engine.offload_bytes / 2**30) if engine.offload_bytes else None,
         ),
         pools=tuple(
             PoolDocument(

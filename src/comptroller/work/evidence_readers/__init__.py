@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from comptroller.errors import FactError
+from comptroller.errors import FactError, InputError
+from comptroller.own_code import own_module
 from comptroller.work.arrow import column_names
 from comptroller.work.data_files import find_data
 from comptroller.work.evidence import Evidence, EvidenceCounts
@@ -18,6 +19,9 @@ from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader
 from comptroller.work.tabular import header, open_text
 
 SHIPPED = Path(__file__).parents[1] / "evidence_data"
+OWN = ".py:"
+"""Between the file of a user's own reader and what it reads."""
+
 PARQUET, ZIP = b"PAR1", b"PK"
 """First bytes of a Parquet and of a zip file."""
 
@@ -57,24 +61,52 @@ def packaged_evidence() -> tuple[str, ...]:
 def read_evidence(path: Path | str, columns: EvidenceColumnNames | None = None) -> Evidence | EvidenceCounts:
     """The evidence of a file in any known format, or of any table whose columns are named.
 
-    path: a path, the name of a file in a data folder, or the name of evidence that ships with the package.
+    path: a path, the name of a file in a data folder, or the name of evidence that ships with the package; with
+    `mine.py:` before it, read by the `READER` of that file.
 
     Raises:
         FactError: the format is unknown or the file as a whole is malformed.
         RecordError: rows are bad; names the first of them.
         UnsupportedError: a package that the format needs is not installed.
     """
-    path = Path(path)
+    own, path = own_reader(str(path))
     if not path.exists() and str(path) in packaged_evidence():
         path = SHIPPED / f"{path}.parquet"
     elif not path.exists() and not path.is_absolute():
         path = find_data("evidence", str(path), Path(path.name))
-    if columns is not None:
+    if columns is not None and not columns.score:
         return columns.read(path, _preview(path).kind)
-    return reader_of(path).read(path)
+    reader = own or reader_of(path)
+    if columns is None:
+        return reader.read(path)
+    if reader.read_scored is None:
+        raise FactError(
+            path.name, "map", f"{reader.name} has one score; name the question and the model too", "a table"
+        )
+    return reader.read_scored(path, columns.score)
+
+
+def own_reader(text: str) -> tuple[EvidenceReader | None, Path]:
+    """The reader in a user's own file and the evidence of `mine.py:FILE`; no reader and the file where none is named.
+
+    The file has a `READER`, an `EvidenceReader`.
+
+    Raises:
+        InputError: the file cannot be imported, or has no reader.
+    """
+    place = text.find(OWN)
+    if place < 0:
+        return None, Path(text)
+    code, rest = text[: place + len(OWN) - 1], text[place + len(OWN) :]
+    reader = getattr(own_module(code), "READER", None)
+    if not isinstance(reader, EvidenceReader):
+        raise InputError(f"{code}: no READER, an EvidenceReader of comptroller.work.evidence_rows")
+    return reader, Path(rest)
 
 
 def _preview(path: Path) -> EvidencePreview:
+    if path.is_dir():
+        return EvidencePreview(path, "folder", frozenset(file.suffix for file in path.rglob("*.*")), None)
     try:
         with path.open("rb") as file:
             magic = file.read(4)

@@ -3,8 +3,8 @@
 The documents are EvalLog and EvalSample of UKGovernmentBEIS/inspect_ai, src/inspect_ai/log/_log.py, and ModelUsage
 and ModelOutput of src/inspect_ai/model/_model_output.py; an `.eval` file holds header.json and samples/*.json. A
 sample's epoch is its number; its usage is that of the evaluated model, over all its calls. Scores are converted as in
-inspect's value_to_float: C is 1, P is 0.5, I and N are 0; numbers, yes and no are taken as they are. Logs with several
-scorers are refused, because only the user can choose one.
+inspect's value_to_float: C is 1, P is 0.5, I and N are 0; numbers, yes and no are taken as they are. Of several
+scorers the user chooses one.
 """
 
 from __future__ import annotations
@@ -47,22 +47,28 @@ CUT = ("context", "token", "message", "time", "working", "cost")
 
 
 def _read(path: Path) -> Evidence:
+    return _read_scored(path, "")
+
+
+def _read_scored(path: Path, scorer: str) -> Evidence:
     header, samples = _header_and_samples(path)
     spec = header.get("eval") or {}
     for key in ("task", "model"):
         if not spec.get(key):
             raise FactError(path.name, f"eval.{key}", "is missing")
     config = spec.get("model_generate_config") or inside(header, "plan", "config") or {}
-    scorers = {tuple(sample.get("scores") or ()) for sample in samples} - {()}
-    if len({name for names in scorers for name in names}) > 1:
-        named = ", ".join(sorted({name for names in scorers for name in names}))
-        raise FactError(path.name, "scores", f"several scorers: {named}", "a log with one scorer")
-    rows = [[_row_of_sample(sample, spec, config)] for sample in samples]
+    scorers = sorted({name for sample in samples for name in sample.get("scores") or ()})
+    if scorer and scorer not in scorers:
+        raise FactError(path.name, "scores", f"no scorer {scorer!r}", ", ".join(scorers))
+    if len(scorers) > 1 and not scorer:
+        raise FactError(path.name, "scores", f"several scorers: {', '.join(scorers)}", f"one: --map score={scorers[0]}")
+    chosen = scorer or next(iter(scorers), "")
+    rows = [[_row_of_sample(sample, spec, config, chosen)] for sample in samples]
     return table(path, list(range(1, len(rows) + 1)), rows)
 
 
-def _row_of_sample(sample: Object, spec: Object, config: Object) -> Object:
-    score: Object = next(iter((sample.get("scores") or {}).values()), {})
+def _row_of_sample(sample: Object, spec: Object, config: Object, scorer: str) -> Object:
+    score: Object = (sample.get("scores") or {}).get(scorer) or {}
     output = sample.get("output") or {}
     logs = inside(output, "choices", 0, "logprobs", "content")
     usage = inside(sample, "model_usage", spec["model"]) or output.get("usage") or {}
@@ -155,4 +161,4 @@ def _recognises(peek: EvidencePreview) -> bool:
     return peek.kind == "json" and {"eval", "samples"} <= peek.names
 
 
-READER = EvidenceReader("inspect_ai", ".eval or .json log of inspect_ai", _recognises, _read)
+READER = EvidenceReader("inspect_ai", ".eval or .json log of inspect_ai", _recognises, _read, read_scored=_read_scored)

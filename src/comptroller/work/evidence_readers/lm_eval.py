@@ -3,7 +3,8 @@
 Lines as `lm_eval.evaluator` of EleutherAI/lm-evaluation-harness writes them: doc_id, doc, target, arguments, resps,
 filtered_resps, filter, metrics (names), and a value for each metric. The model is not in the file; it is the name of
 its folder, with `__` for `/`. Of documents under several filters those of the file's first filter are read; the source
-of the evidence names it. The score is the first metric.
+of the evidence names it. The score is the first metric, or the
+one that is named.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ BOOKKEEPING = NEEDED | {"doc", "arguments", "filter", "metrics", "doc_hash", "pr
 
 
 def _read(path: Path) -> Evidence:
+    return _read_scored(path, "")
+
+
+def _read_scored(path: Path, score: str) -> Evidence:
     line, rows = objects(path)
     first_filter = rows[0].get("filter") if rows else None
     kept = [(number, row) for number, row in zip(line, rows, strict=True) if row.get("filter") == first_filter]
     named = re.match(r"samples_(.+?)(?:_\d{4}-\d{2}-\d{2}T.*)?\.jsonl", path.name)
     task = named[1] if named else path.stem
     model = path.resolve().parent.name.replace("__", "/")
-    metric = _metric(path, kept[0][1]) if kept else ""
+    metric = _metric(path, kept[0][1], score) if kept else ""
     columns: dict[str, list[Any]] = {
         "question": [f"{task}/{row['doc_id']}" for _, row in kept],
         "text": [_prompt(row) for _, row in kept],
@@ -43,11 +48,13 @@ def _read(path: Path) -> Evidence:
     return evidence_of_rows(RawEvidence([number for number, _ in kept], columns, source), path)
 
 
-def _metric(path: Path, row: Object) -> str:
-    named = row.get("metrics") or [name for name in row if name not in BOOKKEEPING]
+def _metric(path: Path, row: Object, score: str) -> str:
+    named = [str(name) for name in row.get("metrics") or [name for name in row if name not in BOOKKEEPING]]
     if not named:
         raise FactError(path.name, "metrics", "no metric in its first line")
-    return str(named[0])
+    if score and score not in named:
+        raise FactError(path.name, "metrics", f"no metric {score!r}", ", ".join(named))
+    return score or named[0]
 
 
 def _arguments(row: Object) -> Any:
@@ -79,4 +86,6 @@ def _recognises(peek: EvidencePreview) -> bool:
     return peek.kind in ("json", "jsonl") and peek.names >= NEEDED
 
 
-READER = EvidenceReader("lm_eval", "samples_*.jsonl of lm-evaluation-harness", _recognises, _read)
+READER = EvidenceReader(
+    "lm_eval", "samples_*.jsonl of lm-evaluation-harness", _recognises, _read, read_scored=_read_scored
+)

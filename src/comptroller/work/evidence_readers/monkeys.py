@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.work import arrow
 from comptroller.work.evidence import EvidenceCounts
 from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader, RawEvidence, counts_of_rows
 from comptroller.work.tabular import Cells, numbers, read_columns
@@ -15,7 +16,12 @@ NAMES = ("Model", "Benchmark", "Problem Idx", "Num. Samples Total", "Num. Sample
 
 
 def _read(path: Path) -> EvidenceCounts:
-    line, (model, task, problem, n, correct) = read_columns(path, NAMES, (*(_as_objects,) * 3, numbers, numbers))
+    if path.suffix == ".parquet":
+        cells, _ = arrow.read_columns(path)
+        model, task, problem, n, correct = (np.array(cells[name], dtype=object) for name in NAMES)
+        line = np.arange(1, len(model) + 1)
+    else:
+        line, (model, task, problem, n, correct) = read_columns(path, NAMES, (*(_as_objects,) * 3, numbers, numbers))
     columns = {
         "question": [f"{name}/{number}" for name, number in zip(task, problem, strict=True)],
         "task": task,
@@ -31,7 +37,7 @@ def _as_objects(cells: Cells) -> npt.NDArray[np.object_]:
 
 
 def _recognises(peek: EvidencePreview) -> bool:
-    return peek.kind == "csv" and set(NAMES) <= peek.names
+    return peek.kind in ("csv", "parquet") and set(NAMES) <= peek.names
 
 
-READER = EvidenceReader("monkeys", f"CSV with {', '.join(NAMES)}", _recognises, _read)
+READER = EvidenceReader("monkeys", f"CSV or Parquet with {', '.join(NAMES)}", _recognises, _read)
