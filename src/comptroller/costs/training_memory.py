@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.training_adapter import trained_share
 from comptroller.costs.training_layout import ActivationRecompute, LayoutGrid, StateSharding
 from comptroller.costs.training_time import device_params
 from comptroller.costs.training_work import TrainingJob
@@ -159,7 +158,7 @@ def _states_of(job: TrainingJob, kept: StateBytes) -> StateBytes:
     """Bytes a weight as the job trains: beside adapters frozen weights in their bits, states of the adapters alone."""
     if job.adapter is None:
         return kept
-    share = trained_share(job.model, job.adapter)
+    share = job.trained_share
     frozen = job.adapter.base_bits / 8.0
     return StateBytes(frozen + kept.weights * share, kept.gradients * share, kept.optimizer * share)
 

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from comptroller.costs.deployment import SIXTEEN_BIT
 from comptroller.costs.knee import smooth_max
 from comptroller.costs.network import group_bytes_per_s
-from comptroller.costs.training_adapter import trained_share
 from comptroller.costs.training_layout import (
     ActivationRecompute,
     LayoutGrid,
@@ -231,7 +230,7 @@ def _data_parallel_s(job: TrainingJob, grid: LayoutGrid) -> tuple[Array, Array]:
     few = np.maximum(ranks * grid.tp / np.maximum(grid.ep, grid.tp), 1.0)
     rate = np.array([_rate(job, int(d), int(t)) for d, t in zip(ranks, grid.tp, strict=True)])
     moved = ((ranks - 1) / ranks * dense + (few - 1) / few * experts) / rate
-    full, share = grid.sharding == StateSharding.FULL, trained_share(job.model, job.adapter)
+    full, share = grid.sharding == StateSharding.FULL, job.trained_share
     gathered = WEIGHT_BYTES if job.adapter is None else job.adapter.base_bits / 8.0
     each = np.where(full, 2 * gathered + GRADIENT_BYTES * share, 0.0) * moved
     again = np.where(grid.sharding == StateSharding.GRADIENTS, GRADIENT_BYTES * share, 0.0) * moved
@@ -263,7 +262,7 @@ def _optimizer_s(job: TrainingJob, grid: LayoutGrid) -> Array:
     few = np.maximum(ranks * grid.tp / np.maximum(grid.ep, grid.tp), 1.0)
     shared = grid.sharding > StateSharding.NONE
     held = dense / np.where(shared, ranks, 1) + experts / np.where(shared, few, 1)
-    share = trained_share(job.model, job.adapter)
+    share = job.trained_share
     return np.asarray(held * OPTIMIZER_BYTES * share / job.device.memory_bytes_per_s)
 
 

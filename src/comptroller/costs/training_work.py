@@ -18,7 +18,7 @@ from comptroller.costs.operations import BUSIEST
 from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.timing import ReplicaTimer
-from comptroller.costs.training_adapter import AdapterTuning, adapter_params
+from comptroller.costs.training_adapter import AdapterTuning, adapter_params, trained_share
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
@@ -72,6 +72,11 @@ class TrainingJob:
     recipe: PrecisionRecipe = SIXTEEN_BIT_RECIPE
     library: FactLibrary = SHIPPED
     adapter: AdapterTuning | None = None
+
+    @property
+    def trained_share(self) -> float:
+        """Trained parameters over all; raises as `adapter_params`."""
+        return trained_share(self.model, self.adapter)
 
     @property
     def matrix_flops_per_token(self) -> float:

@@ -151,7 +151,7 @@ class RunFaults(BaseModel):
     store_gb_per_s: Positive | None = None
 
 
-class AdapterChoice(BaseModel):
+class TrainedAdapter(BaseModel):
     """Low-rank adapters beside frozen weights. rank: of their factors.  base: format of the frozen weights, an id of
     `comptroller show formats`: 16 bits (LoRA) or fewer (QLoRA)."""
 
@@ -185,7 +185,7 @@ class TrainingRun(BaseModel):
     caps: Mapping[str, Count] = Field(default_factory=dict)
     faults: RunFaults = RunFaults()
     compute: StatedCompute = StatedCompute()
-    adapter: AdapterChoice | None = None
+    adapter: TrainedAdapter | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingRun:

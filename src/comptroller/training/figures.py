@@ -8,7 +8,6 @@ import numpy as np
 
 from comptroller.costs.money import carbon_g, electricity_usd, wall_j
 from comptroller.costs.network import node_devices
-from comptroller.costs.training_adapter import trained_share
 from comptroller.costs.training_faults import CHECKPOINT_BYTES, CheckpointSchedule, checkpoint_schedule
 from comptroller.costs.training_layout import ActivationRecompute, LayoutGrid, PipelineSchedule, StateSharding
 from comptroller.costs.training_pace import time_band
@@ -109,8 +108,7 @@ def _layout(option: TrainingOption, run: TrainingRun) -> TrainingLayoutDocument:
 def _checkpoints(option: TrainingOption, run: TrainingRun) -> tuple[CheckpointSchedule, float]:
     """The schedule of checkpoints, and bytes of one: every node writes its part."""
     faults = FaultRates.of(run)
-    share = trained_share(option.job.model, option.job.adapter)
-    stored = option.job.model.total_params * CHECKPOINT_BYTES * share
+    stored = option.job.model.total_params * CHECKPOINT_BYTES * option.job.trained_share
     nodes = max(1, option.devices // min(node_devices(option.job.device), 8))
     write_s = stored / nodes / faults.store_bytes_per_s
     return checkpoint_schedule(write_s, faults.device_s / option.devices, faults.restart_s), stored
