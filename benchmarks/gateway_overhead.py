@@ -184,18 +184,20 @@ def row(points: list[Point], name: str, mode: str, connections: int) -> list[str
 
 def ratios(points: list[Point]) -> list[tuple[str, float, float, bool]]:
     """What was aimed at: name, target, reached, whether it was."""
-    found = []
-    for mode, most in (("json", 10.0), ("stream", 20.0)):
+    found, added = [], []
+    for mode, most in (("json", 20.0), ("stream", 40.0)):
         for c in CONNECTIONS:
             ours, theirs = (middle(points, name, mode, c, "cpu_ms") for name in ("Comptroller", "LiteLLM"))
             found.append((f"CPU per request, {mode}, {c} connections: LiteLLM's over ours", most, theirs / ours))
         direct, ours, theirs = (middle(points, n, mode, 1, "p50_ms") for n in ("direct", "Comptroller", "LiteLLM"))
         found.append((f"added median latency, {mode}: LiteLLM's over ours", 10.0, (theirs - direct) / (ours - direct)))
+        added.append((f"added median latency, {mode}, ms at most", 1.0, ours - direct))
         ours, theirs = (middle(points, name, mode, 16, "per_s") for name in ("Comptroller", "LiteLLM"))
         found.append((f"requests/s at 16 connections, {mode}: ours over LiteLLM's", 10.0, ours / theirs))
     ours, theirs = (max(p.rss_mb for p in points if p.name == name) for name in ("Comptroller", "LiteLLM"))
     found.append(("resident memory at its largest: LiteLLM's over ours", 2.0, theirs / ours))
-    return [(name, target, reached, reached >= target) for name, target, reached in found]
+    most = [(name, target, reached, reached <= target) for name, target, reached in added]
+    return [*((name, target, reached, reached >= target) for name, target, reached in found), *most]
 
 
 def size_mb(folder: Path) -> float:
@@ -239,7 +241,7 @@ def main() -> None:
     ]
     lines = [row(points, n, m, c) for m in MODES for c in CONNECTIONS for n in ("direct", "Comptroller", "LiteLLM")]
     goals = ratios(points)
-    told = [[name, f"{target:g}", f"{reached:.1f}", "met" if met else "missed"] for name, target, reached, met in goals]
+    told = [[name, f"{target:g}", f"{reached:.2f}", "met" if met else "missed"] for name, target, reached, met in goals]
     theirs = given.litellm.parents[1]
     version = version_of(given.litellm.with_name("python"), "litellm")
     text = (

@@ -195,8 +195,10 @@ def ours_at_sr_sim(peer: PeerEnvironment, service: CommonService, devices: int) 
         "--slo", f"{TTFT_MS:g}", "--gpu-short", "h100", "--gpu-long", "h100", "--b-short", str(LONG),
         "--long-max-ctx", str(LONG), "--n-s", str(devices), "--n-l", "1",
     )  # fmt: skip
-    found = re.findall(r"[Pp]99[^\n]*", told)
-    return " ".join(found[0].split()) if found else "simulated"
+    lines = dict(
+        re.findall(r"^ *(Fleet P99 TTFT|SLO compliance|Mean utilisation) *: *(\S+)", told.partition("Pool ")[0], re.M)
+    )
+    return ", ".join(f"{name} {value}" for name, value in lines) or "simulated"
 
 
 def asked_of_aic(peer: PeerEnvironment, service: CommonService) -> PeerAnswer:

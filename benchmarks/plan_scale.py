@@ -136,9 +136,9 @@ def measured(file: Path) -> Iterator[list[str]]:
     )
 
 
-def told(met: bool) -> str:
-    """Whether a target was met."""
-    return "met" if met else "missed"
+def _reached(what: str, most_s: float, seconds: list[float]) -> list[str]:
+    """A line of the targets: the sum of stages beside the most that is asked."""
+    return [what, f"{most_s:g}", f"{sum(seconds):.1f}", "met" if sum(seconds) <= most_s else "missed"]
 
 
 def main() -> None:
@@ -151,8 +151,10 @@ def main() -> None:
     head = ["stage", "seconds", "CPU seconds", "load of the machine", "what"]
     seconds = [float(row[1]) for row in rows]
     reached = [
-        ["without simulation", "5", f"{sum(seconds[:-1]):.1f}", told(sum(seconds[:-1]) < 5)],
-        ["with simulation", "60", f"{sum(seconds):.1f}", told(sum(seconds) < 60)],
+        _reached("without simulation", 15, seconds[:2]),
+        _reached("without simulation, all reasons", 15, seconds[:3]),
+        _reached("with simulation", 60, seconds[:2] + seconds[3:]),
+        _reached("with simulation, all reasons", 60, seconds),
     ]
     text = (
         "# The joint search at full width\n\n"

@@ -43,7 +43,9 @@ def architecture_flops(job: TrainingJob, tokens: float) -> FlopRange:
     >>> f"{found.low:.3g} {found.flops:.3g} {found.high:.3g}"
     '3.8e+25 3.94e+25 4.1e+25'
     """
-    counts = (6.0 * job.model.active_params, job.causal_flops_per_token(), job.flops_per_token())
+    # 6 N of what is trained whole, 4 N and the adapters' own beside frozen weights
+    plain = 6.0 * job.model.active_params if job.adapter is None else 4.0 * job.model.active_params
+    counts = (plain, job.causal_flops_per_token(), job.flops_per_token())
     return FlopRange(counts[1] * tokens, min(counts) * tokens, max(counts) * tokens)
 
 

@@ -146,10 +146,21 @@ def _state_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> tu
         cut = grid.sharding >= least
         return np.asarray(bytes_each * (dense / np.where(cut, ranks, 1.0) + experts / np.where(cut, few, 1.0)))
 
-    kept = habits.states
-    weights = np.where(grid.sharding == StateSharding.FULL, 0.0, held(kept.weights, StateSharding.FULL))
+    kept = _states_of(job, habits.states)
+    # shared-out weights of a run that trains all are its 32-bit ones, which `optimizer` counts; frozen ones are none
+    shard = 0.0 if job.adapter is None else held(kept.weights, StateSharding.FULL)
+    weights = np.where(grid.sharding == StateSharding.FULL, shard, held(kept.weights, StateSharding.FULL))
     weights = weights + _gathered_layers(job, grid, kept)
     return weights, held(kept.gradients, StateSharding.GRADIENTS), held(kept.optimizer, StateSharding.OPTIMIZER)
+
+
+def _states_of(job: TrainingJob, kept: StateBytes) -> StateBytes:
+    """Bytes a weight as the job trains: beside adapters frozen weights in their bits, states of the adapters alone."""
+    if job.adapter is None:
+        return kept
+    share = job.trained_share
+    frozen = job.adapter.base_bits / 8.0
+    return StateBytes(frozen + kept.weights * share, kept.gradients * share, kept.optimizer * share)
 
 
 def _gathered_layers(job: TrainingJob, grid: LayoutGrid, kept: StateBytes) -> Array:

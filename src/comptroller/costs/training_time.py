@@ -27,7 +27,11 @@ from comptroller.facts.model import MixtureOfExperts, Model
 
 Array = npt.NDArray[np.float64]
 
-HEAD, MATRICES = KINDS.index("head"), KINDS.index("matrices")
+HEAD, MATRICES, SMALL = KINDS.index("head"), KINDS.index("matrices"), KINDS.index("small")
+WEIGHTED = (MATRICES, KINDS.index("experts"), HEAD)
+"""Kinds of work whose backward pass has a product for the gradients of weights."""
+
+SIXTEEN = 16.0
 WEIGHT_BYTES, GRADIENT_BYTES = 2.0, 4.0
 """Weights travel in 16 bit; gradients are reduced in 32 bit, the default of Megatron-LM and of FSDP's mixed precision
 with `reduce_dtype` 32 bit. At half the gradients' bytes ZeRO-3 over a network sends a quarter less."""
@@ -146,7 +150,8 @@ def step_ingredients(work_of: ForwardTable, grid: LayoutGrid, global_batch: int)
         chosen = (cuts == cut[:, None]).all(axis=0)
         sizes, place = np.unique(grid.micro_batch[chosen], return_inverse=True)
         work[:, chosen] = work_of.seconds((int(cut[0]), int(cut[1]), int(cut[2])), sizes)[:, place]
-    passes = pass_counts(grid)
+    passes = pass_counts(grid, job.adapter is not None)
+    work[SMALL] += _dequantised_s(job, grid, passes)
     own, _ = stage_layers(job.model)
     rounds = grid.microbatches(global_batch).astype(float)
     gather, reduce = _data_parallel_s(job, grid)
@@ -169,8 +174,10 @@ def step_ingredients(work_of: ForwardTable, grid: LayoutGrid, global_batch: int)
     )
 
 
-def pass_counts(grid: LayoutGrid) -> Array:
+def pass_counts(grid: LayoutGrid, frozen: bool = False) -> Array:
     """Forward passes' worth of a step by kind: 1 + backward, + 1 for what is computed again; of shape (kinds, points).
+
+    Frozen weights have no gradient: one product of matrices in the backward pass instead of two.
 
     >>> from comptroller.costs.training_layout import TrainingLayout
     >>> full = TrainingLayout(recompute=ActivationRecompute.FULL)
@@ -182,7 +189,19 @@ def pass_counts(grid: LayoutGrid) -> Array:
     core = [KINDS.index("attention"), KINDS.index("scores")]
     again[np.ix_(core, grid.recompute == ActivationRecompute.SELECTIVE)] = 1.0
     again[HEAD] = 0.0
-    return np.asarray(1.0 + BACKWARD[:, None] + again)
+    backward = np.where(np.isin(np.arange(len(KINDS)), WEIGHTED), 1.0, BACKWARD) if frozen else BACKWARD
+    return np.asarray(1.0 + backward[:, None] + again)
+
+
+def _dequantised_s(job: TrainingJob, grid: LayoutGrid, passes: Array) -> Array:
+    """Seconds to write frozen weights of fewer bits out in 16, of one pass as `passes` count them: every forward and
+    backward pass reads b / 8 and writes 2 bytes a weight.
+    """
+    if job.adapter is None or job.adapter.base_bits >= SIXTEEN:
+        return np.zeros(len(grid))
+    dense, experts = device_params(job.model, grid)
+    moved = (dense + experts) * grid.pp * (job.adapter.base_bits / 8.0 + WEIGHT_BYTES)
+    return np.asarray(moved / job.device.memory_bytes_per_s * (passes[SMALL] - 1.0) / passes[SMALL])
 
 
 def sparse_layers(model: Model) -> int:
@@ -211,10 +230,11 @@ def _data_parallel_s(job: TrainingJob, grid: LayoutGrid) -> tuple[Array, Array]:
     few = np.maximum(ranks * grid.tp / np.maximum(grid.ep, grid.tp), 1.0)
     rate = np.array([_rate(job, int(d), int(t)) for d, t in zip(ranks, grid.tp, strict=True)])
     moved = ((ranks - 1) / ranks * dense + (few - 1) / few * experts) / rate
-    full = grid.sharding == StateSharding.FULL
-    each = np.where(full, 2 * WEIGHT_BYTES + GRADIENT_BYTES, 0.0) * moved
-    again = np.where(grid.sharding == StateSharding.GRADIENTS, GRADIENT_BYTES, 0.0) * moved
-    return each + again, np.where(full, 0.0, (GRADIENT_BYTES + WEIGHT_BYTES) * moved - again)
+    full, share = grid.sharding == StateSharding.FULL, job.trained_share
+    gathered = WEIGHT_BYTES if job.adapter is None else job.adapter.base_bits / 8.0
+    each = np.where(full, 2 * gathered + GRADIENT_BYTES * share, 0.0) * moved
+    again = np.where(grid.sharding == StateSharding.GRADIENTS, GRADIENT_BYTES * share, 0.0) * moved
+    return each + again, np.where(full, 0.0, (GRADIENT_BYTES + WEIGHT_BYTES) * share * moved - again)
 
 
 def _rate(job: TrainingJob, ranks: int, stride: int) -> float:
@@ -242,7 +262,8 @@ def _optimizer_s(job: TrainingJob, grid: LayoutGrid) -> Array:
     few = np.maximum(ranks * grid.tp / np.maximum(grid.ep, grid.tp), 1.0)
     shared = grid.sharding > StateSharding.NONE
     held = dense / np.where(shared, ranks, 1) + experts / np.where(shared, few, 1)
-    return np.asarray(held * OPTIMIZER_BYTES / job.device.memory_bytes_per_s)
+    share = job.trained_share
+    return np.asarray(held * OPTIMIZER_BYTES * share / job.device.memory_bytes_per_s)
 
 
 def training_step_time(made: StepIngredients, pace: TrainingPace) -> TrainingStepTime:

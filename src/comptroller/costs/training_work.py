@@ -18,6 +18,7 @@ from comptroller.costs.operations import BUSIEST
 from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.timing import ReplicaTimer
+from comptroller.costs.training_adapter import AdapterTuning, adapter_params, trained_share
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
@@ -60,13 +61,29 @@ SIXTEEN_BIT_RECIPE = PrecisionRecipe()
 
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
-    """What is trained on which device. seq: tokens of a sequence.  recipe: formats in which matrices are multiplied."""
+    """What is trained on which device. seq: tokens of a sequence.  recipe: formats in which matrices are multiplied.
+
+    adapter: what alone is trained beside frozen weights, if anything.
+    """
 
     model: Model
     device: Accelerator
     seq: int
     recipe: PrecisionRecipe = SIXTEEN_BIT_RECIPE
     library: FactLibrary = SHIPPED
+    adapter: AdapterTuning | None = None
+
+    @property
+    def trained_share(self) -> float:
+        """Trained parameters over all; raises as `adapter_params`."""
+        return trained_share(self.model, self.adapter)
+
+    @property
+    def matrix_flops_per_token(self) -> float:
+        """FLOPs of products of matrices a token: 6 N; of adapters 4 N for what is frozen, and 6 for each of theirs."""
+        if self.adapter is None:
+            return 6.0 * matrix_params(self.model)
+        return 4.0 * matrix_params(self.model) + 6.0 * adapter_params(self.model, self.adapter.rank)
 
     def flops_per_token(self) -> float:
         """Model FLOPs of a token, forward and backward, without recomputation: what MFU counts.
@@ -83,7 +100,7 @@ class TrainingJob:
         57.91
         """
         pairs = sum(width * window for width, window in attention_widths(self.model, self.seq))
-        return 6.0 * matrix_params(self.model) + 6.0 * pairs
+        return self.matrix_flops_per_token + 6.0 * pairs
 
     def causal_flops_per_token(self) -> float:
         """As `flops_per_token`, with the pairs alone that a causal kernel forms: w - w (w - 1) / (2 s) a token.
@@ -100,7 +117,7 @@ class TrainingJob:
             width * (window - window * (window - 1) / (2 * self.seq))
             for width, window in attention_widths(self.model, self.seq)
         )
-        return 6.0 * matrix_params(self.model) + 6.0 * pairs
+        return self.matrix_flops_per_token + 6.0 * pairs
 
 
 def matrix_params(model: Model) -> float:

@@ -67,9 +67,7 @@ class CallAttempt:
 
     def __init__(self, desk: SettlementDesk, order: UpstreamRequest, service: UpstreamService, number: int) -> None:
         self.desk, self.order, self.service = desk, order, service
-        self.call = replace(
-            order.call, call=desk.books.new_id() if number else order.call.call, attempt=number, service=service.id
-        )
+        self.call, self._number = order.call, number
         self.body = order.body_for(service)
         self._worst_pusd = order.worst_pusd(service, self.body)
         self._claims = order.claims(service, self.body, self._worst_pusd)
@@ -93,7 +91,9 @@ class CallAttempt:
         except BaseException:
             service.queue.leave()
             raise
-        self.call = replace(self.call, started_s=time.time())
+        number = self._number
+        own = desk.books.new_id() if number else order.call.call
+        self.call = replace(order.call, call=own, attempt=number, service=service.id, started_s=time.time())
         self.meter = self.replica.backend.meter()
         self.open = True
         desk.open += 1
@@ -145,10 +145,10 @@ class CallAttempt:
         self._leave()
         self.order.attempts.append(self)
         energy = self.meter.end(reading.timings if reading else None)
-        call = replace(self.call, finish=finish, first_s=self.first_s, last_s=time.time())
+        ends: dict[str, Any] = {"finish": finish, "first_s": self.first_s, "last_s": time.time()}
         if not billable:
-            self.receipt, self.call = CallReceipt(0, energy=energy), call
-            self.desk.settle(ReleasePosting(call, why, self._given_back(0.0, 0.0)), self)
+            self.receipt, self.call = CallReceipt(0, energy=energy), replace(self.call, **ends)
+            self.desk.settle(ReleasePosting(self.call, why, self._given_back(0.0, 0.0)), self)
             return
         try:
             usage = usage_of(said, reading.counted if reading else 0)
@@ -165,7 +165,8 @@ class CallAttempt:
             tokens = dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens"), UNKNOWN)
         spent = self.receipt
         self.call = replace(
-            call,
+            self.call,
+            **ends,
             **tokens,
             j_prefill=spent.energy.prefill_j,
             j_decode=spent.energy.decode_j,

@@ -31,7 +31,6 @@ class BoundedHttpConnection(HttpToolsProtocol):
     most: int
     _head_bytes = 0
     _in_head = True
-    _fields = 0
     _refusal: GatewayError | None = None
     _timer: asyncio.TimerHandle | None = None
 
@@ -62,16 +61,8 @@ class BoundedHttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self._head_bytes, self._in_head, self._fields = 0, True, 0
+        self._head_bytes, self._in_head = 0, True
         self._within(self.limits.header_s, "the headers")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, unless there are too many."""
-        self._fields += 1
-        if self._fields > MOST_FIELDS:
-            self._refusal = GatewayError(431, f"there are more than {MOST_FIELDS} headers", "too_large")
-            raise self._refusal  # ends the parser, which answers by the next method
-        super().on_header(name, value)
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be read as HTTP, or was refused while it was read."""
@@ -81,8 +72,11 @@ class BoundedHttpConnection(HttpToolsProtocol):
             self._end(self._refusal)
 
     def on_headers_complete(self) -> None:
-        """Its headers are there."""
+        """Its headers are there, unless there are too many."""
         self._in_head = False
+        if len(self.headers) > MOST_FIELDS:
+            self._refusal = GatewayError(431, f"there are more than {MOST_FIELDS} headers", "too_large")
+            raise self._refusal  # ends the parser, which answers by `send_400_response`
         self._within(self.limits.body_s, "the body")
         super().on_headers_complete()
 

@@ -59,6 +59,7 @@ def layout_sentence(plan: TrainingPlan) -> str:
     layout = plan.run.layout
     words = [f"{layout.accumulation} microbatches of {layout.micro_batch}", SHARDINGS[layout.sharding]]
     words += [f"recomputation {layout.recompute}"] if layout.recompute != "none" else ["nothing computed again"]
+    words += [plan.adapter] if plan.adapter else []
     words += ["zero-bubble schedule"] if layout.schedule == "zero_bubble" else []
     return "; ".join(filter(None, words))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from comptroller.costs.deployment import RecipeFormats, arithmetic
@@ -46,14 +48,14 @@ def matrix_arithmetic(job: TrainingJob) -> str:
 def executed_share(job: TrainingJob, recompute: int) -> float:
     """FLOPs that the device executes over those of the model: HFU / MFU.
 
-    4/3 with full recomputation; of attention's share alone with that of its core.
+    4/3 with full recomputation, 3/2 beside frozen weights; of attention's share alone with that of its core.
     """
     if recompute == ActivationRecompute.NONE:
         return 1.0
     if recompute == ActivationRecompute.FULL:
-        return 4.0 / 3.0
+        return 4.0 / 3.0 if job.adapter is None else 3.0 / 2.0
     whole = job.flops_per_token()
-    short = TrainingJob(job.model, job.device, 1, job.recipe, job.library).flops_per_token()
+    short = replace(job, seq=1).flops_per_token()
     return 1.0 + (whole - short) / whole / 3.0
 
 

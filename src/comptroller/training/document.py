@@ -11,11 +11,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
 from comptroller.costs.deployment import PrecisionRecipe
+from comptroller.costs.training_adapter import AdapterTuning
 from comptroller.costs.training_layout import TrainingLayout
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
+from comptroller.training.programs import reach_of
 from comptroller.training.stated_compute import StatedCompute
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
@@ -149,10 +151,20 @@ class RunFaults(BaseModel):
     store_gb_per_s: Positive | None = None
 
 
+class TrainedAdapter(BaseModel):
+    """Low-rank adapters beside frozen weights. rank: of their factors.  base: format of the frozen weights, an id of
+    `comptroller show formats`: 16 bits (LoRA) or fewer (QLoRA)."""
+
+    model_config = STRICT
+    rank: Count
+    base: str = "bf16"
+
+
 class TrainingRun(BaseModel):
     """What is trained. tokens: in all.  seq: tokens of a sequence.  global_batch: sequences of a step.
 
     program: whose constants price the steps.  caps: most devices by accelerator.  compute: what rules count beside it.
+    adapter: what alone is trained, where not all weights are.
     law: file of the law that turns a loss into tokens (`fit laws --out`), else Chinchilla's.  beyond: also where its
     hold-out does not reach.
     """
@@ -173,6 +185,7 @@ class TrainingRun(BaseModel):
     caps: Mapping[str, Count] = Field(default_factory=dict)
     faults: RunFaults = RunFaults()
     compute: StatedCompute = StatedCompute()
+    adapter: TrainedAdapter | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingRun:
@@ -183,6 +196,9 @@ class TrainingRun(BaseModel):
         known = [one.id for one in training_calibration().programs]
         if self.program not in known:
             raise conflict("program", f"{self.program!r} was not measured", ", ".join(known))
+        if self.adapter is not None and not reach_of(self.program).adapters:
+            able = ", ".join(name for name in known if reach_of(name).adapters)
+            raise conflict("adapter", f"{self.program} trains no adapters", able)
         return self
 
 
@@ -207,6 +223,14 @@ class TrainingWorkload(BaseModel):
         return self._base
 
 
+def adapter_of(workload: TrainingWorkload) -> AdapterTuning | None:
+    """The adapters of a workload, with the bits of their frozen weights; raises as `FactLibrary.format`."""
+    chosen = workload.training.adapter
+    if chosen is None:
+        return None
+    return AdapterTuning(chosen.rank, workload.library.format(chosen.base).bits_per_element)
+
+
 def states_training(document: Mapping[str, Any]) -> bool:
     """Whether a workload's document is one of training."""
     return TABLE in document
@@ -229,8 +253,10 @@ def parse_training(document: Mapping[str, Any], file: Path = Path("workload")) -
     (model,) = names.ids("training.model", "models", (run.model,))
     devices = names.ids("training.allow.accelerators", "accelerators", allow.accelerators)
     places = names.ids("training.allow.sites", "sites", allow.sites or ids("sites"))
+    base = names.ids("training.adapter.base", "formats", (run.adapter.base,) if run.adapter else ())
     caps = dict(zip(names.ids("training.caps", "accelerators", run.caps), run.caps.values(), strict=True))
     update = {
+        "adapter": run.adapter and run.adapter.model_copy(update={"base": base[0]}),
         "model": model,
         "caps": caps,
         "allow": allow.model_copy(update={"accelerators": devices, "sites": places}),

@@ -108,7 +108,7 @@ def _layout(option: TrainingOption, run: TrainingRun) -> TrainingLayoutDocument:
 def _checkpoints(option: TrainingOption, run: TrainingRun) -> tuple[CheckpointSchedule, float]:
     """The schedule of checkpoints, and bytes of one: every node writes its part."""
     faults = FaultRates.of(run)
-    stored = option.job.model.total_params * CHECKPOINT_BYTES
+    stored = option.job.model.total_params * CHECKPOINT_BYTES * option.job.trained_share
     nodes = max(1, option.devices // min(node_devices(option.job.device), 8))
     write_s = stored / nodes / faults.store_bytes_per_s
     return checkpoint_schedule(write_s, faults.device_s / option.devices, faults.restart_s), stored

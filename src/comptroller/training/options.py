@@ -15,7 +15,7 @@ from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids
 from comptroller.facts.site import AcceleratorOffer, Site
-from comptroller.training.document import MOST_DEVICES, TrainingRun, TrainingWorkload, precision_recipe
+from comptroller.training.document import MOST_DEVICES, TrainingRun, TrainingWorkload, adapter_of, precision_recipe
 from comptroller.training.programs import reach_of
 from comptroller.training.search import LayoutChoice, LayoutQuestion, fastest, least_memory_bytes
 
@@ -62,7 +62,8 @@ def field_of(workload: TrainingWorkload) -> TrainingField:
     refused: dict[str, None] = {}
     tried = fitting = 0
     for device, precision in _kinds(workload):
-        table = ForwardTable(TrainingJob(model, device, run.seq, precision_recipe(precision), library))
+        job = TrainingJob(model, device, run.seq, precision_recipe(precision), library, adapter_of(workload))
+        table = ForwardTable(job)
         try:
             found = list(_counts(table, precision, workload))
         except UnsupportedError as error:

@@ -95,7 +95,8 @@ class TrainingShadowPrice(DocumentPart):
 
 class TrainingPlan(DocumentPart):
     """The plan. tried: layouts that divide.  fitting: of them, those that fit into memory.  flops: of the run, by model
-    FLOPs.  refused: what could not be tried, and why."""
+    FLOPs.  adapter: what alone is trained, in words.  compute: its FLOPs by both methods, and the rules that it meets.
+    refused: what could not be tried, and why."""
 
     schema_version: Literal[1] = 1
     kind: Literal["training"] = "training"
@@ -121,6 +122,7 @@ class TrainingPlan(DocumentPart):
     fitting: int
     digests: dict[str, str]
     compute: ComputeRegister | None = None
+    adapter: str = ""
 
     def to_json(self) -> str:
         """The document as text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from comptroller.costs.training_adapter import adapter_params
 from comptroller.errors import InfeasibleError
 from comptroller.facts.training import training_calibration
 from comptroller.quantities import DAY_S
@@ -66,7 +67,16 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         fitting=field.fitting,
         digests=_digests(workload, best[0]),
         compute=_compute(best, workload, tokens),
+        adapter=_adapter_words(best[0]),
     )
+
+
+def _adapter_words(option: TrainingOption) -> str:
+    adapter = option.job.adapter
+    if adapter is None:
+        return ""
+    trained = adapter_params(option.job.model, adapter.rank)
+    return f"adapters of rank {adapter.rank}, {trained / 1e6:,.1f} M, beside weights in {adapter.base_bits:.3g} bits"
 
 
 def _compute(best: Pair, workload: TrainingWorkload, tokens: float) -> ComputeRegister:
@@ -208,6 +218,8 @@ def _notes(best: Pair, workload: TrainingWorkload) -> tuple[str, ...]:
         )
     if option.job.model.is_moe and program.id != "megatron_bridge":
         found.append(f"{program.id} was measured on dense models alone")
+    if option.job.adapter is not None:
+        found.append("no run with adapters was measured: steps follow from passes and bytes, with the same constants")
     if option.job.model.doubt:
         found.append(option.job.model.doubt)
     return tuple(found)

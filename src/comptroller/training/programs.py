@@ -14,7 +14,7 @@ NONE, SELECTIVE, FULL = ActivationRecompute.NONE, ActivationRecompute.SELECTIVE,
 class ProgramReach:
     """Degrees that a program has. sharded: ways to share states out.  split: tensor and pipeline parallelism.
     context, experts: parallelism of sequences and of experts.  recompute: what it can compute again.  zero_bubble:
-    whether it has such a schedule."""
+    whether it has such a schedule.  adapters: whether it trains adapters beside frozen weights."""
 
     sharded: tuple[StateSharding, ...]
     recompute: tuple[ActivationRecompute, ...] = (NONE, FULL)
@@ -22,13 +22,14 @@ class ProgramReach:
     context: bool = True
     experts: bool = True
     zero_bubble: bool = False
+    adapters: bool = False
 
 
 PROGRAMS = {
-    "megatron_bridge": ProgramReach((StateSharding.OPTIMIZER, StateSharding.FULL)),
+    "megatron_bridge": ProgramReach((StateSharding.OPTIMIZER, StateSharding.FULL), adapters=True),
     "torchtitan": ProgramReach((StateSharding.FULL,), (NONE, SELECTIVE, FULL), zero_bubble=True),
     "llm_foundry": ProgramReach(
-        (StateSharding.GRADIENTS, StateSharding.FULL), split=False, context=False, experts=False
+        (StateSharding.GRADIENTS, StateSharding.FULL), split=False, context=False, experts=False, adapters=True
     ),
     "megatron_deepspeed": ProgramReach(
         (StateSharding.NONE, StateSharding.OPTIMIZER), (NONE, SELECTIVE, FULL), context=False

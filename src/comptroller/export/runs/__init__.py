@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from comptroller.errors import UnknownIdError
+from comptroller.errors import UnknownIdError, UnsupportedError
 from comptroller.export.runs.ds_config import deepspeed_files
 from comptroller.export.runs.jobs import kubernetes_files, skypilot_files, slurm_files
 from comptroller.export.runs.llm_foundry import llm_foundry_files
@@ -33,4 +33,6 @@ def export_run(target: str, plan: TrainingPlan) -> dict[str, str]:
     """
     if target not in RUN_TARGETS:
         raise UnknownIdError("export target of training", target, RUN_TARGETS)
+    if plan.adapter:
+        raise UnsupportedError(f"{target}: adapters are not written for any program: {plan.adapter}")
     return RUN_TARGETS[target](plan)
