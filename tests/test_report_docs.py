@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -66,6 +68,21 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         path = page.parent / target if target else page
         assert path.exists(), target
         assert not anchor or path.suffix != ".md" or anchor in anchors(path), f"{target}#{anchor}"
+
+
+SHOWN_BY_TESTS = {"fit", "measure"}
+"""Functions whose example would need measured runs or the weights of a model."""
+
+
+def test_the_function_of_every_command_says_its_errors_and_has_an_example() -> None:
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `[\w ]+` \| `comptroller\.([\w.]+)`", text, re.MULTILINE)
+    assert len(named) == 11
+    for name in named:
+        module, _, function = name.rpartition(".")
+        told = inspect.getdoc(getattr(importlib.import_module(f"comptroller.{module}".rstrip(".")), function)) or ""
+        assert function in SHOWN_BY_TESTS or ">>> " in told, name
+        assert "Raises:" in told or function == "workload_text", name
 
 
 def test_every_page_stands_in_the_site_once() -> None:

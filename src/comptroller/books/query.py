@@ -96,6 +96,11 @@ def totals(ledger: CallLedger, by: Sequence[str], scope: LedgerScope = EVERYTHIN
     Raises:
         InputError: a name to group by is unknown.
         LedgerError: the database cannot be read.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, CallLedger.open(f"{folder}/books.sqlite") as ledger:
+    ...     totals(ledger, ["model"])
+    []
     """
     unknown = sorted(set(by) - GROUPS.keys())
     if unknown:

@@ -64,6 +64,14 @@ def plan(
         InfeasibleError: no choice meets the objectives; names what binds and the closest feasible value.
         InputError: the workload, or a fact it names, is malformed; or its calibration speaks of nothing it may choose.
         UnsupportedError: the evidence supports no strategy.
+
+    >>> from comptroller.work.workload import parse
+    >>> document = {"name": "chat", "models": ["llama_3_1_8b"], "rate_per_s": 5}
+    >>> document |= {"lengths": {"input": {"fixed": 300}, "output": {"fixed": 50}}}
+    >>> allow = {"accelerators": ["l40s"], "sites": ["us_neocloud"], "engines": ["vllm"], "formats": ["bf16"]}
+    >>> chosen = plan(parse({**document, "allow": allow}), quick=True)
+    >>> chosen.totals.devices, chosen.services[0].price.usd_per_device_h
+    (1, 1.09)
     """
     depth = PlanDepth.ANSWER if quick else PlanDepth.FRONTIER
     *_, whole = plan_in_parts(workload, calibration, progress, rehearsal, executor, depth)

@@ -157,6 +157,19 @@ def simulate_plan(
             requests that cannot be simulated.
         UnsupportedError: part of the plan is bought from an API, no known link joins the pools of a split service, or a
             strategy asks for what is not recorded.
+
+    arrival_s and latencies are in seconds, lengths in tokens.
+
+    >>> from comptroller.planning.planner import plan
+    >>> from comptroller.work.workload import parse
+    >>> document = {"name": "chat", "models": ["llama_3_1_8b"], "rate_per_s": 5}
+    >>> document |= {"lengths": {"input": {"fixed": 300}, "output": {"fixed": 50}}}
+    >>> allow = {"accelerators": ["l40s"], "sites": ["us_neocloud"], "engines": ["vllm"], "formats": ["bf16"]}
+    >>> chosen = plan(parse({**document, "allow": allow}), quick=True)
+    >>> trace = RequestTrace(np.array([0.0, 1.0, 2.0]), np.full(3, 300), np.full(3, 50), source="three")
+    >>> outcome = simulate_plan(chosen, trace)
+    >>> len(outcome.calls), outcome.attainment
+    (3, 1.0)
     """
     if plan.offers or not plan.services:
         bought = ", ".join(offer.id for offer in plan.offers) or "all tokens"

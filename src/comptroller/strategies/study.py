@@ -149,6 +149,13 @@ def study(
     Raises:
         UnsupportedError: the evidence supports none of the strategies; gives the reasons.
         InputError: a task or an amount is unknown.
+
+    >>> from comptroller.strategies.spelling import parse
+    >>> from comptroller.work.evidence_readers import read_evidence
+    >>> own = read_evidence("own")
+    >>> found = study(own, [parse("sample_and_vote(n=2)")], ReplayConditions(arms=own.arms[:1]))
+    >>> [(setting.strategy, f"{setting.score.value:.1%}") for setting in found.settings]
+    [('once', '25.5%'), ('sample_and_vote(n=2)', '24.3%')]
     """
     conditions = conditions or ReplayConditions()
     if over and over not in AMOUNTS:

@@ -238,6 +238,15 @@ def load(path: Path | str) -> Workload:
 
     Raises:
         FactError: names the file, the field and what is allowed.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "chat.toml"
+    ...     text = "name = 'chat'\\nmodels = ['llama_3_1_8b']\\nrate_per_s = 5\\n"
+    ...     written = file.write_text(text + "lengths = { input = { fixed = 300 }, output = { fixed = 50 } }")
+    ...     asked = load(file)
+    >>> asked.models, asked.rate_per_s
+    (('llama_3_1_8b',), 5.0)
     """
     path = Path(path)
     with fault_lines(path):

@@ -250,7 +250,12 @@ class WorkloadAnswers:
 
 
 def workload_text(answers: WorkloadAnswers) -> str:
-    """The file: keys that have a value, then, commented out with an example, those that may be added."""
+    """The file: keys that have a value, then, commented out with an example, those that may be added.
+
+    >>> text = workload_text(WorkloadAnswers({"name": "chat", "models": ["llama_3_1_8b"], "rate_per_s": 5.0}))
+    >>> [line for line in text.splitlines() if line[:1].isalpha()]
+    ['name = "chat"', 'models = ["llama_3_1_8b"]', 'rate_per_s = 5.0']
+    """
     return "\n".join(_lines(answers)) + "\n"
 
 

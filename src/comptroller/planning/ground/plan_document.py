@@ -296,6 +296,11 @@ def load_plan(path: Path | str) -> Plan:
 
     Raises:
         FactError: not readable, not a plan, or of another schema version.
+
+    >>> load_plan("nowhere.json")
+    Traceback (most recent call last):
+    ...
+    comptroller.errors.FactError: nowhere.json: file: [Errno 2] No such file or directory: 'nowhere.json'
     """
     path = Path(path)
     try:

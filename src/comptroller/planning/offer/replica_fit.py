@@ -198,6 +198,13 @@ def check_fit(query: FitQuery, calibration: TimingCalibration) -> FitAnswer:
 
     Raises:
         UnsupportedError: the device cannot run the formats, or its facts lack a link that the layout needs.
+
+    >>> from comptroller.costs.fitted_calibration import FittedCalibration
+    >>> from comptroller.facts.accelerator import accelerator
+    >>> from comptroller.facts.config import model
+    >>> replica = replica_to_check(model("llama_3_1_70b"), accelerator("h100_sxm"), ParallelLayout())
+    >>> check_fit(FitQuery(replica, 1000, 100), FittedCalibration.shipped()).reason.partition(" by ")[0]
+    'short'
     """
     breakdown, held, reason = MemoryBreakdown.of(query), None, ""
     try:

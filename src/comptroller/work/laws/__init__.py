@@ -102,6 +102,11 @@ def law(name: str) -> EvidenceLaw:
 
     Raises:
         UnknownIdError: there is none of that name.
+
+    >>> from comptroller.work.evidence_readers import read_evidence
+    >>> findings = law("coverage").find(read_evidence("own").counts(), LawQuery(at=(1,), draws=20))
+    >>> sorted({finding.quantity for finding in findings})
+    ['pass@1']
     """
     by_name = {item.name: item for item in laws()}
     if name not in by_name:
