@@ -198,7 +198,7 @@ def ours_at_sr_sim(peer: PeerEnvironment, service: CommonService, devices: int) 
     lines = dict(
         re.findall(r"^ *(Fleet P99 TTFT|SLO compliance|Mean utilisation) *: *(\S+)", told.partition("Pool ")[0], re.M)
     )
-    return ", ".join(f"{name} {value}" for name, value in lines.items()) or "simulated"
+    return ", ".join(f"{name} {value}" for name, value in lines) or "simulated"
 
 
 def asked_of_aic(peer: PeerEnvironment, service: CommonService) -> PeerAnswer:
