@@ -151,6 +151,8 @@ def _state_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> tu
     shard = 0.0 if job.adapter is None else held(kept.weights, StateSharding.FULL)
     weights = np.where(grid.sharding == StateSharding.FULL, shard, held(kept.weights, StateSharding.FULL))
     weights = weights + _gathered_layers(job, grid, kept)
+    if job.offload is not None:  # of each layer its weights and gradients are here while it computes, states never
+        return _gathered_layers(job, grid, kept), np.zeros(len(grid)), np.zeros(len(grid))
     return weights, held(kept.gradients, StateSharding.GRADIENTS), held(kept.optimizer, StateSharding.OPTIMIZER)
 
 
