@@ -101,6 +101,7 @@ STANDING_FOR = {
     "TRACE": "trace.csv", "STRATEGY": "sample_and_vote", "CHEAP": "small", "DEAR": "large", "KIND": "workload",
     "TARGET=FOLDER": "commands=run",
     "kubernetes=DIR": "kubernetes=k8s", "NAME:n=4": "sample_and_vote:n=4",
+    "TRAINING": "examples/training.toml",
 }  # fmt: skip
 """What a reader writes in place of a word in capitals."""
 
@@ -108,6 +109,7 @@ FILES = {
     "fit laws FILE --law forecast": "counts.csv",
     "fit calibration": "result.json",
     "plan FILE": "chat.toml",
+    "plan TRAINING": "made.json",
     "show register": "examples/register.toml",
     "plan": "current.toml",
     "new": "new.toml",
