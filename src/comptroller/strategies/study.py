@@ -238,16 +238,22 @@ def _replays(evidence: Evidence, conditions: ReplayConditions) -> list[EvidenceR
     def service(arm: RecordedModel) -> RecordedService:
         return RecordedService(arm, conditions.pace, conditions.price, conditions.joules, conditions.shape)
 
-    if conditions.roles:
-        roles = {role: service(arm) for role, arm in conditions.roles.items()}
-        solver = roles.get("solver", list(roles.values())[-1])
-        bindings = [dict.fromkeys(SOLVERS, solver) | roles]
-    else:
-        bindings = [dict.fromkeys(SOLVERS, service(arm)) for arm in conditions.arms or evidence.arms]
+    bound = [conditions.roles] if conditions.roles else [{"solver": arm} for arm in conditions.arms or evidence.arms]
     with_checker: list[dict[str, RecordedService | ModelledChecker]] = [
-        {"checker": conditions.checker} | services for services in bindings
+        {"checker": conditions.checker} | {role: service(arm) for role, arm in solving_roles(roles).items()}
+        for roles in bound
     ]
     return [EvidenceReplay(evidence, roles, conditions.deal) for roles in with_checker]
+
+
+def solving_roles(roles: Mapping[str, RecordedModel]) -> dict[str, RecordedModel]:
+    """Roles that are bound, and those of `SOLVERS` that are not, which the solver's model plays, else the last one's.
+
+    >>> weak, strong = RecordedModel("small"), RecordedModel("large")
+    >>> [str(arm) for arm in solving_roles({"weak": weak, "strong": strong}).values()]
+    ['large', 'large', 'large', 'small', 'large']
+    """
+    return dict.fromkeys(SOLVERS, roles.get("solver", list(roles.values())[-1])) | dict(roles)
 
 
 def _common_questions(
