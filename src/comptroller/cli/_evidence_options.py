@@ -10,6 +10,8 @@ import typer
 
 from comptroller.errors import InputError
 from comptroller.strategies.deals import DEALS
+from comptroller.strategies.modelled_reward import recorded_reward
+from comptroller.strategies.replay import ModelledChecker
 from comptroller.work.declared_prices import DeclaredTokenPrice, with_declared_prices
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.evidence_columns import EvidenceColumnNames
@@ -100,3 +102,26 @@ def arms_of(evidence: Evidence, names: list[str]) -> tuple[RecordedModel, ...]:
 def roles_of(evidence: Evidence, texts: list[str]) -> dict[str, RecordedModel]:
     """Who plays each role, of texts ROLE=MODEL; InputError where one is none, or no arm or several have the name."""
     return {name: evidence.find(who) for name, who in named_pairs("role", "ROLE=MODEL", texts).items()}
+
+
+def numbers(name: str, text: str, count: int) -> list[float]:
+    """The numbers of an option; InputError unless there are so many, none below 0."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != count or not all(value >= 0 for value in values):
+        raise InputError(f"--{name} {text!r}: write {count} numbers from 0 up, separated by commas")
+    return values
+
+
+def reward_of(text: str) -> ModelledChecker:
+    """Who scores steps: of stated error rates, or as a recorded model errs (EVIDENCE:MODEL)."""
+    file, colon, model = text.rpartition(":")
+    if not colon:
+        tpr, fpr = numbers("reward", text, 2)
+        return ModelledChecker(tpr, fpr)
+    records = read_evidence(Path(file))
+    if not isinstance(records, Evidence):
+        raise InputError(f"--reward {text!r}: {file} holds counts; scores of steps are needed")
+    return recorded_reward(records, model)

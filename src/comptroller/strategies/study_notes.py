@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from comptroller.strategies import routers, success_prediction
+from comptroller.strategies.modelled_reward import ModelledReward
 from comptroller.strategies.replay import ModelledChecker
 from comptroller.strategies.spelling import asks_checker, parse
 from comptroller.strategies.verdict_notes import break_even_notes
@@ -20,6 +21,20 @@ def checker_notes(evidence: Evidence, checker: ModelledChecker, played: Sequence
         yield f"modelled: the checker accepts {checker.tpr:.0%} of right and {checker.fpr:.0%} of wrong answers"
         for strategy, models, question in played:
             yield from break_even_notes(evidence, strategy, models, question, checker.tpr)
+
+
+def reward_notes(reward: ModelledChecker | None, played: Sequence[PlayedStrategy]) -> Iterator[str]:
+    """How the modelled judge of steps errs, where a strategy asks it and no recorded model plays it."""
+    asked = [models for strategy, models, _ in played if getattr(parse(strategy), "by", "") == "reward"]
+    if reward is None or all("reward" in models for models in asked):
+        return
+    if isinstance(reward, ModelledReward):
+        yield (
+            f"modelled: steps are scored as {len(reward.right):,} right and {len(reward.wrong):,} wrong ones were; a "
+            f"right one scores above a wrong one in {reward.auc:.0%}"
+        )
+    else:
+        yield f"modelled: the reward accepts {reward.tpr:.0%} of right and {reward.fpr:.0%} of wrong steps"
 
 
 def trained_notes(evidence: Evidence, strategies: Iterable[str]) -> Iterator[str]:
