@@ -102,7 +102,6 @@ STANDING_FOR = {
     "TRACE": "trace.csv", "STRATEGY": "sample_and_vote", "CHEAP": "small", "DEAR": "large", "KIND": "workload",
     "TARGET=FOLDER": "commands=run",
     "kubernetes=DIR": "kubernetes=k8s", "NAME:n=4": "sample_and_vote:n=4",
-    "TRAINING": "examples/training.toml",
 }  # fmt: skip
 """What a reader writes in place of a word in capitals."""
 
