@@ -35,7 +35,8 @@ ROOM_LINES = {
     # share, break-evens, what timing is worth, what nobody timed; offers by seller and capacity, marketplaces; shapes
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
-    "planning": 15_000,
+    # roles of a simulated strategy at the services of their models (100 lines)
+    "planning": 15_100,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -102,7 +103,8 @@ ROOM_LINES = {
     # archives, zones and currencies of reports
     # the input of a plan from books; options of scaling, of simulate
     # registers of training runs
-    "cli": 4_900,
+    # roles of simulated questions, gates
+    "cli": 5_000,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
