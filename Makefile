@@ -65,7 +65,8 @@ crash: .venv/test.done
 flat: .venv/test.done
 	$(BIN)/python benchmarks/gateway_flat.py
 
-# Five hundred requests of each endpoint, made from the gateway's own description, and five thousand of any shape.
+# Five hundred requests of each endpoint, made from the gateway's own description, five thousand of any shape, and two
+# thousand replies of services, in the words of OpenAI's API and of Anthropic's (half an hour).
 fuzz: .venv/test.done
 	FUZZ_EXAMPLES=500 $(BIN)/python -m pytest -p no:cacheprovider tests/test_gateway_fuzz.py
 

@@ -17,6 +17,7 @@ from comptroller.cli._evidence_options import (
     DEFAULT_DEALS,
     DEFAULT_SAMPLES,
     EvidenceMap,
+    RoleTexts,
     arms_of,
     evidence_map,
     numbers,
@@ -81,10 +82,7 @@ def run(
     model: Annotated[
         list[str] | None, typer.Option(help="Only models of this name; again for others.", show_default=False)
     ] = None,
-    role: Annotated[
-        list[str] | None,
-        typer.Option(help="Which model plays a role, as weak=NAME; again for others.", show_default=False),
-    ] = None,
+    role: RoleTexts = None,
     task: Annotated[
         list[str] | None, typer.Option(help="Only questions of this task; again for others.", show_default=False)
     ] = None,

@@ -218,16 +218,22 @@ def _replays(evidence: Evidence, conditions: ReplayConditions) -> list[EvidenceR
     def service(arm: RecordedModel) -> RecordedService:
         return RecordedService(arm, conditions.pace, conditions.price, conditions.joules, conditions.shape)
 
-    if conditions.roles:
-        roles = {role: service(arm) for role, arm in conditions.roles.items()}
-        solver = roles.get("solver", list(roles.values())[-1])
-        bindings = [dict.fromkeys(SOLVERS, solver) | roles]
-    else:
-        bindings = [dict.fromkeys(SOLVERS, service(arm)) for arm in conditions.arms or evidence.arms]
+    bound = [conditions.roles] if conditions.roles else [{"solver": arm} for arm in conditions.arms or evidence.arms]
     judges: dict[str, RecordedService | ModelledChecker] = {"checker": conditions.checker}
     if conditions.reward is not None:
         judges["reward"] = conditions.reward
+    bindings = [{role: service(arm) for role, arm in solving_roles(roles).items()} for roles in bound]
     return [EvidenceReplay(evidence, judges | services, conditions.deal) for services in bindings]
+
+
+def solving_roles(roles: Mapping[str, RecordedModel]) -> dict[str, RecordedModel]:
+    """Roles that are bound, and those of `SOLVERS` that are not, which the solver's model plays, else the last one's.
+
+    >>> weak, strong = RecordedModel("small"), RecordedModel("large")
+    >>> {role: arm.model for role, arm in solving_roles({"weak": weak, "strong": strong}).items() if role != "step"}
+    {'solver': 'large', 'verifier': 'large', 'reviser': 'large', 'weak': 'small', 'strong': 'large'}
+    """
+    return dict.fromkeys(SOLVERS, roles.get("solver", list(roles.values())[-1])) | dict(roles)
 
 
 def _common_questions(
