@@ -57,6 +57,20 @@ def test_a_slow_store_binds_at_its_own_rate() -> None:
     assert float(twice[0] - found[0]) == pytest.approx(written_s, rel=1e-6)
 
 
+def test_a_slower_memory_costs_what_its_share_takes_and_nothing_where_it_is_hidden() -> None:
+    """All in a memory of a quarter of the rate is slower; placed by rate (CXL, arXiv 2507.03305: 97 to 99 % of DRAM
+    alone with one card) the two together are no slower than one."""
+    serial = replace(HOST, overlapped=False)
+    alone = steps(serial).total_s
+    placed = steps(replace(serial, far_share=0.2, far_bytes_per_s=50e9)).total_s
+    naive = steps(replace(serial, far_share=0.5, far_bytes_per_s=50e9)).total_s
+    assert (placed <= alone).all() and (naive > alone).all()
+    hidden = steps(replace(HOST, far_share=0.5, far_bytes_per_s=50e9)).total_s
+    assert 0.9 < float(steps(HOST).total_s[1] / hidden[1]) <= 1.0
+    with pytest.raises(FactError, match="state both"):
+        parse_training(document(offload={"host_gb_per_s": 200.0, "far_share": 0.5}))
+
+
 def test_states_leave_the_device() -> None:
     inside, outside = (training_memory(replace(HERE, offload=tier), GRID) for tier in (None, HOST))
     assert float(inside.optimizer[0]) > 0 and float(outside.optimizer[0]) == float(outside.gradients[0]) == 0

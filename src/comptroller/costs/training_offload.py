@@ -26,12 +26,27 @@ ADAM_BYTES = 30.0
 @dataclass(frozen=True, slots=True)
 class OffloadTier:
     """Where states are, rates of a node. host_bytes_per_s: of its memory.  read, write: of its store, infinite where
-    states are in the host's memory.  overlapped: whether the optimiser runs beside the backward pass."""
+    states are in the host's memory.  overlapped: whether the optimiser runs beside the backward pass.  far_share,
+    far_bytes_per_s: of the states in a slower memory of the host (CXL), which is read beside the other."""
 
     host_bytes_per_s: float
     read_bytes_per_s: float = float("inf")
     write_bytes_per_s: float = float("inf")
     overlapped: bool = True
+    far_share: float = 0.0
+    far_bytes_per_s: float = float("inf")
+
+    @property
+    def adam_bytes_per_s(self) -> float:
+        """Rate at which states are updated where both memories work at once: the one that takes longer sets it.
+
+        Half of the states in a memory of half the rate take as long as all in the whole rate's:
+
+        >>> OffloadTier(200e9, far_share=0.5, far_bytes_per_s=100e9).adam_bytes_per_s / 1e9
+        200.0
+        """
+        slowest_s = max((1.0 - self.far_share) / self.host_bytes_per_s, self.far_share / self.far_bytes_per_s)
+        return 1.0 / slowest_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +78,4 @@ def offload_traffic(tier: OffloadTier, params: Array, node: Array, link_bytes_pe
     states = np.maximum(
         STATE_BYTES * shared / tier.read_bytes_per_s, (STATE_BYTES + WEIGHT_BYTES) * shared / tier.write_bytes_per_s
     )
-    return OffloadTraffic(down, np.maximum(down, up), np.maximum(states, ADAM_BYTES * shared / tier.host_bytes_per_s))
+    return OffloadTraffic(down, np.maximum(down, up), np.maximum(states, ADAM_BYTES * shared / tier.adam_bytes_per_s))

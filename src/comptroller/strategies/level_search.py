@@ -13,10 +13,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from comptroller.strategies.checks import at_least, require_known
-from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Reply, Run, StrategyQuestion
+from comptroller.strategies.protocol import All, Ask, QuestionBudget, Reply, Run, StrategyQuestion
 from comptroller.strategies.steps import (
     BY,
     StepScores,
+    chosen_solution,
     ends_solution,
     first_steps,
     next_steps,
@@ -95,8 +96,4 @@ class LevelSearchStrategy:
             asks = tuple(ask for step, count in shares.items() for ask in next_steps(step, count))
             if not asks:
                 break
-        return self.choose(ended or latest, scores)
-
-    def choose(self, solutions: Sequence[Reply], scores: StepScores) -> Answer:
-        """The answer among solutions by the scores of their last steps; one that was never judged weighs nothing."""
-        return PICKS[self.pick](solutions, lambda step: scores.get(step, 0.0))
+        return chosen_solution(self.pick, ended or latest, scores)

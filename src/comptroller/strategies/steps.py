@@ -8,15 +8,17 @@ path from the root, and what siblings have in common is read once. A score is th
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from dataclasses import replace
 from math import isnan
 from typing import NamedTuple, TypeAlias
 
 from comptroller.strategies.drive import FinishedRun
-from comptroller.strategies.protocol import All, Ask, Reply, StrategyQuestion
-from comptroller.strategies.votes import WEIGHTS
+from comptroller.strategies.protocol import All, Answer, Ask, AssistantPrefill, Reply, StrategyQuestion
+from comptroller.strategies.votes import PICKS, WEIGHTS
 
-STOP = ("\n\n",)
-"""Text that ends a step: a blank line, as in REBASE (arXiv 2408.00724) and in the search of Snell et al."""
+BLANK = AssistantPrefill("\n\n")
+"""Text that ends a step and stands between two: a blank line, as in REBASE (arXiv 2408.00724) and Snell et al."""
+STOP = (str(BLANK),)
 CHECK = "Are the steps above right so far, and do they lead to the answer? Check them, then say: yes or no."
 """What the role `reward` is asked about a step."""
 REWARD = "reward"
@@ -34,7 +36,7 @@ def first_steps(question: StrategyQuestion, count: int) -> tuple[Ask, ...]:
 
 def next_steps(step: Reply, count: int) -> tuple[Ask, ...]:
     """Asks for `count` steps that continue one."""
-    return Ask(after=step, stop=STOP).times(count)
+    return Ask(after=step, content=BLANK, stop=STOP).times(count)
 
 
 def usable(replies: Iterable[Reply]) -> list[Reply]:
@@ -65,6 +67,15 @@ def path(step: Reply) -> tuple[Reply, ...]:
     while (before := found[-1].ask.after) is not None:
         found.append(before)
     return tuple(found[::-1])
+
+
+def chosen_solution(pick: str, solutions: Sequence[Reply], scores: StepScores) -> Answer:
+    """The answer among solutions by the scores of their last steps, with the text of all its steps.
+
+    pick: vote weighted by the scores, or best.  A solution that was never judged weighs nothing.
+    """
+    found = PICKS[pick](solutions, lambda step: scores.get(step, 0.0))
+    return replace(found, content=BLANK.join(step.content for step in path(found.reply))) if found.reply else found
 
 
 class TreeCacheUse(NamedTuple):

@@ -12,7 +12,7 @@ from scipy.sparse import csc_array
 from scipy.spatial.distance import pdist
 
 from comptroller.errors import UnsupportedError
-from comptroller.highs import EXACT, MixedIntegerProgram, solve
+from comptroller.highs import KNOWN, MixedIntegerProgram, solve
 
 Floats = npt.NDArray[np.float64]
 
@@ -96,7 +96,7 @@ def kept_steps(case: PruningCase, cost: float, cover: float) -> list[int]:
     program = MixedIntegerProgram(
         price, csc_array(np.stack(rows)), np.full(len(rows), -np.inf), upper, np.ones(columns), np.ones(columns, bool)
     )
-    found = solve(program, EXACT)
+    found = solve(program, KNOWN)
     if found.values is None:
         raise UnsupportedError(f"ets: {steps} steps and {branches} ancestors are beyond the node limit of the solver")
     return np.flatnonzero(found.values[:steps] > 0.5).tolist()

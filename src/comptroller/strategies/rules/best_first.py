@@ -15,7 +15,16 @@ import numpy as np
 
 from comptroller.strategies.checks import at_least, require_known
 from comptroller.strategies.protocol import All, QuestionBudget, Reply, Run, StrategyQuestion
-from comptroller.strategies.steps import BY, StepScores, ends_solution, first_steps, next_steps, score_steps, usable
+from comptroller.strategies.steps import (
+    BY,
+    StepScores,
+    chosen_solution,
+    ends_solution,
+    first_steps,
+    next_steps,
+    score_steps,
+    usable,
+)
 from comptroller.strategies.votes import PICKS
 
 
@@ -56,4 +65,4 @@ class BestFirstStrategy:
                 break
             open_steps.remove(best)
             asks = next_steps(best, self.branch)
-        return PICKS[self.pick](ended or seen, lambda step: scores.get(step, 0.0))
+        return chosen_solution(self.pick, ended or seen, scores)
