@@ -122,9 +122,9 @@ def plan_right_headline() -> str:
     )
     return (
         f"- Of {len(right['rows'])} workloads planned beside every cheaper equal fleet and mix of two kinds on the "
-        f"same draws, {right['dearer']} plans are dearer than what is known to hold; {len(right['disorders'])} neighbours "
-        f"are out of order (more asked for less money). Planned again, {told} right to 1 % of the cost and 2 % of the "
-        "place ([plan_right.md](../benchmarks/results/plan_right.md)).\n"
+        f"same draws, {right['dearer']} plans are dearer than what is known to hold; {len(right['disorders'])} "
+        f"neighbours are out of order (more asked for less money). Planned again, {told} right to 1 % of the cost "
+        "and 2 % of the place ([plan_right.md](../benchmarks/results/plan_right.md)).\n"
         f"- {further['held']:.1%} of {further['runs']:.0f} draws that no planner had seen held, in the worst workload "
         f"{further['least']:.0%}; {further['more_than_needed']:.0f} of {further['asked_less']:.0f} plans would have "
         "held as often with one replica less ([plan_holds.md](../benchmarks/results/plan_holds.md)).\n"
