@@ -109,6 +109,7 @@ FILES = {
     "fit laws FILE --law forecast": "counts.csv",
     "fit calibration": "result.json",
     "plan FILE": "chat.toml",
+    "plan TRAINING": "made.json",
     "show register": "examples/register.toml",
     "plan": "current.toml",
     "new": "new.toml",

@@ -381,7 +381,7 @@ def _notes(evidence: Evidence, conditions: ReplayConditions, compared: Sequence[
         for arm, cap in caps(evidence).items()
         if str(evidence.arms[arm]) in models
     ]
-    notes += trained_notes(evidence, (item.strategy for item in compared))
+    notes += trained_notes(evidence, [(item.strategy, item.models, item.results) for item in compared])
     if any(item.strategy == "once(greedy=False)" and item.baseline for item in compared):
         notes.append("no greedy reply is recorded; the baseline is one sample")
     return notes
