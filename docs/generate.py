@@ -220,9 +220,8 @@ def licences_page() -> str:
 
 def strategies_page() -> str:
     """What a strategy is, the table of the folder, every published rule, and the trained parts."""
-    searched = json.loads((HERE.parent / "benchmarks" / "results" / "trees.json").read_text(encoding="utf-8"))[
-        "figures"
-    ]
+    results = HERE.parent / "benchmarks" / "results" / "trees.json"
+    searched = json.loads(results.read_text(encoding="utf-8"))["figures"]
     told = "\n".join(f"\n### {spelling_with_defaults(name)}\n\n```text\n{text}\n```" for name, text in rules().items())
     return (
         f"{WRITTEN}# Strategies\n\n"

@@ -40,8 +40,8 @@ def tree_section(figures: Mapping[str, Any]) -> str:
          "as recorded", f"the same, on {beam['puzzles']} of 60 puzzles (`beam_search`, a test)", "recorded"),
         (f"ETS holds less cache than REBASE at an equal share, widths {widths}", "1.8x", held, "drawn"),
         ("the same on the Game of 24, width 10", "–",
-         f"{plain[nodes]:.1f} nodes and {plain[solved]:.0%} solved by REBASE, {ets[nodes]:.1f} and {ets[solved]:.0%} by "
-         f"ETS; at cost 4 {dear[nodes]:.1f} and {dear[solved]:.0%}", "recorded"),
+         f"{plain[nodes]:.1f} nodes and {plain[solved]:.0%} solved by REBASE, {ets[nodes]:.1f} and {ets[solved]:.0%} "
+         f"by ETS; at cost 4 {dear[nodes]:.1f} and {dear[solved]:.0%}", "recorded"),
         ("ETS serves more questions than REBASE, width 32", "1.4x", served, "drawn, simulated"),
         ("steps and scores through the gateway", "–", "asked rightly (a test); no share measured", "live"),
     )  # fmt: skip
