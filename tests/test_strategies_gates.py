@@ -12,6 +12,9 @@ import pytest
 from comptroller.cli import main
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.strategies.gate_training import train_gate
+from comptroller.strategies.replay import EvidenceReplay, RecordedService
+from comptroller.strategies.spelling import parse
+from comptroller.strategies.study import ReplayConditions, study
 from comptroller.strategies.success_prediction import success_predictor, text_signals
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.evidence_readers import read_evidence
@@ -99,3 +102,17 @@ def test_all_faults_of_the_options_are_told_at_once(tmp_path: Path, capsys: pyte
         assert fault in said
     assert ends("own", "--kind", "reply") == 2
     assert "--model: whose success?" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_gate_says_how_many_questions_are_of_other_domains(tmp_path: Path) -> None:
+    evidence, arm = own()
+    replay = EvidenceReplay(evidence, {"solver": RecordedService(arm)})
+    asked = [evidence.items[number] for number in replay.covered().tolist()]
+    task = asked[0].task
+    elsewhere = sum(item.task != task for item in asked)
+    part = replace(success_predictor("own_direct"), about={"data": "another", "tasks": [task]})
+    part.save(tmp_path / "mine.json")
+    gate = parse(f"difficulty_gate(by={tmp_path / 'mine.json'})")
+    notes = study(evidence, [gate], ReplayConditions(arms=(arm,))).notes
+    said = f"{elsewhere} of {len(asked)} questions are of domains that it was not trained on"
+    assert elsewhere and any(said in note for note in notes)
