@@ -6,7 +6,7 @@ WORKERS ?= 2
 # llama.cpp whose options `make test-export` reads: the package carries its source.
 LLAMA_CPP := 11434.0.0
 
-.PHONY: demo demo-circle quick test-slow test-export test-readers test-clients crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs site notebooks release-check golden clean
+.PHONY: demo demo-circle quick test-slow test-export test-readers test-clients crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs site notebooks test-browser release-check golden clean
 
 demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
@@ -65,7 +65,8 @@ crash: .venv/test.done
 flat: .venv/test.done
 	$(BIN)/python benchmarks/gateway_flat.py
 
-# Five hundred requests of each endpoint, made from the gateway's own description, and five thousand of any shape.
+# Five hundred requests of each endpoint, made from the gateway's own description, five thousand of any shape, and two
+# thousand replies of services, in the words of OpenAI's API and of Anthropic's (half an hour).
 fuzz: .venv/test.done
 	FUZZ_EXAMPLES=500 $(BIN)/python -m pytest -p no:cacheprovider tests/test_gateway_fuzz.py
 
@@ -115,6 +116,11 @@ site: .venv/site.done
 # The notebooks of the examples, each run whole by a kernel of Jupyter.
 notebooks: .venv/notebooks.done
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -m slow tests/test_notebooks.py
+
+# The dashboard and every kind of page in Chromium, with screenshots in out/screenshots; needs Chromium and node.
+test-browser: .venv/test.done
+	npm install --silent --prefix out/browser playwright-core@1.65.1 axe-core@4.14.1
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -rs -m slow tests/test_dashboard_browser.py tests/test_pages_browser.py
 
 # A release as a newcomer gets it: versions agree; the wheel, in an empty environment and without make, plans, serves one
 # answer and its books balance (about five minutes).

@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -91,6 +92,15 @@ class PeerErrors:
     refused: Mapping[str, int]
 
 
+def in_short(fault: str) -> str:
+    """A refusal without folders and what the network said.
+
+    >>> in_short("PerfDataNotAvailableError: GEMM data missing for 'int4_wo' at /peer/0.24.0; has: []")
+    "PerfDataNotAvailableError: GEMM data missing for 'int4_wo'"
+    """
+    return re.sub(r" (at /|from HuggingFace).*", "", fault)[:120]
+
+
 def peer_errors(peer: Path, table: list[dict[str, str]], runs: FeatureBank, index: npt.NDArray[np.int64]) -> PeerErrors:
     """The peer's errors on some of the runs; `number` of a run is the line of its row."""
     rows = [table[runs.observations[i].number - 2] for i in index]
@@ -98,7 +108,8 @@ def peer_errors(peer: Path, table: list[dict[str, str]], runs: FeatureBank, inde
     refused: dict[str, int] = {}
     for answer in told:
         if "fault" in answer:
-            refused[answer["fault"]] = refused.get(answer["fault"], 0) + 1
+            words = in_short(answer["fault"])
+            refused[words] = refused.get(words, 0) + 1
     tpot, ttft = (np.array([answer.get(name) or np.nan for answer in told], float) / 1e3 for name in ("tpot", "ttft"))
     seen = runs.features
     first = np.where(seen.ttft_s <= OVERLOAD_S, seen.ttft_s, np.nan)

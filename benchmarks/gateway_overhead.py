@@ -1,9 +1,10 @@
 """What a gateway costs per request: ours, the LiteLLM proxy, and no gateway at all, in turn in one run.
 
-`python benchmarks/gateway_overhead.py --litellm VENV/bin/litellm` writes results/gateway_overhead.{json,md}. VENV is an
-environment of its own with `pip install 'litellm[proxy]'`; `wrk` must be on the path. One worker each; ours checks a
-key and writes a durable ledger (a hold before each call, a settlement after); LiteLLM checks its master key, writes
-nothing, and its access log goes nowhere. The load, the gateway and the service behind it share one machine.
+`python benchmarks/gateway_overhead.py --litellm VENV/bin/litellm` writes results/gateway_overhead.{json,md} and the
+table of docs/gateway.md. VENV is an environment of its own with `pip install 'litellm[proxy]'`; `wrk` must be on the
+path. One worker each; ours checks a key and writes a durable ledger (a hold before each call, a settlement after);
+LiteLLM checks its master key, writes nothing, and its access log goes nowhere. The load, the gateway and the service
+behind it share one machine.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from record import table, write
 CONNECTIONS = (1, 16, 64)
 MODES = ("json", "stream")
 HERE = Path(__file__).parent
+BEGIN, END = "<!-- overhead:begin -->", "<!-- overhead:end -->"
 MASTER = "sk-" + "7f3a" * 8
 LUA = """wrk.method = "POST"
 wrk.body = '{"model":"fake","messages":[{"role":"user","content":"Say something short, please."}]%s}'
@@ -200,6 +202,38 @@ def ratios(points: list[Point]) -> list[tuple[str, float, float, bool]]:
     return [*((name, target, reached, reached >= target) for name, target, reached in found), *most]
 
 
+def docs_table(points: list[Point]) -> str:
+    """What the page on the gateway tells: ours, LiteLLM's and the ratio, at 1, 16 and 64 connections."""
+    pair = ("Comptroller", "LiteLLM")
+    rows = []
+    for mode, name in (("json", "JSON"), ("stream", "stream")):
+        ours, theirs = ([middle(points, who, mode, c, "cpu_ms") for c in CONNECTIONS] for who in pair)
+        cells = [" / ".join(f"{value:.2f}" for value in ours), " / ".join(f"{value:.1f}" for value in theirs)]
+        ratio = " / ".join(f"{their / our:.1f}" for our, their in zip(ours, theirs, strict=True))
+        rows.append([f"CPU ms per request, {name}, 1 / 16 / 64 connections", *cells, ratio])
+    for mode, name in (("json", "JSON"), ("stream", "stream")):
+        ours_s, theirs_s = (middle(points, who, mode, 16, "per_s") for who in pair)
+        rows.append(
+            [f"requests/s at 16 connections, {name}", f"{ours_s:.0f}", f"{theirs_s:.0f}", f"{ours_s / theirs_s:.1f}"]
+        )
+        direct = middle(points, "direct", mode, 1, "p50_ms")
+        ours_ms, theirs_ms = (middle(points, who, mode, 1, "p50_ms") - direct for who in pair)
+        ratio = f"{theirs_ms / ours_ms:.1f}"
+        rows.append([f"median latency added at 1 connection, {name}, ms", f"{ours_ms:.2f}", f"{theirs_ms:.1f}", ratio])
+    ours_mb, theirs_mb = (max(p.rss_mb for p in points if p.name == who) for who in pair)
+    rows.append(["resident memory, MB", f"{ours_mb:.0f}", f"{theirs_mb:.0f}", f"{theirs_mb / ours_mb:.1f}"])
+    return table(["", "ours", "LiteLLM", "ratio"], rows)
+
+
+def put_into_docs(version: str, points: list[Point]) -> None:
+    """Writes the table into docs/gateway.md, between its marks."""
+    page = HERE.parent / "docs" / "gateway.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    told = f"Beside LiteLLM {version}:\n\n{docs_table(points)}"
+    page.write_text(f"{before}{BEGIN}\n{told}\n{END}{after}", encoding="utf-8")
+
+
 def size_mb(folder: Path) -> float:
     """Installed size of an environment."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink()) / 1e6
@@ -261,6 +295,7 @@ def main() -> None:
         text,
         ("starlette", "uvicorn", "aiohttp", "msgspec", "sqlalchemy"),
     )
+    put_into_docs(version, points)
 
 
 if __name__ == "__main__":

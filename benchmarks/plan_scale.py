@@ -21,8 +21,18 @@ from comptroller.planning.ground.executor import ProcessExecutor, no_progress
 from comptroller.planning.planner import REHEARSAL, rehearse, shipped_calibration
 from comptroller.planning.solve.problem import pose_problem
 from comptroller.planning.write.plan import document
-from comptroller.strategies.spelling import names
-from comptroller.work.evidence import REVISER, SOLVER, VERIFIER, Evidence, RecordedModel, RecordedQuestion, columns
+from comptroller.strategies.results import uses
+from comptroller.strategies.spelling import names, rule
+from comptroller.work.evidence import (
+    REVISER,
+    SOLVER,
+    STEP,
+    VERIFIER,
+    Evidence,
+    RecordedModel,
+    RecordedQuestion,
+    columns,
+)
 from comptroller.work.evidence_readers.parquet import write_evidence
 from comptroller.work.workload import Workload, parse
 from record import table, write
@@ -33,8 +43,8 @@ QUESTIONS, SAMPLES, VERDICTS, ROUNDS = 40, 64, 8, 4
 CHECKED, REVISED = 16, 4
 """Samples with verdicts, and samples that are revised, of each question and arm."""
 
-STRATEGIES = tuple(name for name in names() if name != "sleep_time")
-"""All but the one that needs notes on a context, which are no part of this evidence."""
+STRATEGIES = tuple(name for name in names() if name != "sleep_time" and STEP not in uses(rule(name)))
+"""All but those that need notes on a context or steps, which are no part of this evidence."""
 
 
 class Drawn:

@@ -20,7 +20,10 @@ from comptroller.report.drawing import ChartPicture
 from comptroller.report.terminal import WIDTH, print_plan
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "start.md", ROOT / "docs" / "benchmarks.md")
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("start", "benchmarks", "dashboard", "install")),
+)
 PICTURE = ROOT / "docs" / "pictures" / "chat.svg"
 RESULTS = ROOT / "benchmarks" / "results"
 GOLDEN = ROOT / "tests" / "golden" / "chat.json"

@@ -35,7 +35,8 @@ ROOM_LINES = {
     # share, break-evens, what timing is worth, what nobody timed; offers by seller and capacity, marketplaces; shapes
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
-    "planning": 15_000,
+    # roles of a simulated strategy at the services of their models (100 lines)
+    "planning": 15_100,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -46,7 +47,8 @@ ROOM_LINES = {
     # laws of the loss of pre-training, with what a fit is worth (400 lines)
     # laws of the loss of pre-training, with what a fit is worth (400 lines); declared prices of recorded models
     # laws of stages, laws as files, laws of the loss by file
-    "work": 10_450,
+    # recorded trees and scored steps (160 lines)
+    "work": 10_760,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -57,7 +59,9 @@ ROOM_LINES = {
     "gateway": 9_000,
     # 20 strategies at about 100 lines, their drive, replay and training
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
-    "strategies": 5_050,
+    # search over steps: six strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
+    # what trained parts were trained on beside what they are asked about, gates of one's own (280 lines)
+    "strategies": 6_220,
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
@@ -100,7 +104,8 @@ ROOM_LINES = {
     # archives, zones and currencies of reports
     # the input of a plan from books; options of scaling, of simulate
     # registers of training runs
-    "cli": 4_900,
+    # roles of simulated questions, gates
+    "cli": 5_060,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
-from comptroller.costs.fitted_calibration import FittedCalibration
+from comptroller.costs.fitted_calibration import FittedCalibration, KernelPriors
 from comptroller.costs.format_bounds import format_error, is_timed_format
-from comptroller.costs.replica_timer import replica_timer
+from comptroller.costs.replica_timer import kernel_of, part_arithmetic, replica_timer
 from comptroller.facts.accelerator import accelerator
+from comptroller.facts.calibration import kernel_prior
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.planning.offer.intervals import ReplicaIntervals
@@ -63,3 +64,30 @@ def test_the_interval_of_an_untimed_format_is_wider_and_that_of_a_timed_one_is_n
 def test_formats_of_an_engine_known_by_whole_servers_are_not_bounded() -> None:
     assert format_error(served("q5_k", engine="llama_cpp")) == 0.0
     assert step_s(served("q4_k", engine="llama_cpp")) < step_s(served("q5_k", engine="llama_cpp"))
+
+
+@pytest.mark.parametrize(
+    ("device", "activations", "row", "level"),
+    [
+        ("h100_sxm", "bf16", "mxfp4", "system"),
+        ("h200_sxm", "bf16", "mxfp4", "system"),
+        ("b200_sxm", "bf16", "mxfp4", "system"),
+        ("b200_sxm", "mxfp8", "mxfp4_mxfp8", "system"),
+        ("gb200", "mxfp8", "mxfp4_mxfp8", "system"),
+        ("mi300x", "bf16", "mxfp4", "overall"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_experts_of_gpt_oss_take_the_row_of_their_activations_and_never_that_of_nvfp4(
+    device: str, activations: str, row: str, level: str, engine: str
+) -> None:
+    settings = EngineSettings.default(engine_facts(engine))
+    recipe = PrecisionRecipe("bf16", "mxfp4", activations, "bf16")
+    replica = ModelReplica(model("gpt_oss_120b"), accelerator(device), recipe, ParallelLayout(), settings)
+    parts = part_arithmetic(replica)
+    experts = next(x for x in replica_timer(replica, KernelPriors()).operations.rows if x.kind == "moe")
+    taken = KernelPriors().efficiency(replica, kernel_of(replica, experts, parts["experts"]))
+    timed, other = (kernel_prior("moe", replica.device, engine, name) for name in (row, "nvfp4"))
+    assert (timed.op, timed.source_level) == ("moe", level)
+    assert (taken.bytes, taken.flops, taken.floor_s) == (timed.eff_bytes, timed.eff_flops, timed.floor_s)
+    assert (taken.bytes, taken.flops, taken.floor_s) != (other.eff_bytes, other.eff_flops, other.floor_s)

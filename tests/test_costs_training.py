@@ -104,7 +104,9 @@ def test_states_are_sixteen_to_eighteen_bytes_a_weight_and_shared_out() -> None:
 
 def test_the_first_stage_holds_a_microbatch_for_every_stage() -> None:
     layouts = [TrainingLayout(dp=1, pp=4), TrainingLayout(dp=1, pp=4, chunks=2), TrainingLayout(dp=1)]
-    found = training_memory(DENSE.job, LayoutGrid.of(layouts), MemoryHabits(logit_bytes=0.1)).activations
+    memory = training_memory(DENSE.job, LayoutGrid.of(layouts), MemoryHabits(logit_bytes=0.1))
+    found = memory.activations + memory.surplus
+    assert memory.activations[0] == pytest.approx(found[2] / 4) and memory.surplus[2] == 0
     assert found[0] == pytest.approx(found[2])
     assert found[1] == pytest.approx(found[2] * (1 + 3 / 8))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from multiprocessing import Pipe
@@ -19,6 +21,7 @@ from starlette.testclient import TestClient
 from comptroller.books.keys import AUDITOR, ApiKeyStore
 from comptroller.books.latency import last_latencies, percentiles_s
 from comptroller.books.ledger import CallLedger
+from comptroller.dashboard.late import LateDashboard
 from comptroller.dashboard.pages import panels_of
 from comptroller.dashboard.panels import DashboardSources
 from comptroller.dashboard.questions import WhatIfForm, WhatIfQuestion
@@ -42,7 +45,7 @@ from comptroller.planning.ground.plan_document import load_plan
 from comptroller.planning.planner import plan
 from comptroller.work.workload import Workload, load
 from dashboard_books import fill
-from gateway_houses import running
+from gateway_houses import config, running
 from test_report_page import Reader
 
 HERE = Path(__file__).parent
@@ -329,3 +332,27 @@ def test_a_gateway_has_its_dashboard_at_the_root_with_live_queues(tmp_path: Path
 
 def test_a_plan_of_another_workload_is_said_to_be_one(workload: Path) -> None:
     assert "is not the workload" in _apart(CHAT, workload) and _apart(None, workload) == ""
+
+
+def test_a_gateway_loads_its_dashboard_when_somebody_looks(tmp_path: Path) -> None:
+    """Neither the planner nor what draws is in the memory of a gateway until then."""
+    code = "import sys, comptroller.dashboard.late, comptroller.gateway.server; print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"numba", "scipy", "matplotlib", "highspy", "comptroller.planning.planner"} & set(told)
+
+    async def work() -> None:
+        document = config(tmp_path, "http://127.0.0.1:9/v1", "fine")
+        async with running(document, LateDashboard) as house, aiohttp.ClientSession(house.url) as browser:
+            async with browser.get("/") as page:
+                assert page.status == 200 and "fine" in await page.text()
+            async with browser.get("/dashboard/panel/spend") as panel:
+                assert panel.status == 200
+            for path in ("/dashboard/nothing", "/dashboard/panel/nothing"):
+                async with browser.get(path) as nothing:
+                    assert nothing.status == 404
+            async with browser.post("/dashboard/panel/spend") as wrong:
+                assert wrong.status == 405
+            async with browser.get("/health") as health:
+                assert health.status == 200
+
+    asyncio.run(work())

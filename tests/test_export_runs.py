@@ -34,6 +34,23 @@ def titan() -> TrainingPlan:
     return planned(program="torchtitan")
 
 
+KEYS = json.loads((Path(__file__).parent / "data" / "training_keys.json").read_text(encoding="utf-8"))
+"""Names that tools define, by benchmarks/training_keys.py from their packages' source."""
+
+LAUNCHER = {"nnodes", "nproc_per_node", "node_rank", "master_addr", "master_port"}
+"""Options of torchrun before those of a script."""
+
+SCRIPT = {
+    "max_position_embeddings", "untie_embeddings_and_output_weights", "disable_bias_linear", "data_path",
+    "num_virtual_stages_per_pipeline_rank",
+}  # fmt: skip
+"""Options of megatron/training/arguments.py, which is in the repository of Megatron-LM and in no package."""
+
+
+def names(tool: str) -> set[str]:
+    return set(KEYS[tool]["names"])
+
+
 def option(words: list[str], name: str) -> str:
     return words[words.index(name) + 1]
 
@@ -92,3 +109,29 @@ def test_what_a_tool_cannot_run_is_refused(megatron: TrainingPlan) -> None:
     with pytest.raises(UnknownIdError, match="slurm"):
         export_run("slurn", megatron)
     assert len(RUN_TARGETS) == 7
+
+
+MOE = {"model": "qwen3_30b_a3b", "seq": 4096, "layout": {"ep": 8}}
+
+
+@pytest.mark.parametrize("changes", [{"layout": {"tp": 2, "pp": 4, "chunks": 2}}, MOE, {"layout": {"cp": 2}}])
+def test_every_option_of_megatron_is_one_that_it_defines(changes: dict[str, object]) -> None:
+    words = shlex.split(export_run("megatron", planned(**changes))["train.sh"].replace("\\\n", " "), comments=True)
+    written = {word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+    assert "micro_batch_size" in written
+    assert written - names("megatron") - LAUNCHER - SCRIPT == set()
+
+
+def test_every_key_of_torchtitan_is_one_that_it_defines(titan: TrainingPlan) -> None:
+    config = tomllib.loads(export_run("torchtitan", titan)["train.toml"])
+    assert set(config) | {key for table in config.values() for key in table} <= names("torchtitan")
+
+
+@pytest.mark.parametrize("program", ["llm_foundry", "megatron_deepspeed"])
+def test_every_key_of_deepspeed_and_llm_foundry_is_one_that_they_define(program: str) -> None:
+    plan = planned(program=program)
+    config = json.loads(export_run("deepspeed", plan)["ds_config.json"])
+    inner = {key for value in config.values() if isinstance(value, dict) for key in value}
+    assert set(config) | inner <= names("deepspeed")
+    if program == "llm_foundry":
+        assert set(yaml.safe_load(export_run("llm_foundry", plan)["train.yaml"])) <= names("llm_foundry")

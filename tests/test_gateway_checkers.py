@@ -21,7 +21,7 @@ import pytest
 import comptroller
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.gateway.checker_pool import AT_ONCE, CHILD, COMPLAINT_BYTES, CheckerPool
-from comptroller.gateway.checking import score
+from comptroller.gateway.checking import score, valid_checker
 from comptroller.gateway.config import CheckerConfig, config_from_document
 from comptroller.gateway.formats import CheckerOptions
 from comptroller.gateway.problems import GatewayError
@@ -228,6 +228,14 @@ def test_outputs_are_capped_and_scores_are_scores(tmp_path: Path) -> None:
         judged(tmp_path, "def check(text):\n    return 7\n")
 
 
+def test_a_pattern_is_compiled_in_the_process_of_the_check() -> None:
+    """Classes of many letters without case take seconds to compile; the gateway only reads the pattern."""
+    slow = CheckerOptions(regex="(?i)" + "[ -\U0001ffff]" * 1900)
+    assert valid_checker(slow, {}) is slow
+    with pytest.raises(UnsupportedError, match=r"failed|more than"):
+        asyncio.run(score(slow, "x", CheckerPool()))
+
+
 def test_patterns_that_take_for_ever_end() -> None:
     with pytest.raises(UnsupportedError, match=r"failed|more than"):
         asyncio.run(score(CheckerOptions(regex=r"(a+)+$"), "a" * 60 + "b", CheckerPool()))
@@ -237,6 +245,7 @@ def test_patterns_that_take_for_ever_end() -> None:
     ("checker", "where", "words"),
     [
         ({"regex": "("}, "comptroller.checker.regex", "no regular expression"),
+        ({"regex": "(?<=a+)b"}, "comptroller.checker.regex", "look-behind"),
         ({"regex": "a" * 20_000}, "comptroller.checker.regex", "more than 10000"),
         ({"json_schema": {"$ref": "http://127.0.0.1:PORT/latest"}}, "comptroller.checker.json_schema", "refers to"),
         ({"json_schema": {"allOf": [{"$ref": "file:///etc/passwd"}]}}, "comptroller.checker.json_schema", "refers to"),

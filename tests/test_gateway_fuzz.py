@@ -208,7 +208,7 @@ def test_replies_of_any_shape_are_passed_on_or_502(up: Upstream, tmp_path: Path)
         ("messages", {"messages": turns, "max_tokens": 9}),
     ]  # fmt: skip
 
-    @settings(max_examples=10 * EXAMPLES, deadline=None)
+    @settings(max_examples=4 * EXAMPLES, deadline=None)
     @given(some.sampled_from(asks), ODD_REPLIES | BODIES, some.lists(ODD_EVENTS | BODIES, max_size=3))
     def check(ask: tuple[str, dict[str, Any]], body: Any, events: list[Any]) -> None:
         up.replies["odd"] = (200, body)
@@ -237,7 +237,7 @@ def test_replies_of_any_shape_in_anthropics_words_are_passed_on_or_502(up: Upstr
     right |= {"usage": {"input_tokens": 5, "output_tokens": 3}}
     ends = [{"type": "message_start"}, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}]
 
-    @settings(max_examples=10 * EXAMPLES, deadline=None)
+    @settings(max_examples=4 * EXAMPLES, deadline=None)
     @given(some.sampled_from(asks), ODD_NATIVE | BODIES, some.lists(NATIVE_EVENTS | BODIES, max_size=4))
     def check(ask: tuple[str, dict[str, Any]], body: Any, events: list[Any]) -> None:
         for reply, told in ((body, events), (right, ends)):

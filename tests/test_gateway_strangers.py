@@ -230,3 +230,30 @@ def test_a_cap_that_no_client_asked_for_has_the_dialect_s_name(
                 assert sent[name] == (50 if path == "messages" else 100)
 
     asyncio.run(work())
+
+
+NESTED = "difficulty_gate(slow=" * 60 + "once" + ")" * 60
+
+
+@pytest.mark.parametrize(
+    ("path", "about", "named"),
+    [
+        ("chat/completions", {"model": f"comptroller/{NESTED}"}, "model"),
+        ("chat/completions", {"comptroller": {"strategy": NESTED}}, "model"),
+        ("chat/completions", {"messages": ASK * 10_001}, "messages"),
+        ("chat/completions", {"messages": [{"role": "user", "content": [{"a": 1}] * 10_001}]}, "messages[0].content"),
+        ("responses", {"input": [{"role": "user", "content": "x"}] * 10_001}, "input"),
+        ("messages", {"messages": ASK * 10_001}, "messages"),
+        ("messages", {"tools": [{"name": "x"}] * 10_001}, "tools"),
+    ],
+    ids=range(7),
+)  # fmt: skip
+def test_what_would_hold_up_all_others_is_refused(
+    up: Upstream, tmp_path: Path, path: str, about: dict[str, Any], named: str
+) -> None:
+    async def work() -> None:
+        async with running(config(tmp_path, up.url, "fine")) as house:
+            status, text = await posted(house, path, {"model": "fine"} | ASKS[path] | about)
+            assert status == 400 and named in text, text
+
+    asyncio.run(work())

@@ -151,6 +151,29 @@ def test_another_model_judges_and_cheap_ones_come_first(up: Upstream, tmp_path: 
     asyncio.run(work())
 
 
+def test_steps_go_on_from_each_other_and_a_role_scores_them(up: Upstream, tmp_path: Path) -> None:
+    services = dice(tmp_path, ["First, 6 x 7.", "Then it is 42. Done."])["services"]
+    services["judge"] = {"backend": "echo", "settings": {"answers": ["Yes.", "No.", "Yes."]}}
+    services["writer"] = {"backend": "openai", "url": up.url, "model": "writer", "prefill": True,
+                          "price": {"input": "1", "output": "2"}}  # fmt: skip
+
+    async def work() -> None:
+        async with running({"services": services, "books": str(tmp_path / "b.sqlite"), "port": 0}) as house:
+            for rule in ("beam_search:width=2,keep=1,depth=3", "ets:width=2,depth=3", "mcts:rounds=3,branch=2"):
+                text, told = await solved(house, f"{rule},ends=Done", roles={"solver": "dice", "reward": "judge"})
+                assert text.endswith("Then it is 42. Done.") and told["services"] == ["dice", "judge"]
+            text, _ = await solved(
+                house, "rebase:width=1,depth=3,ends=never", roles={"solver": "writer", "reward": "judge"}
+            )
+            assert text.count("\n\n") == 2
+
+    asyncio.run(work())
+    first, second, third = (body["messages"] for body in up.seen["writer"])
+    assert all(body["stop"] == ["\n\n"] for body in up.seen["writer"])
+    assert first == ASK and second[-1]["role"] == third[-1]["role"] == "assistant"
+    assert second[-1]["content"].endswith("\n\n") and third[-1]["content"].count("\n\n") == 2
+
+
 def test_the_guard_ends_what_repeats_itself(up: Upstream, tmp_path: Path) -> None:
     async def work() -> None:
         async with running(config(tmp_path, up.url, "loops", "fine")) as house:

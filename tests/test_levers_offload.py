@@ -39,8 +39,9 @@ def decoded_s(one: ModelReplica, *batch: float) -> np.ndarray[Any, Any]:
 
 def test_a_published_pair_with_and_without_weights_on_the_host_is_met() -> None:
     """Eight H20, 64 clients, 2,434 tokens/s; with 35 GB of each device's weights on the host 120 (vLLM issue 57771)."""
-    step = np.array(64 / 2434)
-    found = 64 / float(step_through_tier_s(step, np.array(35e9), accelerator("h20").host.one_way_bytes_per_s))
+    step, link = np.array(64 / 2434), accelerator("h20").host
+    assert link is not None
+    found = 64 / float(step_through_tier_s(step, np.array(35e9), link.one_way_bytes_per_s))
     assert found == pytest.approx(120, rel=0.1)
     assert found <= tier_bound_per_s(64, 35e9, 64e9)
 

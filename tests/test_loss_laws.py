@@ -12,12 +12,14 @@ import pytest
 
 from comptroller.cli import main
 from comptroller.errors import RecordError, UnknownIdError, UnsupportedError
+from comptroller.work.domain_split import domain_shares, split_compute
 from comptroller.work.law_comparison import compare_laws, fit_law
 from comptroller.work.loss_laws import loss_law, loss_laws
 from comptroller.work.loss_laws.average_params import mean_params
 from comptroller.work.loss_laws.data_constrained import worth
 from comptroller.work.loss_points import EXTRA, LossPoints, read_losses
 from comptroller.work.reward_law import RewardCurve, fit_rewards, read_rewards, reward_report
+from comptroller.work.scaling_law import ScalingLaw
 from comptroller.work.scaling_stages import qat_share
 
 DATA = Path(os.environ.get("COMPTROLLER_DATA", Path(__file__).parents[2] / "shared" / "data")) / "training"
@@ -121,6 +123,24 @@ def test_further_columns_are_read_and_held_to_be_numbers(tmp_path: Path) -> None
     file.write_text("params,tokens,loss,members\n1e9,1e10,2.5,4\n1e9,1e10,2.5,0\n", encoding="utf-8")
     with pytest.raises(RecordError, match="members is no positive number"):
         read_losses(file)
+
+
+def test_compute_is_shared_over_domains_so_that_no_move_lowers_the_mean_loss() -> None:
+    easy = ScalingLaw(1.6, 300.0, 1200.0, 0.36, 0.37)
+    hard = ScalingLaw(2.2, 900.0, 4000.0, 0.34, 0.35)
+    laws, flops = [easy, hard, ScalingLaw(1.9, 500.0, 2000.0, 0.35, 0.36)], 3e21
+    best = split_compute(laws, flops)
+
+    def mean_loss(split: np.ndarray) -> float:
+        return float(np.mean([law.loss(*law.optimum(own)) for law, own in zip(laws, split, strict=True)]))
+
+    rng = np.random.default_rng(0)
+    assert best.sum() == pytest.approx(flops) and best[1] == best.max() and best[0] == best.min()
+    for _ in range(100):
+        other = best * np.exp(rng.normal(0, 0.3, 3))
+        assert mean_loss(other * flops / other.sum()) >= mean_loss(best) - 1e-12
+    shares = domain_shares([("easy", easy, 1e22), ("hard", hard, 1e20)], flops)
+    assert [one.beyond for one in shares] == [False, True] and shares[1].share > 0.5
 
 
 def rewards(noise: float = 0.004) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from comptroller.planning.ground.nouns import AxisValues, Fleet
 from comptroller.planning.planner import shipped_calibration
 from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.planning.solve.search import KeepChoice, keep_everything
-from comptroller.strategies.replay import recorded_price
+from comptroller.strategies.recorded_price import recorded_price
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.workload import parse

@@ -7,6 +7,8 @@ import pytest
 from comptroller.errors import InputError, RecordError
 from comptroller.facts.config import model
 from comptroller_lab.energy import COLUMNS, family, read_energy, recipe
+from comptroller_lab.energy_runs import PICTURES, read_energy_runs
+from comptroller_lab.harness import shipped_serving
 from comptroller_lab.splitwise_power import idle_share, read_splitwise_power
 
 GOOD = {
@@ -141,3 +143,14 @@ def test_a100_rows_with_words_for_numbers_are_left_out(tmp_path):
     assert left_out.rows[0][0] == 3
     with pytest.raises(RecordError, match="no column token_time"):
         read_splitwise_power(table(tmp_path / "t.csv", [SPLIT], [c for c in SPLIT if c != "token_time"]))
+
+
+def test_energy_rows_of_text_are_runs_of_the_old_scheduler_and_pictures_are_left_out(tmp_path: Path) -> None:
+    path = table(tmp_path / "energy.csv", [GOOD, {**GOOD, "task": "image-chat"}])
+    (run,), report = read_energy_runs(path)
+    assert run.replica.engine.generation == "v1"
+    assert run.concurrency == 64 and run.output_tokens == 400
+    assert run.tokens_per_s == pytest.approx(5000)
+    assert run.input_tokens == shipped_serving().values["input lm-arena-chat"]
+    assert run.spread > 0, "settings that the source does not state: such runs move effects alone"
+    assert report.counts == {PICTURES: 1}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,105 @@ def test_questions_cost_per_solved_question(trace: Path, tmp_path: Path, capsys:
     found = json.loads(capsys.readouterr().out)
     assert found["questions"]["calls_per_question"] == 2 and found["questions"]["usd_per_solved"] > 0
     assert len(found["series"]["at_s"]) == len(found["series"]["w"]) > 100
+
+
+SMALL, LARGE = "meta-llama/Llama-3.1-8B-Instruct", "llama_3_1_70b"
+CASCADE = ("--strategy", "verdict_cascade", "--role", f"weak={SMALL}", "--role", f"strong={LARGE}")
+
+
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden plan with another model on its second service."""
+    document = json.loads(GOLDEN.read_text())
+    first, second = document["services"]
+    second["deployment"]["model"] = "llama_3_1_8b"
+    second["id"] = second["id"].replace("70b", "8b")
+    for shares in document["classes"][0]["roles"].values():
+        shares[1]["service"] = second["id"]
+    second["slices"] = first["slices"]
+    for service in (first, second):
+        for part in service["slices"]:
+            part["share"] = 1.0
+    path = tmp_path_factory.mktemp("two") / "plan.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.fixture(scope="module")
+def replies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten questions; the small model is right on seven of them, the large one on all, also in a format."""
+    rows = ["question,model,format,score,answer,input_tokens,output_tokens"]
+    for number in range(10):
+        rows.append(f"q{number},{SMALL},,{int(number < 7)},a{number},40,{20 + number}")
+        rows.append(f"q{number},{LARGE},,1,b{number},40,{30 + number}")
+        rows.append(f"q{number},{LARGE},mxfp4,1,c{number},40,{30 + number}")
+    path = tmp_path_factory.mktemp("replies") / "replies.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def simulated(plan: Path, *words: object) -> int:
+    """The exit code of `comptroller simulate` on a plan."""
+    with pytest.raises(SystemExit) as ended:
+        main(["simulate", str(plan), *map(str, words)])
+    return int(ended.value.code or 0)
+
+
+def test_each_role_s_calls_go_to_the_services_of_its_model(
+    two_models: Path, replies: Path, trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = tmp_path / "calls.csv"
+    words = ("--trace", trace, "--evidence", replies, *CASCADE[:-1], f"strong={LARGE} mxfp4")
+    assert simulated(two_models, *words, "--served", f"{LARGE} mxfp4={LARGE}", "--calls", calls, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["questions"]["share"] == 1.0
+    with calls.open() as file:
+        made = [(row["role"], row["service"].partition(".")[0]) for row in csv.DictReader(file)]
+    assert Counter(made) == {("weak", "llama_3_1_8b"): 120, ("strong", "llama_3_1_70b"): 36, ("checker", ""): 120}
+
+
+def test_a_single_model_of_several_goes_to_its_own_services(
+    two_models: Path, replies: Path, trace: Path, tmp_path: Path
+) -> None:
+    calls = tmp_path / "calls.csv"
+    words = ("--trace", trace, "--evidence", replies, "--strategy", "once", "--model", SMALL, "--calls", calls)
+    assert simulated(two_models, *words) == 0
+    with calls.open() as file:
+        assert {row["service"].partition(".")[0] for row in csv.DictReader(file)} == {"llama_3_1_8b"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (CASCADE, "no service of the plan serves meta-llama/Llama-3.1-8B-Instruct (role weak)"),
+        ((*CASCADE, "--served", "gpt-5=llama_3_1_8b"), "'gpt-5' is not recorded"),
+        ((*CASCADE, "--served", f"{SMALL}=llama_3_1_8b"), "does not serve 'llama_3_1_8b'; it serves llama_3_1_70b"),
+        ((*CASCADE, "--model", SMALL), "--model and --role"),
+        ((*CASCADE, "--role", "weak"), "write it as ROLE=MODEL"),
+        ((*CASCADE, "--role", f"weak={LARGE}"), f"weak is {SMALL} already"),
+        (("--strategy", "cascade", "--role", "weak=gpt-5"), "none is recorded"),
+    ],
+)
+def test_roles_that_cannot_be_played_are_refused_by_name(
+    words: tuple[str, ...], said: str, replies: Path, trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [f"strong={LARGE} mxfp4" if word == f"strong={LARGE}" else word for word in words]
+    assert ends("--trace", trace, "--evidence", replies, *named) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_recorded_format_is_served_in_that_format_or_not_at_all(
+    two_models: Path, replies: Path, trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--trace", trace, "--evidence", replies, "--strategy", "once", "--model", f"{LARGE} mxfp4")
+    assert simulated(two_models, *words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"no service of the plan serves {LARGE} mxfp4" in said and "llama_3_1_70b in fp8_e4m3" in said
+
+
+def test_options_of_questions_need_questions(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends("--trace", trace, "--role", "weak=a") == 2
+    assert "go with --strategy and --evidence" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow

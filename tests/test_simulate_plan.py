@@ -15,13 +15,8 @@ from comptroller.facts.config import model
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.planner import shipped_calibration
 from comptroller.planning.prove.simulated_fleet import fleet_of
-from comptroller.planning.simulation import (
-    PlanSimulation,
-    QuestionArrivals,
-    TraceReplaySettings,
-    question_arrivals_of,
-    simulate_plan,
-)
+from comptroller.planning.question_arrivals import QuestionArrivals, question_arrivals_of
+from comptroller.planning.simulation import PlanSimulation, TraceReplaySettings, simulate_plan
 from comptroller.report.simulation_figures import record
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker
 from comptroller.strategies.replay import RecordedService as Recorded

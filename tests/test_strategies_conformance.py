@@ -23,6 +23,12 @@ VARIANTS = [
         "sequential_revision(rounds=2,chains=3,pick=vote)",
         "stop_on_success(cap=9,width=3,accept=0.9)",
         "sleep_time(n=3)",
+        "beam_search(width=6,keep=2,depth=4,ends=never)",
+        "dvts(width=6,branch=2,depth=4,ends=never,by=likelihood)",
+        "rebase(width=6,depth=4,ends=never,pick=best)",
+        "ets(width=6,depth=4,ends=never,by=score)",
+        "best_first(expansions=5,branch=2,ends=never)",
+        "mcts(rounds=5,branch=2,ends=never,pick=vote)",
         "route(spend=0.7,by=mmlu_nearest)",
         "route(spend=0.1,by=mmlu_domain)",
     )

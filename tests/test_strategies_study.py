@@ -422,6 +422,45 @@ def test_a_part_trained_on_the_same_evidence_is_said_to_be_in_sample():
     assert any("in sample: the trained part agreement_of_4" in note for note in found.notes)
 
 
+def test_a_part_outside_of_its_domain_and_a_gate_that_decides_nothing_are_said():
+    own = read_evidence("own")
+    arm = next(arm for arm in own.arms if (arm.format, arm.effort) == ("Q8_0", "direct"))
+    gates = ("difficulty_gate(threshold=0.4)", "difficulty_gate(threshold=0.6)", "difficulty_gate(threshold=1.0)")
+    found = study(own, strategies(*gates), ReplayConditions(arms=(arm,)))
+    told = "\n".join(found.notes)
+    assert "question_text was trained on routellm_mmlu.parquet, 14,042 rows, of which 68% were right; here 23%" in told
+    assert "question_text: 100% of the questions lie outside of its training (log_chars," in told
+    slow = results_by_name(found, gates[0]).mean("calls")
+    assert slow == 8 and f"no gate here: the slow way for every question under {gates[0]}" in told
+    fast = results_by_name(found, gates[2]).mean("calls")
+    assert fast == 1 and f"no gate here: the fast way for every question under {gates[2]}" in told
+
+
+def results_by_name(found, spelled):
+    return next(item.results for item in found.settings if item.strategy == spelled)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "said"),
+    [(0.0, "the first model is accepted"), (1.0, "no model before the last is accepted"), (0.3, "")],
+)
+def test_a_cascade_that_accepts_or_refuses_everything_is_said(threshold, said):
+    own = read_evidence("own")
+    weak, strong = (next(arm for arm in own.arms if arm.format == form) for form in ("Q4_0", "Q8_0"))
+    played = strategies(f"cascade(threshold={threshold},samples=4,by=agreement_of_4)")
+    found = study(own, played, ReplayConditions(roles={"weak": weak, "strong": strong}))
+    notes = [note for note in found.notes if note.startswith("no gate here")]
+    assert len(notes) == bool(said) and all(said in note for note in notes)
+
+
+def test_signals_outside_of_a_part_s_training_are_named():
+    part = success_predictor("question_text")
+    inside = {name: np.array([centre]) for name, centre in zip(part.signals, part.centre, strict=True)}
+    assert part.beyond(inside) == {}
+    far = inside | {"digits": inside["digits"] + 4 * part.scale[part.signals.index("digits")]}
+    assert list(part.beyond(far)) == ["digits"] and part.beyond(far)["digits"].all()
+
+
 def test_the_effort_is_the_shortest_whose_chance_comes_close_to_the_best():
     own = read_evidence("own")
     text = "budget_forcing(limit=0,efforts=(direct,steps),by=(own_direct,own_steps),final_tokens=0,slack={})"

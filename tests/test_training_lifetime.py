@@ -106,6 +106,11 @@ def test_bad_input_is_told_by_its_field() -> None:
     rising = {"solved": [{"loss": 2.0, "share": 0.4}, {"loss": 2.3, "share": 0.7}]}
     with pytest.raises(FactError, match="lower loss"):
         parse_lifetime(document(classes=[{**document()["lifetime"]["classes"][0], **rising}]))
+    with pytest.raises(FactError) as caught:
+        parse_lifetime(document(accelerator="h1000_sxm", site="us_neo", questions=-1.0))
+    assert all(name in str(caught.value) for name in ("lifetime.accelerator", "lifetime.site", "lifetime.questions"))
+    with pytest.raises(FactError, match="no losses of 'llama_9' are known"):
+        parse_lifetime(document(serving={"params": 8e9, "usd_per_m_tokens": {"bf16": 0.3}, "like": "llama_9"}))
     with pytest.raises(InfeasibleError, match="the least is"):
         best(budget={"max": 1.0, "unit": "USD"})
     with pytest.raises(InfeasibleError, match="the most is"):

@@ -116,7 +116,8 @@ def test_too_few_samples_and_unknown_models_are_refused() -> None:
 
 
 def test_the_command_replays_own_evidence(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["fit", "rollouts", "own", "--at", "4", "--draws", "20", "--json"]
+    arm = ["--model", "SmolLM2-135M-Instruct Q8_0 steps"]
+    words = ["fit", "rollouts", "own", "--at", "4", "--draws", "20", "--json", *arm]
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert not ended.value.code

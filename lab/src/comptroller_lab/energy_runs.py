@@ -12,7 +12,7 @@ from comptroller_lab.harness import MODALITY, shipped_serving
 from comptroller_lab.published import UNSTATED
 
 SOURCE = "ml-energy/leaderboard"
-PICTURES = "images and videos: what preparing them takes is not priced"
+PICTURES = "sizes of images and videos are not stated, and what preparing them takes is not priced"
 
 
 def read_energy_runs(path: Path) -> tuple[list[RunObservation], ExclusionReport]:

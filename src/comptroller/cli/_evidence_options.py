@@ -10,6 +10,8 @@ import typer
 
 from comptroller.errors import InputError
 from comptroller.strategies.deals import DEALS
+from comptroller.strategies.modelled_reward import recorded_reward
+from comptroller.strategies.replay import ModelledChecker
 from comptroller.work.declared_prices import DeclaredTokenPrice, with_declared_prices
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.evidence_columns import EvidenceColumnNames
@@ -23,17 +25,21 @@ DEFAULT_DEALS = DEALS
 """Deals of the recorded samples that a replay averages over."""
 
 
-def evidence_map(
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            help="Which column of the evidence holds what, as question=id,model=llm,score=correct,usd=cost; dotted "
-            "names look inside objects, latency_s=ms*0.001 changes the unit.",
-            show_default=False,
-        ),
-    ] = None,
-) -> EvidenceColumnNames | None:
+ColumnTexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        help="Which column of the evidence holds what, as question=id,model=llm,score=correct,usd=cost; dotted "
+        "names look inside objects, latency_s=ms*0.001 changes the unit.",
+        show_default=False,
+    ),
+]
+RoleTexts = Annotated[
+    list[str] | None, typer.Option(help="Which model plays a role, as weak=NAME; again for others.", show_default=False)
+]
+
+
+def evidence_map(columns: ColumnTexts = None) -> EvidenceColumnNames | None:
     """The columns that were named; None where none was."""
     return EvidenceColumnNames.parse(columns) if columns else None
 
@@ -66,11 +72,26 @@ def records_at_prices(records: Evidence, texts: list[str]) -> tuple[Evidence, st
     return with_declared_prices(records, by_model), "".join(for_all)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, who = text.partition("=")
-    if not (name and equals and who):
-        raise InputError(f"--role {text!r}: write it as ROLE=MODEL")
-    return name.strip(), who.strip()
+def named_pairs(option: str, form: str, texts: list[str]) -> dict[str, str]:
+    """Texts NAME=VALUE as pairs.
+
+    Raises:
+        InputError: a text is no pair, or a name stands twice with different values; names all such.
+
+    >>> named_pairs("role", "ROLE=MODEL", ["weak=small", "strong = large"])
+    {'weak': 'small', 'strong': 'large'}
+    """
+    pairs: dict[str, str] = {}
+    faults = []
+    for text in texts:
+        name, _, who = (part.strip() for part in text.partition("="))
+        if not (name and who):
+            faults.append(f"--{option} {text!r}: write it as {form}")
+        elif pairs.setdefault(name, who) != who:
+            faults.append(f"--{option} {text!r}: {name} is {pairs[name]} already")
+    if faults:
+        raise InputError("; ".join(faults))
+    return pairs
 
 
 def arms_of(evidence: Evidence, names: list[str]) -> tuple[RecordedModel, ...]:
@@ -80,4 +101,27 @@ def arms_of(evidence: Evidence, names: list[str]) -> tuple[RecordedModel, ...]:
 
 def roles_of(evidence: Evidence, texts: list[str]) -> dict[str, RecordedModel]:
     """Who plays each role, of texts ROLE=MODEL; InputError where one is none, or no arm or several have the name."""
-    return {name: evidence.find(who) for name, who in map(_pair, texts)}
+    return {name: evidence.find(who) for name, who in named_pairs("role", "ROLE=MODEL", texts).items()}
+
+
+def numbers(name: str, text: str, count: int) -> list[float]:
+    """The numbers of an option; InputError unless there are so many, none below 0."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != count or not all(value >= 0 for value in values):
+        raise InputError(f"--{name} {text!r}: write {count} numbers from 0 up, separated by commas")
+    return values
+
+
+def reward_of(text: str) -> ModelledChecker:
+    """Who scores steps: of stated error rates, or as a recorded model errs (EVIDENCE:MODEL)."""
+    file, colon, model = text.rpartition(":")
+    if not colon:
+        tpr, fpr = numbers("reward", text, 2)
+        return ModelledChecker(tpr, fpr)
+    records = read_evidence(Path(file))
+    if not isinstance(records, Evidence):
+        raise InputError(f"--reward {text!r}: {file} holds counts; scores of steps are needed")
+    return recorded_reward(records, model)

@@ -1,33 +1,80 @@
-"""Recorded questions that `comptroller simulate` lets arrive."""
+"""Recorded questions that `comptroller simulate` lets arrive: its options, and what they stand for."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from comptroller.cli._evidence_options import DEFAULT_SAMPLES, records_of
+import typer
+
+from comptroller.cli._evidence_options import (
+    DEFAULT_SAMPLES,
+    ColumnTexts,
+    RoleTexts,
+    evidence_map,
+    named_pairs,
+    records_of,
+    roles_of,
+)
 from comptroller.errors import InputError
-from comptroller.planning.simulation import QuestionArrivals
+from comptroller.planning.question_arrivals import QuestionArrivals
 from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.strategies.spelling import parse
-from comptroller.strategies.study import SOLVERS
+from comptroller.strategies.study import solving_roles
+from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import flag_truncated
 
+HowSolved = Annotated[
+    str,
+    typer.Option(
+        help="Let recorded questions arrive instead, each solved like this, as best_of_n(n=8).", show_default=False
+    ),
+]
+Recorded = Annotated[
+    str, typer.Option(help="The recorded questions: a file, or evidence that ships by name.", show_default=False)
+]
+Whose = Annotated[str, typer.Option(help="Whose replies, where one model plays every role.", show_default=False)]
+Served = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Which of the plan's models plays a recorded one, NAME=MODEL, where the names differ; again for others.",
+        show_default=False,
+    ),
+]
+AskedQuestions = QuestionArrivals | None
+Limits = Annotated[str, typer.Option(help="Per question, as '2000 tokens, 30 s'.", show_default=False)]
 
-def question_arrivals(strategy: str, evidence: str, model: str, budget: str) -> QuestionArrivals | None:
+
+def question_arrivals(
+    strategy: HowSolved = "",
+    evidence: Recorded = "",
+    named_columns: ColumnTexts = None,
+    model: Whose = "",
+    role: RoleTexts = None,
+    served: Served = None,
+    budget: Limits = "",
+) -> AskedQuestions:
     """The recorded questions and how they are solved, where they are asked for."""
     if not strategy and not evidence:
+        if role or served or model or named_columns:
+            raise InputError("--model, --role, --served and --map go with --strategy and --evidence")
         return None
     if not evidence or not strategy:
         raise InputError("--strategy and --evidence go together: how questions are solved, and which")
-    records = records_of(Path(evidence), DEFAULT_SAMPLES, 0)
+    records = records_of(Path(evidence), DEFAULT_SAMPLES, 0, evidence_map(named_columns))
+    played = {name: RecordedService(arm) for name, arm in solving_roles(_bound(records, model, role or [])).items()}
+    replay = EvidenceReplay(flag_truncated(records), {"checker": ModelledChecker(), **played})
+    pairs = named_pairs("served", "NAME=MODEL", served or [])
+    return QuestionArrivals(parse(strategy), replay, QuestionBudget.parse(budget), pairs)
+
+
+def _bound(records: Evidence, model: str, roles: list[str]) -> dict[str, RecordedModel]:
+    """Who plays the roles that are bound: those named, or one model the solver."""
+    if roles and model:
+        raise InputError("--model and --role: one model plays every role, or each role has its own; --role solver=NAME")
+    if roles:
+        return roles_of(records, roles)
     if not model and len(records.arms) > 1:
         raise InputError(f"--model: whose replies? recorded: {', '.join(map(str, records.arms))}")
-    service = RecordedService(records.find(model) if model else records.arms[0])
-    roles: dict[str, RecordedService | ModelledChecker] = {
-        "checker": ModelledChecker(),
-        **dict.fromkeys(SOLVERS, service),
-    }
-    return QuestionArrivals(
-        parse(strategy), EvidenceReplay(flag_truncated(records), roles), QuestionBudget.parse(budget)
-    )
+    return {"solver": records.find(model) if model else records.arms[0]}

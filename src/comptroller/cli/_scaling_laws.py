@@ -12,7 +12,7 @@ import typer
 
 from comptroller.cli._output import FileContent, check, write_all
 from comptroller.errors import InputError
-from comptroller.report.law_tables import comparison_sheets, predictions_sheet, reward_sheets
+from comptroller.report.law_tables import comparison_sheets, domain_sheet, predictions_sheet, reward_sheets
 from comptroller.report.scaling_sheets import family_sheet, scaling_sheets
 from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
@@ -25,10 +25,12 @@ from comptroller.work.scaling_findings import ScalingQuery, ScalingReport, lowes
 
 @dataclass(frozen=True, slots=True)
 class LossLawOptions:
-    """Options of laws of the loss. flops: compute that is split.  drop_highest: runs of highest loss left out."""
+    """Options of laws of the loss. flops: compute that is split.  drop_highest: runs of highest loss left out.
+    over_families: compute that all families share."""
 
     flops: tuple[float, ...] = ()
     drop_highest: int = 0
+    over_families: float | None = None
 
 
 def scaling_options(
@@ -39,15 +41,18 @@ def scaling_options(
         ),
     ] = None,
     drop_highest: Annotated[int, typer.Option(help="Losses of runs: leave out so many of the highest.", min=0)] = 0,
+    over_families: Annotated[
+        float | None, typer.Option(help="Losses of runs: share this compute over all families.", show_default=False)
+    ] = None,
 ) -> LossLawOptions:
     """The options of laws of the loss.
 
     Raises:
         InputError: compute that is no positive number.
     """
-    if any(not one > 0 for one in flops or ()):
-        raise InputError("--flops: compute is a positive number of FLOP, such as 5.76e23")
-    return LossLawOptions(tuple(flops or ()), drop_highest)
+    if any(not one > 0 for one in (*(flops or ()), *([] if over_families is None else [over_families]))):
+        raise InputError("--flops, --over-families: compute is a positive number of FLOP, such as 5.76e23")
+    return LossLawOptions(tuple(flops or ()), drop_highest, over_families)
 
 
 def fit_losses(
@@ -80,11 +85,18 @@ def fit_losses(
     reports = scaling_report(points, asked)
     found = [compare_laws(lowest_losses(points.of(name), options.drop_highest), only) for name in points.families]
     _write_laws(reports, files)
+    shares = [] if options.over_families is None else [domain_sheet(reports, options.over_families)]
     if as_json:
         records = [report.record | {"laws": one.record} for report, one in zip(reports, found, strict=True)]
-        typer.echo(documents.dumps(records, indent=2))
+        whole = {"families": records, "over_families": shares[0].records()} if shares else records
+        typer.echo(documents.dumps(whole, indent=2))
         return True
-    for sheet in (*scaling_sheets(reports), *comparison_sheets(found), *map(predictions_sheet, reports, found)):
+    for sheet in (
+        *scaling_sheets(reports),
+        *comparison_sheets(found),
+        *map(predictions_sheet, reports, found),
+        *shares,
+    ):
         print_sheet(sheet, console())
     return True
 

@@ -17,10 +17,13 @@ from comptroller.cli._evidence_options import (
     DEFAULT_DEALS,
     DEFAULT_SAMPLES,
     EvidenceMap,
+    RoleTexts,
     arms_of,
     evidence_map,
+    numbers,
     records_at_prices,
     records_of,
+    reward_of,
     roles_of,
 )
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
@@ -40,6 +43,14 @@ from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import AMOUNTS, ReplayConditions, StrategyStudy, study
 
 File = Path | None
+Rewards = Annotated[
+    str,
+    typer.Option(
+        help="Who scores steps where no recorded model does: true and false positive rate, or EVIDENCE:MODEL, whose "
+        "scores of right and wrong steps are drawn from.",
+        show_default=False,
+    ),
+]
 Rates = Annotated[str, typer.Option(help="The modelled checker's true and false positive rate.")]
 Prices = Annotated[
     list[str] | None,
@@ -71,10 +82,7 @@ def run(
     model: Annotated[
         list[str] | None, typer.Option(help="Only models of this name; again for others.", show_default=False)
     ] = None,
-    role: Annotated[
-        list[str] | None,
-        typer.Option(help="Which model plays a role, as weak=NAME; again for others.", show_default=False),
-    ] = None,
+    role: RoleTexts = None,
     task: Annotated[
         list[str] | None, typer.Option(help="Only questions of this task; again for others.", show_default=False)
     ] = None,
@@ -86,6 +94,7 @@ def run(
         str, typer.Option(help="The frontier is over " + ", ".join(AMOUNTS) + ".", show_default=False)
     ] = "",
     checker: Rates = "1.0,0.0",
+    reward: Rewards = "",
     price: Prices = None,
     joules: Joules = "",
     shape: Shaped = "",
@@ -124,6 +133,7 @@ def run(
         seed=seed,
         shape=ModelCostShape.of(model_of(shape)) if shape else None,
         spread=spread,
+        reward=reward_of(reward) if reward else None,
     )
     replayed = study(records, strategies, conditions, frontier, over)
     _write(replayed, {"png": png, "html": html, "table": table}, as_table)
@@ -161,13 +171,13 @@ def _print(replayed: StrategyStudy) -> None:
 
 def _declared_conditions(checker: str, price: str, joules: str, pace: str) -> ReplayConditions:
     """The conditions that are declared, not recorded."""
-    tpr, fpr = _numbers("checker", checker, 2)
+    tpr, fpr = numbers("checker", checker, 2)
     usd, price_note = _price(price) if price else (None, ())
     return ReplayConditions(
         checker=ModelledChecker(tpr, fpr),
-        pace=ServicePace(*_numbers("pace", pace, 3)) if pace else None,
+        pace=ServicePace(*numbers("pace", pace, 3)) if pace else None,
         price=usd,
-        joules=TokenPrice(*_numbers("joules", joules, 2)) if joules else None,
+        joules=TokenPrice(*numbers("joules", joules, 2)) if joules else None,
         told=price_note,
     )
 
@@ -175,7 +185,7 @@ def _declared_conditions(checker: str, price: str, joules: str, pace: str) -> Re
 def _price(text: str) -> tuple[TokenPrice, tuple[str, ...]]:
     """The price per token that is written, or that a service had on a day; and what to say of it."""
     if "/" not in text:
-        return TokenPrice(*(usd / 1e6 for usd in _numbers("price", text, 2))), ()
+        return TokenPrice(*(usd / 1e6 for usd in numbers("price", text, 2))), ()
     service, _, day = text.partition("@")
     try:
         at = datetime.fromisoformat(day).replace(tzinfo=UTC) if day else datetime.now(UTC)
@@ -185,13 +195,3 @@ def _price(text: str) -> tuple[TokenPrice, tuple[str, ...]]:
     sold = (float(price.rate(unit, 0)) * 1e-12 for unit in ("input_tokens", "output_tokens", "cache_read_tokens"))
     since = f" since {price.since}" if price.since else ""
     return TokenPrice(*sold), (f"price of {service} on {at:%Y-%m-%d}{since}, {price.source}",)
-
-
-def _numbers(name: str, text: str, count: int) -> list[float]:
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if len(values) != count or not all(value >= 0 for value in values):
-        raise InputError(f"--{name} {text!r}: write {count} numbers from 0 up, separated by commas")
-    return values

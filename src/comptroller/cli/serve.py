@@ -48,10 +48,10 @@ def run(
     try:
         from msgspec.structs import replace
 
-        from comptroller.dashboard.server import gateway_pages
+        from comptroller.dashboard.late import LateDashboard
         from comptroller.gateway.config import read, single_service_config
         from comptroller.gateway.planned_engines import planned_config
-        from comptroller.gateway.server import serve
+        from comptroller.gateway.server import Pages, serve
     except ImportError as error:
         raise InputError(f"{error.name} is not installed: pip install 'comptroller[serve]'") from error
     if config is not None and config.suffix == ".json":
@@ -68,4 +68,9 @@ def run(
         stderr.print(f"serving {', '.join(gateway.services)} at [bold]{url}/v1[/]", soft_wrap=True)
         stderr.print(f"dashboard at [bold]{url}/[/]", soft_wrap=True)
 
-    serve(replace(gateway, **changed).checked(), say_where, gateway_pages(workload))
+    pages: Pages = LateDashboard
+    if workload is not None:  # what-ifs: whether it can be read is told at the start
+        from comptroller.dashboard.server import gateway_pages
+
+        pages = gateway_pages(workload)
+    serve(replace(gateway, **changed).checked(), say_where, pages)

@@ -13,7 +13,7 @@ from rich.markup import escape
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import FileContent, check, say, write_all
 from comptroller.cli._plan_calibration import plan_with_calibration
-from comptroller.cli._question_arrivals import question_arrivals
+from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.planning.simulation import PlanSimulation, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
@@ -32,17 +32,6 @@ SAMPLES = 240
 points that a page holds."""
 
 Policy = Annotated[str, typer.Option(help="Another policy than the plan's, named likewise.", show_default=False)]
-HowSolved = Annotated[
-    str,
-    typer.Option(
-        help="Let recorded questions arrive instead, each solved like this, as best_of_n(n=8).", show_default=False
-    ),
-]
-Recorded = Annotated[
-    str, typer.Option(help="The recorded questions: a file, or evidence that ships by name.", show_default=False)
-]
-Whose = Annotated[str, typer.Option(help="Whose replies, where the evidence has several models.", show_default=False)]
-Limits = Annotated[str, typer.Option(help="Per question, as '2000 tokens, 30 s'.", show_default=False)]
 
 
 @with_shared_options
@@ -50,6 +39,7 @@ def run(
     plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
     scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
+    questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
         list[str] | None,
@@ -61,10 +51,6 @@ def run(
     ] = None,
     batching: Policy = "",
     scheduling: Policy = "",
-    strategy: HowSolved = "",
-    evidence: Recorded = "",
-    model: Whose = "",
-    budget: Limits = "",
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     html: Annotated[File, typer.Option(help="Write the time line, a self-contained page.", show_default=False)] = None,
     png: Annotated[File, typer.Option(help="Write the time line, PNG or .svg.", show_default=False)] = None,
@@ -109,7 +95,6 @@ def run(
         scaling.show(fleet_plan, requests, scale, priced, json)
         return
     samples = SAMPLES if html or png or perfetto_ or json else 0
-    questions = question_arrivals(strategy, evidence, model, budget)
     simulations = [
         simulate_plan(
             fleet_plan, requests, TraceReplaySettings(scale, name, batching, scheduling, samples), priced, questions

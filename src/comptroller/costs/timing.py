@@ -45,6 +45,9 @@ TERM_OF = {
 CLOCK_ROUNDS = 8
 """Rounds in which the clock that a power limit leaves is found: each halves what is left to find, to 0.4 % in all."""
 
+FREELY = 1.0
+"""Pace of cores that no clock or power limit holds back."""
+
 TERMS = ("linear", "experts", "attention", "communication", "overhead")
 
 
@@ -197,7 +200,7 @@ class ReplicaTimer:
     serving: ServingOverheads = ServingOverheads()
     draft: ReplicaTimer | None = None
     matrix_flops_per_s: float = float("nan")
-    pace: Array | float = 1.0
+    pace: Array | float = FREELY
 
     def decode(self, batch: Array, kv_tokens: Array) -> StepTime:
         """A decode step of `batch` sequences with so many cached tokens; with drafts their verification alone.
@@ -297,7 +300,8 @@ class ReplicaTimer:
     def _in_series(self, step: ReplicaStep) -> StepTime:
         seconds, flops, moved = self.seconds(step)
         terms = (np.arange(len(TERMS))[:, None] == self.rates.term) @ seconds
-        terms[0] += host_read_s(self.replica, self.operations, self.operations.values(step))
+        if self.replica.engine.offload_bytes:
+            terms[0] += host_read_s(self.replica, self.operations, self.operations.values(step))
         terms[-1] = self.overheads.total_s(self.replica.model.layers, step.batch, self.replica.layout.dp)
         count = self.operations.count[:, None]
         if self.replica.engine.eager:
@@ -317,11 +321,12 @@ class ReplicaTimer:
         rates, wire = self.rates, self.rates.wire
         busy = np.empty(flops.shape)
         compute, memory = flops_in_tiles(self.replica, self.operations, flops)[~wire], moved[~wire]
-        computing_s = compute / rates.flops_per_s[~wire, None] / self.pace
+        computing_s = compute / rates.flops_per_s[~wire, None]
+        fixed = rates.floor_s[:, None] + rates.extra_s @ values
+        if self.pace is not FREELY:
+            computing_s, fixed[~wire] = computing_s / self.pace, fixed[~wire] / self.pace
         busy[~wire] = smooth_max(computing_s, memory / rates.bytes_per_s[~wire, None])
         busy[wire] = collective_s(moved[wire], *(rate[wire, None] for rate in self._link))
-        fixed = rates.floor_s[:, None] + rates.extra_s @ values
-        fixed[~wire] /= self.pace
         seconds = self.operations.count[:, None] * np.where(flops + moved > 0, fixed + busy, 0.0)
         return seconds, flops, moved
 

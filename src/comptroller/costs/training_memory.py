@@ -59,12 +59,14 @@ class MemoryHabits:
 
 @dataclass(frozen=True, slots=True)
 class TrainingMemory:
-    """Bytes of the fullest device by part, arrays of points; `slack` is what the allocator cannot use."""
+    """Bytes of the fullest device by part, arrays of points. surplus: activations of further microbatches, which the
+    first stage of a pipeline holds until their gradients come back.  slack: what the allocator cannot use."""
 
     weights: Array
     gradients: Array
     optimizer: Array
     activations: Array
+    surplus: Array
     logits: Array
     buffers: Array
     slack: Array
@@ -129,11 +131,12 @@ def training_memory(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits = M
     last = layers * np.where(grid.chunks > 1, 1 + 1 / grid.chunks, 1) / grid.pp
     logits = tokens * job.model.vocabulary / grid.tp * habits.logit_bytes
     at_end = (grid.pp == 1) | (last + logits > first)
-    activations = np.where(grid.pp == 1, layers, np.where(at_end, last, first))
+    activations = layers / grid.pp
+    surplus = np.where(at_end, last, first) - activations
     logits = np.where(at_end, logits, 0.0)
     gathered = habits.gathered * HALF * tokens * job.model.hidden * (grid.tp > 1)
     buffers = gathered + habits.base_bytes + _rebuilt_bytes(job, grid, habits)
-    parts = (weights, gradients, optimizer, activations, logits, buffers)
+    parts = (weights, gradients, optimizer, activations, surplus, logits, buffers)
     return TrainingMemory(*parts, slack=np.asarray((habits.slack - 1.0) * sum(parts)))
 
 
@@ -151,6 +154,8 @@ def _state_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> tu
     shard = 0.0 if job.adapter is None else held(kept.weights, StateSharding.FULL)
     weights = np.where(grid.sharding == StateSharding.FULL, shard, held(kept.weights, StateSharding.FULL))
     weights = weights + _gathered_layers(job, grid, kept)
+    if job.offload is not None:  # of each layer its weights and gradients are here while it computes, states never
+        return _gathered_layers(job, grid, kept), np.zeros(len(grid)), np.zeros(len(grid))
     return weights, held(kept.gradients, StateSharding.GRADIENTS), held(kept.optimizer, StateSharding.OPTIMIZER)
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from comptroller.costs.deployment import SIXTEEN_BIT
 from comptroller.costs.knee import smooth_max
-from comptroller.costs.network import group_bytes_per_s
+from comptroller.costs.network import group_bytes_per_s, node_devices
 from comptroller.costs.training_layout import (
     ActivationRecompute,
     LayoutGrid,
@@ -22,7 +22,9 @@ from comptroller.costs.training_layout import (
     StateSharding,
     stage_layers,
 )
+from comptroller.costs.training_offload import offload_traffic
 from comptroller.costs.training_work import BACKWARD, KINDS, ForwardTable, TrainingJob
+from comptroller.errors import UnsupportedError
 from comptroller.facts.model import MixtureOfExperts, Model
 
 Array = npt.NDArray[np.float64]
@@ -54,7 +56,8 @@ class StepIngredients:
     experts, times passes.  rounds: microbatches. stages, chunks: of the pipeline.  headed: whether the last stage has
     the head beside its layers.  narrow: whether matrices are multiplied in fewer than 16 bits.  bubble: what the
     schedule leaves of it.  send_s: of one boundary, both ways.  gather_s: collectives of every microbatch, once a step:
-    `reduce_s`. optimizer_s: of the update."""
+    `reduce_s`. optimizer_s: of the update.
+    offload: what moves beside computing where states are outside of the devices."""
 
     work: Array
     passes: Array
@@ -70,6 +73,7 @@ class StepIngredients:
     gather_s: Array
     reduce_s: Array
     optimizer_s: Array
+    offload: Array
 
     @classmethod
     def side_by_side(cls, parts: Sequence[StepIngredients]) -> StepIngredients:
@@ -125,6 +129,7 @@ class TrainingStepTime:
     data_s: Array
     optimizer_s: Array
     step_s: Array
+    offload_s: Array
 
     @property
     def stage_s(self) -> Array:
@@ -134,7 +139,9 @@ class TrainingStepTime:
     @property
     def total_s(self) -> Array:
         """The step."""
-        return np.asarray(self.stage_s + self.bubble_s + self.send_s + self.data_s + self.optimizer_s + self.step_s)
+        return np.asarray(
+            self.stage_s + self.bubble_s + self.send_s + self.data_s + self.optimizer_s + self.step_s + self.offload_s
+        )
 
 
 def step_ingredients(work_of: ForwardTable, grid: LayoutGrid, global_batch: int) -> StepIngredients:
@@ -171,6 +178,7 @@ def step_ingredients(work_of: ForwardTable, grid: LayoutGrid, global_batch: int)
         gather,
         reduce,
         _optimizer_s(job, grid),
+        _offload_s(job, grid),
     )
 
 
@@ -256,13 +264,33 @@ def _send_s(job: TrainingJob, grid: LayoutGrid) -> Array:
     return np.asarray(moved / near)
 
 
+def _offload_s(job: TrainingJob, grid: LayoutGrid) -> Array:
+    """Least seconds of forward and backward passes and of the optimiser by links, store and host, and whether the
+    optimiser waits for the last pass; of shape (4, points), zeros where nothing is outside.
+
+    Raises:
+        UnsupportedError: the link to the host is not known.
+    """
+    tier = job.offload
+    if tier is None:
+        return np.zeros((4, len(grid)))
+    if job.device.host is None:
+        raise UnsupportedError(f"{job.device.id}: the rate of its link to the host is not known")
+    dense, experts = device_params(job.model, grid)
+    ranks = (grid.dp * grid.cp).astype(float)
+    node = np.minimum(ranks * grid.tp, float(node_devices(job.device)))
+    found = offload_traffic(tier, (dense + experts) / ranks, node, job.device.host.one_way_bytes_per_s)
+    waits = np.full(len(grid), 0.0 if tier.overlapped else 1.0)
+    return np.stack([found.forward_s, found.backward_s, found.optimizer_s * job.trained_share, waits])
+
+
 def _optimizer_s(job: TrainingJob, grid: LayoutGrid) -> Array:
     dense, experts = device_params(job.model, grid)
     ranks = grid.dp * grid.cp
     few = np.maximum(ranks * grid.tp / np.maximum(grid.ep, grid.tp), 1.0)
     shared = grid.sharding > StateSharding.NONE
     held = dense / np.where(shared, ranks, 1) + experts / np.where(shared, few, 1)
-    share = job.trained_share
+    share = 0.0 if job.offload is not None else job.trained_share
     return np.asarray(held * OPTIMIZER_BYTES * share / job.device.memory_bytes_per_s)
 
 
@@ -294,7 +322,16 @@ def training_step_time(made: StepIngredients, pace: TrainingPace) -> TrainingSte
         data,
         made.optimizer_s * pace.small,
         np.full(len(bubble), pace.step_s),
+        _waiting_s(made, slowest),
     )
+
+
+def _waiting_s(made: StepIngredients, stage_s: Array) -> Array:
+    """Seconds for which computing waits for what is outside of the devices: a microbatch is a third forward."""
+    forward, backward, optimizer, waits = made.offload
+    ahead, back = stage_s / 3.0, stage_s * 2.0 / 3.0
+    exposed = made.rounds * (np.maximum(forward - ahead, 0.0) + np.maximum(backward - back, 0.0))
+    return np.asarray(exposed + np.where(waits > 0, optimizer, np.maximum(optimizer - back, 0.0)))
 
 
 def _exposed_s(made: StepIngredients, stage_s: Array, pace: TrainingPace) -> Array:

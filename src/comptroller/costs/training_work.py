@@ -19,6 +19,7 @@ from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.timing import ReplicaTimer
 from comptroller.costs.training_adapter import AdapterTuning, adapter_params, trained_share
+from comptroller.costs.training_offload import OffloadTier
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
@@ -63,7 +64,8 @@ SIXTEEN_BIT_RECIPE = PrecisionRecipe()
 class TrainingJob:
     """What is trained on which device. seq: tokens of a sequence.  recipe: formats in which matrices are multiplied.
 
-    adapter: what alone is trained beside frozen weights, if anything.
+    adapter: what alone is trained beside frozen weights, if anything.  offload: where states and weights are, if not
+    on devices.
     """
 
     model: Model
@@ -72,6 +74,7 @@ class TrainingJob:
     recipe: PrecisionRecipe = SIXTEEN_BIT_RECIPE
     library: FactLibrary = SHIPPED
     adapter: AdapterTuning | None = None
+    offload: OffloadTier | None = None
 
     @property
     def trained_share(self) -> float:

@@ -162,12 +162,20 @@ def answer(task: dict[str, Any]) -> dict[str, Any]:
     """The score of a task, or what is wrong in the request that brought it."""
     content = task["content"]
     if "regex" in task:
-        return {"score": float(re.search(task["regex"], content) is not None)}
+        return _matches(content, task["regex"])
     if "json_schema" in task:
         return _holds(content, task["json_schema"])
     if "source" in task:
         return {"score": float(runpy.run_path(SOURCE)[task["function"]](content, **task["arguments"]))}
     return {"score": 1.0}
+
+
+def _matches(content: str, pattern: str) -> dict[str, Any]:
+    """Whether a pattern is found in a text."""
+    try:
+        return {"score": float(re.search(pattern, content) is not None)}
+    except re.error as error:
+        return {"fault": f"is no regular expression: {error}", "kind": "regex"}
 
 
 def _holds(content: str, schema: Any) -> dict[str, Any]:

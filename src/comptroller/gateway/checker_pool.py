@@ -168,7 +168,7 @@ def _document(answer: bytes, complaint: bytes, code: int) -> dict[str, Any]:
 
 def _score(said: dict[str, Any]) -> float:
     if "fault" in said:
-        where = "comptroller.checker.json_schema"
+        where = f"comptroller.checker.{said.get('kind', 'json_schema')}"
         raise CheckerRequestError(400, f"{where} {said['fault']}"[:500], "invalid_value", where)
     if "unfit" in said:
         raise UnsupportedError(f"foreign code cannot be kept apart here: {said['unfit']}")

@@ -22,6 +22,11 @@ Temperature = Annotated[float, Meta(ge=0, le=2)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Stop = str | Annotated[list[str], Meta(max_length=16)] | None
 Json = dict[str, Any]
+MOST_ITEMS = 10_000
+"""Turns of a request, parts of a turn, and tools. Each costs some 50 us of the only event loop, read and written, so
+that these cost half a second; the longest contexts have room for a few thousand turns. At twice it, a second."""
+Items = Annotated[list[Json], Meta(max_length=MOST_ITEMS)]
+SomeItems = Annotated[list[Json], Meta(min_length=1, max_length=MOST_ITEMS)]
 Tag = Annotated[str, Meta(min_length=1, max_length=64, pattern="^[^;=\\s\\x00]+$")]
 """A tag's name or value: without what separates them in the books."""
 MOST_TAGS = 8
@@ -90,8 +95,8 @@ class ChatMessage(Struct):
     """One turn."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Json] | None = None
-    tool_calls: list[Json] | None = None
+    content: str | Items | None = None
+    tool_calls: Items | None = None
     tool_call_id: str | None = None
 
 
@@ -114,11 +119,11 @@ class GenerationRequest(Struct, kw_only=True):
 class ChatRequest(GenerationRequest, kw_only=True):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[ChatMessage], Meta(min_length=1)]
+    messages: Annotated[list[ChatMessage], Meta(min_length=1, max_length=MOST_ITEMS)]
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    tools: list[Json] | None = None
+    tools: Items | None = None
     tool_choice: str | Json | None = None
     response_format: Json | None = None
     reasoning_effort: str | None = None
@@ -150,13 +155,13 @@ class ResponsesRequest(Struct, kw_only=True):
     """POST /v1/responses."""
 
     model: Text
-    input: Text | Annotated[list[Json], Meta(min_length=1)]
+    input: Text | SomeItems
     instructions: str | None = None
     max_output_tokens: Count | None = None
     stream: bool | None = None
     temperature: Temperature | None = None
     top_p: Share | None = None
-    tools: list[Json] | None = None
+    tools: Items | None = None
     tool_choice: str | Json | None = None
     parallel_tool_calls: bool | None = None
     text: Json | None = None
@@ -178,7 +183,7 @@ class ClientMessage(Struct):
     """One turn of /v1/messages."""
 
     role: Literal["user", "assistant", "system"]
-    content: Text | Annotated[list[Json], Meta(min_length=1)]
+    content: Text | SomeItems
 
 
 class MessagesRequest(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -186,14 +191,14 @@ class MessagesRequest(Struct, kw_only=True, forbid_unknown_fields=True):
 
     model: Text
     max_tokens: Count
-    messages: Annotated[list[ClientMessage], Meta(min_length=1)]
-    system: str | list[Json] | None = None
+    messages: Annotated[list[ClientMessage], Meta(min_length=1, max_length=MOST_ITEMS)]
+    system: str | Items | None = None
     stream: bool | None = None
     temperature: Temperature | None = None
     top_p: Share | None = None
     top_k: Annotated[int, Meta(ge=0)] | None = None
     stop_sequences: Annotated[list[str], Meta(max_length=16)] | None = None
-    tools: list[Json] | None = None
+    tools: Items | None = None
     tool_choice: Json | None = None
     thinking: Json | None = None
     metadata: Json | None = None

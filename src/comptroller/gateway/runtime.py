@@ -53,6 +53,9 @@ SOLVER, ROLES = "solver", {"embeddings": "embedding", "completions": "completion
 PREFIX_BYTES = 1024
 """Of the first message: what requests have in common that should meet the same cache. About 250 tokens: longer
 than a greeting, shorter than most system prompts; at twice it, prompts that differ after 1,024 bytes part."""
+MOST_SPELLING = 1000
+"""Characters of a strategy, which is read where all requests are served; the longest that make sense have two hundred.
+One of a million, nested in itself, was read for 80 s; at twice it, one takes 20 ms."""
 # What a strategy may be written with, and what would load code or files: a request may do neither.
 _SAFE = re.compile(r"[\w\s=(),:.\"+\[\]-]*")
 _LOADS = re.compile(r":\s*[A-Z]|\.py\b|\.json\b|\.\.")
@@ -300,6 +303,10 @@ class GatewayRuntime:
     def _strategy(self, spelled: str) -> Strategy:
         """A strategy as a request writes it: one that ships, or one that the operator allows; no other is loaded."""
         text = spelled.removeprefix(PREFIX)
+        if len(text) > MOST_SPELLING:
+            raise GatewayError(
+                400, f"strategy {text[:60]!r}...: longer than {MOST_SPELLING} characters", "invalid_value", "model"
+            )
         bare = text
         for name in self._allowed:
             bare = bare.replace(name, "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,15 +13,14 @@ from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.planning.ground.plan_calibration import calibration_of_plan
 from comptroller.planning.ground.plan_document import Plan
-from comptroller.planning.ground.service_document import LatencyDocument, ServiceDocument
-from comptroller.planning.prove.simulated_fleet import PlanCallRouter, calls_of, fleet_of
+from comptroller.planning.ground.service_document import LatencyDocument
+from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
+from comptroller.planning.question_arrivals import QuestionArrivals, question_arrivals_of
 from comptroller.serving.engine import simulate
 from comptroller.serving.jobs import fleet_for_trace, require_columns
 from comptroller.serving.outcome import EngineOutcome
-from comptroller.serving.world import Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy, solve
-from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
-from comptroller.strategies.replay import EvidenceReplay
-from comptroller.strategies.results import ResultViews, uses
+from comptroller.serving.world import QuestionStreamOutcome, solve
+from comptroller.strategies.results import ResultViews
 from comptroller.work.call import CallTable
 from comptroller.work.trace import RequestTrace
 
@@ -53,15 +51,6 @@ class TraceReplaySettings:
             raise InputError(f"scale is {self.scale:g}; it must be a finite number above 0")
         if self.samples < 0:
             raise InputError(f"samples is {self.samples}; it must be at least 0")
-
-
-@dataclass(frozen=True, eq=False)
-class QuestionArrivals:
-    """What arrives in place of the trace's own lengths: recorded questions, each solved by a strategy on a budget."""
-
-    strategy: Strategy
-    replay: EvidenceReplay
-    budget: QuestionBudget = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +144,8 @@ def simulate_plan(
     Raises:
         InputError: an unknown policy, one that needs a column which the trace lacks, pools that do not pair up, or
             requests that cannot be simulated.
-        UnsupportedError: part of the plan is bought from an API, no known link joins the pools of a split service, or a
-            strategy asks for what is not recorded.
+        UnsupportedError: part of the plan is bought from an API, no known link joins the pools of a split service, a
+            strategy asks for what is not recorded, or no service serves the model of a role.
 
     arrival_s and latencies are in seconds, lengths in tokens.
 
@@ -194,25 +183,3 @@ def simulate_plan(
         return PlanSimulation(plan, replayed, how, solved.calls, solved.outcome, solved)
     asked = calls_of(plan.services, replayed, rng)
     return PlanSimulation(plan, replayed, how, asked, simulate(fleet, asked, sample_s))
-
-
-def question_arrivals_of(
-    questions: QuestionArrivals, trace: RequestTrace, services: Sequence[ServiceDocument], rng: np.random.Generator
-) -> QuestionStream:
-    """A recorded question for every arrival of a trace: each once, in an order drawn, before any comes again."""
-    recorded = questions.replay.covered(uses(questions.strategy))
-    if not recorded.size:
-        raise UnsupportedError("no question has replies of every model and role, so there is nothing to solve")
-    rounds = [rng.permutation(recorded) for _ in range(-(-len(trace) // recorded.size))]
-    chosen = np.concatenate(rounds)[: len(trace)]
-    seed = int(rng.integers(1 << 32))
-    play = SimulatedStrategy(questions.strategy, questions.replay, _place(services, rng))
-    return QuestionStream((play,), trace.arrival_s, chosen, questions.budget, seed)
-
-
-def _place(services: Sequence[ServiceDocument], rng: np.random.Generator) -> Place:
-    """Where a strategy's call goes: as the plan sends its size."""
-    if len(services) == 1:
-        return lambda number, role, prompt, output: 1
-    sender = PlanCallRouter(services)
-    return lambda number, role, prompt, output: 1 + int(sender.services([prompt], [output], rng)[0])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from comptroller.report.figures import number
 from comptroller.report.sheet import Cell, ReportSheet, SheetColumns, left, right
+from comptroller.work.domain_split import DomainShare, domain_shares
 from comptroller.work.law_comparison import LawComparison, LawStanding
 from comptroller.work.reward_law import RewardReport
 from comptroller.work.scaling_findings import ScalingReport
@@ -45,6 +46,24 @@ def predictions_sheet(report: ScalingReport, found: LawComparison) -> ReportShee
         rows.append((f"{split.flops:.3g}", *losses.values()))
     columns = (left("flops", "FLOP"), *(right(name) for name in names))
     return ReportSheet(f"Losses at the splits by law, {report.family}", columns, tuple(rows) if len(names) > 1 else ())
+
+
+def domain_sheet(reports: Sequence[ScalingReport], flops: float) -> ReportSheet:
+    """A budget over domains, each an expert of its own, beside an even split; marked where beyond their hold-out."""
+    shares = domain_shares([(one.family, one.fit.law, one.reach) for one in reports], flops)
+    columns: SheetColumns[DomainShare] = (
+        left("family"),
+        right("share_pct", "share, %", lambda one: 100 * one.share),
+        left("flops", "FLOP", lambda one: f"{one.flops:.3g}"),
+        right("params_b", "parameters, B", lambda one: one.params / 1e9),
+        right("tokens_b", "tokens, B", lambda one: one.tokens / 1e9),
+        right("loss"),
+        right("even_loss", "loss of an even share"),
+        left("beyond", "supported", lambda one: "beyond its hold-out" if one.beyond else "yes"),
+    )
+    saved = sum(one.even_loss - one.loss for one in shares) / len(shares)
+    title = f"{flops:.3g} FLOP over families at equal marginal loss: mean loss {saved:.2g} below an even split"
+    return ReportSheet.of(title, columns, shares)
 
 
 def reward_sheets(found: Sequence[RewardReport]) -> list[ReportSheet]:

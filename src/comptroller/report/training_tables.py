@@ -103,7 +103,8 @@ def step_sheet(plan: TrainingPlan) -> ReportSheet:
 
 def memory_sheet(plan: TrainingPlan) -> ReportSheet:
     """Memory of the fullest device by part."""
-    rows = tuple((name, value / 1e9) for name, value in plan.run.memory_bytes.items() if value)
+    words = {"surplus": "microbatches in flight"}
+    rows = tuple((words.get(name, name), value / 1e9) for name, value in plan.run.memory_bytes.items() if value)
     limit = (("may take", plan.run.memory_limit_bytes / 1e9),)
     return ReportSheet("Memory of the fullest device", (left("part"), right("gb", "GB")), rows + limit)
 

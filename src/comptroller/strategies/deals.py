@@ -33,7 +33,7 @@ def results_over_deals(
     order. No further ones are replayed.
     """
     by_deal: list[dict[str, ReplayResults]] = []
-    for again in _replays(replay, deals):
+    for again in deals_of(replay, deals):
         by_deal.append({one.strategy: one for one in results_of(again)})
         if len(by_deal) == 2 and all(_alike(one, by_deal[1][name]) for name, one in by_deal[0].items()):
             del by_deal[1]
@@ -53,7 +53,8 @@ def with_exact_votes(
     return exact
 
 
-def _replays(replay: EvidenceReplay, deals: int) -> Iterator[EvidenceReplay]:
+def deals_of(replay: EvidenceReplay, deals: int) -> Iterator[EvidenceReplay]:
+    """The replay as it deals, then with further orders of the recorded samples."""
     yield replay
     for number in range(1, deals):
         yield replay.dealt_by((replay.seed or 0) + number)

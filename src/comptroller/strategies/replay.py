@@ -26,7 +26,8 @@ from comptroller.costs.inference_units import (
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.protocol import Answer, Ask, Finish, Reply, StrategyQuestion
-from comptroller.work.evidence import REVISER, SOLVER, VERIFIER, Evidence, Ints, RecordedAskKey, RecordedModel
+from comptroller.strategies.recorded_price import recorded_price
+from comptroller.work.evidence import REVISER, SOLVER, STEP, VERIFIER, Evidence, Ints, RecordedAskKey, RecordedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,6 @@ TICKS = ServicePace(0.0, 0.0, 1.0)
 """One second per generated token, where neither latency nor pace is known: it only orders parallel replies by length.
 Its seconds are not reported: twice the value changes nothing."""
 
-FEWEST_PRICED = 3
-"""Replies from which a price per token is inferred. Two replies always fit two rates exactly, so they prove nothing."""
 RIGHT = 0.5
 """Score from which a modelled checker treats a reply as right. Recorded scores that ship are 0 or 1, where any value in
 (0, 1] decides alike; at 1 partial credit counts as wrong."""
@@ -103,6 +102,10 @@ class ModelledChecker:
         if not (0 <= self.tpr <= 1 and 0 <= self.fpr <= 1 and self.seconds >= 0):
             raise InputError(f"checker: rates must lie in [0, 1] and seconds not below 0, not {self}")
 
+    def judged(self, right: bool, rng: np.random.Generator) -> float:
+        """A verdict, 1 for accepted."""
+        return float(rng.random() < (self.tpr if right else self.fpr))
+
 
 class RecordedReply(NamedTuple):
     """A recorded reply of a service. row: in the evidence.  first_s, last_s: seconds to the first and last token."""
@@ -123,26 +126,9 @@ class RecordedReply(NamedTuple):
         return float(self.cost.tokens.output + self.cost.tokens.reasoning)
 
 
-RECORDED = {"verifier": VERIFIER, "reviser": REVISER}
-"""Role of a strategy -> role of its replies in the evidence; every other role reads a solver's replies."""
-
-
-def recorded_price(evidence: Evidence, arm: int) -> TokenPrice | None:
-    """The linear price per token that an arm's recorded dollars follow to one part in a million; None if none does.
-
-    A record without cached tokens in three or more replies is needed. The tolerance covers rounding of
-    recorded dollars. On 17 models of the two largest evidence files, 1e-6, 2e-6 and 1e-2 decide alike (measured).
-    """
-    rows = evidence.rows
-    generated = rows.output_tokens + np.nan_to_num(rows.reasoning_tokens)
-    use = (rows.arm == arm) & np.isfinite(rows.usd) & np.isfinite(rows.input_tokens) & np.isfinite(generated)
-    use &= ~(np.nan_to_num(rows.cached_tokens) > 0)
-    table = np.stack([rows.input_tokens[use], generated[use]], axis=1)
-    if len(table) < FEWEST_PRICED or np.linalg.matrix_rank(table) < 2:
-        return None
-    price, *_ = np.linalg.lstsq(table, rows.usd[use], rcond=None)
-    close = np.allclose(table @ price, rows.usd[use], rtol=1e-6, atol=1e-12)
-    return TokenPrice(float(price[0]), float(price[1])) if close and (price >= 0).all() else None
+RECORDED = {"verifier": VERIFIER, "reviser": REVISER, "reward": VERIFIER, "step": STEP}
+"""Role of a strategy -> role of its replies in the evidence; every other role reads a solver's replies, or steps where
+it asks for one (`Ask.stop`)."""
 
 
 class EvidenceReplay:
@@ -184,13 +170,14 @@ class EvidenceReplay:
         return frozenset(name for name, arm in arms.items() if arm == arms.get("solver"))
 
     def covered(self, uses: Sequence[str] = ()) -> Ints:
-        """Questions (indices) where every bound model has a reply, and every role in `uses` a verdict or revision."""
+        """Questions (indices) where every bound model has a reply or steps, and every role in `uses` what it reads."""
         rows, count = self.evidence.rows, len(self.evidence.items)
-        needed = [(arm, SOLVER) for arm in self._arms.values()]
-        needed += [(self._arms[self._service(role).arm], RECORDED[role]) for role in uses if role in RECORDED]
+        arms = {role: self._arms[who.arm] for role, who in self.roles.items() if isinstance(who, RecordedService)}
+        needed = {(arm, (VERIFIER,) if role == "reward" else (SOLVER, STEP)) for role, arm in arms.items()}
+        needed |= {(self._arms[self._service(role).arm], (RECORDED[role],)) for role in uses if role in RECORDED}
         recorded = [
-            np.bincount(rows.question[(rows.arm == arm) & (rows.role == kind)], minlength=count) > 0
-            for arm, kind in needed
+            np.bincount(rows.question[(rows.arm == arm) & np.isin(rows.role, kinds)], minlength=count) > 0
+            for arm, kinds in needed
         ]
         return np.flatnonzero(np.all(recorded, axis=0))
 
@@ -332,20 +319,22 @@ class ReplayWorld:
         )
 
     def score(self, answer: Answer) -> float:
-        """The recorded score of an answer: 0 for none or a shortened reply, NaN for a reply that was never scored."""
+        """The recorded score of an answer: 0 for none, one cut short or without an end, NaN if it was never scored."""
         if answer.reply is None or answer.reply.ask in self._shortened:
             return 0.0
-        return float(self.replay.evidence.rows.score[self._recorded_row(answer.reply)])
+        row, rows = self._recorded_row(answer.reply), self.replay.evidence.rows
+        unfinished = rows.role[row] == STEP and rows.answer[row] is None
+        return 0.0 if unfinished else float(rows.score[row])
 
     def _verdict(self, ask: Ask, checker: ModelledChecker, at_s: float) -> Reply:
         if ask.after is None:
             raise UnsupportedError(f"the role {ask.role!r} judges a reply, but is asked after none")
-        truth = self.score(Answer.of(ask.after))
+        row = self._recorded_row(ask.after)
+        truth = 0.0 if ask.after.ask in self._shortened else float(self.replay.evidence.rows.score[row])
         if isnan(truth):
             raise UnsupportedError(f"{self._where(ask)}: a modelled checker needs scored replies")
-        accepted = self._rng.random() < (checker.tpr if truth >= RIGHT else checker.fpr)
-        done_s = at_s + checker.seconds
-        return Reply(ask, "stop", score=float(accepted), cost=checker.cost, started_s=at_s, done_s=done_s)
+        judged, done_s = checker.judged(truth >= RIGHT, self._rng), at_s + checker.seconds
+        return Reply(ask, "stop", score=judged, cost=checker.cost, started_s=at_s, done_s=done_s)
 
     def _recorded_row(self, reply: Reply) -> int:
         """The evidence row of a reply, or of the nearest recorded reply that it continues."""
@@ -358,7 +347,8 @@ class ReplayWorld:
 
     def _rows_for(self, ask: Ask, service: RecordedService) -> Iterator[int]:
         """Evidence rows that answer identical asks, in order: one greedy row for ever, each sampled row once."""
-        arm, kind = self.replay.arm(service, ask.effort), RECORDED.get(ask.role, SOLVER)
+        kind = RECORDED.get(ask.role, STEP if ask.stop else SOLVER)
+        arm = self.replay.arm(service, ask.effort)
         parent = -1 if ask.after is None else self._recorded_row(ask.after)
         if kind == SOLVER and parent >= 0:
             raise UnsupportedError(f"{self._where(ask)}: no recorded reply goes on from another as this ask does")
@@ -372,6 +362,8 @@ class ReplayWorld:
         while greedy:
             yield rows[0]
         yield from rows
+        while kind == STEP and self._refused(rows[-1]):
+            yield rows[-1]  # nothing more was proposed
         count = f"{len(rows)} {'is' if len(rows) == 1 else 'are'} recorded"
         raise UnsupportedError(f"{self._where(ask)}: sample {len(rows) + 1} is asked, {count}")
 
@@ -386,11 +378,17 @@ class ReplayWorld:
         if self.replay.seed is None or len(rows) < 2:
             return list(rows.tolist())
         seeds = [self.replay.seed, key.question, key.arm, key.parent + 1, len(key.role)]
-        return list(np.random.default_rng(seeds).permutation(rows).tolist())
+        dealt: list[int] = np.random.default_rng(seeds).permutation(rows).tolist()
+        return sorted(dealt, key=self._refused) if key.role == STEP else dealt
+
+    def _refused(self, row: int) -> bool:
+        return bool(self.replay.evidence.rows.finish[row] == "refused")
 
     def _gap(self, key: RecordedAskKey) -> str:
         if key.greedy and len(self.replay.evidence.at(key._replace(greedy=False))):
             return "no greedy reply is recorded, only samples (once(greedy=false) takes one)"
+        if key.role == STEP and key.parent >= 0:
+            return "the step was never continued in the record"
         return f"no {'greedy ' * key.greedy}reply of a {key.role} is recorded"
 
     def _where(self, ask: Ask) -> str:

@@ -16,9 +16,8 @@ import numpy as np
 
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, elasticity
 from comptroller.errors import InputError, UnsupportedError
-from comptroller.strategies import routers
 from comptroller.strategies.choosing import DifficultyAllocation, spread
-from comptroller.strategies.deals import deal_notes, results_over_deals, with_exact_votes
+from comptroller.strategies.deals import deal_notes, deals_of, results_over_deals, with_exact_votes
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
 from comptroller.strategies.results import (
@@ -33,18 +32,19 @@ from comptroller.strategies.results import (
     replay_strategy,
     uses,
 )
-from comptroller.strategies.routing import RoutingComparison, outcomes, references, routing_curve
+from comptroller.strategies.routing import RoutingComparison
 from comptroller.strategies.rules.once import OnceStrategy
-from comptroller.strategies.rules.route import RouteStrategy
 from comptroller.strategies.spelling import settings, spell
-from comptroller.strategies.study_notes import checker_notes, trained_notes
+from comptroller.strategies.step_support import searches, within_record
+from comptroller.strategies.study_notes import checker_notes, reward_notes, trained_notes
+from comptroller.strategies.study_routing import routing_comparisons
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
 
 AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "flops", "eflops", "strong_calls", "calls")
 """Quantities that a frontier may be drawn over; by default the first that is known for all settings."""
 
-SOLVERS = ("solver", "verifier", "reviser")
+SOLVERS = ("solver", "verifier", "reviser", "step")
 """Roles that the solver's model plays unless they are bound to another."""
 
 
@@ -53,7 +53,8 @@ class ReplayConditions:
     """Conditions of a replay.
 
     roles: role -> recorded model, for strategies of several models; if empty, each of `arms` (if empty: each recorded
-    model) plays all roles by itself.  checker: the modelled checker, with its error rates.  pace, price, joules:
+    model) plays all roles by itself.  checker: the modelled checker, with its error rates.  reward: who scores steps
+    where no recorded model is bound to; None for nobody.  pace, price, joules:
     declared rates of all services, in place of the record.  shape: of all models, for FLOPs and cache bytes.  spread:
     mean amount per question to allocate over the settings by predicted difficulty, NaN for none.  told: notes about the
     conditions, for the report.  tasks: domains to keep, empty for all.  deal: seed of the order of recorded samples,
@@ -63,6 +64,7 @@ class ReplayConditions:
     roles: Mapping[str, RecordedModel] = field(default_factory=dict)
     arms: tuple[RecordedModel, ...] = ()
     checker: ModelledChecker = field(default_factory=ModelledChecker)
+    reward: ModelledChecker | None = None
     pace: ServicePace | None = None
     price: TokenPrice | None = None
     joules: TokenPrice | None = None
@@ -163,6 +165,7 @@ def study(
     keep = _questions_of_tasks(evidence, conditions.tasks)
     replays = _replays(flag_truncated(evidence), conditions)
     questions, coverage_notes = _common_questions(replays, strategies, keep)
+    questions, step_notes = _within_record(questions, searches(strategies, grid), conditions)
     compared: list[ReplayedSetting] = []
     missing: list[tuple[str, str]] = (
         [] if questions else [("every strategy", "no question has a reply of every model bound")]
@@ -181,12 +184,12 @@ def study(
         source=evidence.source,
         settings=tuple(compared),
         missing=tuple(dict.fromkeys(missing)),
-        notes=(*coverage_notes, *_notes(evidence, conditions, compared)),
+        notes=(*coverage_notes, *step_notes, *_notes(evidence, conditions, compared)),
         over=amount,
         routed=tuple(
             comparison
             for replay, chosen in questions.items()
-            for comparison in _routing_comparisons(replay, strategies, sorted(chosen))
+            for comparison in routing_comparisons(replay, strategies, sorted(chosen))
         ),
         spread=tuple(
             spread(
@@ -202,29 +205,6 @@ def study(
     )
 
 
-def _routing_comparisons(
-    replay: EvidenceReplay, strategies: Sequence[Strategy], chosen: list[int]
-) -> list[RoutingComparison]:
-    """Curves of the routers that the strategies use, one comparison per tuple of bound models."""
-    routers_by_arms: dict[tuple[RecordedModel, ...], list[str]] = {}
-    for route in [strategy for strategy in strategies if isinstance(strategy, RouteStrategy)]:
-        bound = [replay.roles.get(role) for role in route.roles]
-        arms = tuple(service.arm for service in bound if isinstance(service, RecordedService))
-        if len(arms) == len(bound):
-            routers_by_arms.setdefault(arms, []).append(route.by)
-    comparisons = []
-    for arms, names in routers_by_arms.items():
-        recorded = outcomes(replay.evidence, arms, among=chosen)
-        curves = [
-            routing_curve(name, used.expected(recorded.questions), recorded, used.cost)
-            for name in dict.fromkeys(names)
-            for used in (routers.router(name),)
-        ]
-        curves += references(recorded)
-        comparisons.append(RoutingComparison(recorded.cheapest_first.models, recorded.unit, tuple(curves)))
-    return comparisons
-
-
 def _questions_of_tasks(evidence: Evidence, tasks: tuple[str, ...]) -> list[bool]:
     """Whether each question belongs to one of the domains; all do where none is named."""
     recorded = {item.task for item in evidence.items}
@@ -238,16 +218,22 @@ def _replays(evidence: Evidence, conditions: ReplayConditions) -> list[EvidenceR
     def service(arm: RecordedModel) -> RecordedService:
         return RecordedService(arm, conditions.pace, conditions.price, conditions.joules, conditions.shape)
 
-    if conditions.roles:
-        roles = {role: service(arm) for role, arm in conditions.roles.items()}
-        solver = roles.get("solver", list(roles.values())[-1])
-        bindings = [dict.fromkeys(SOLVERS, solver) | roles]
-    else:
-        bindings = [dict.fromkeys(SOLVERS, service(arm)) for arm in conditions.arms or evidence.arms]
-    with_checker: list[dict[str, RecordedService | ModelledChecker]] = [
-        {"checker": conditions.checker} | services for services in bindings
-    ]
-    return [EvidenceReplay(evidence, roles, conditions.deal) for roles in with_checker]
+    bound = [conditions.roles] if conditions.roles else [{"solver": arm} for arm in conditions.arms or evidence.arms]
+    judges: dict[str, RecordedService | ModelledChecker] = {"checker": conditions.checker}
+    if conditions.reward is not None:
+        judges["reward"] = conditions.reward
+    bindings = [{role: service(arm) for role, arm in solving_roles(roles).items()} for roles in bound]
+    return [EvidenceReplay(evidence, judges | services, conditions.deal) for services in bindings]
+
+
+def solving_roles(roles: Mapping[str, RecordedModel]) -> dict[str, RecordedModel]:
+    """Roles that are bound, and those of `SOLVERS` that are not, which the solver's model plays, else the last one's.
+
+    >>> weak, strong = RecordedModel("small"), RecordedModel("large")
+    >>> {role: arm.model for role, arm in solving_roles({"weak": weak, "strong": strong}).items() if role != "step"}
+    {'solver': 'large', 'verifier': 'large', 'reviser': 'large', 'weak': 'small', 'strong': 'large'}
+    """
+    return dict.fromkeys(SOLVERS, roles.get("solver", list(roles.values())[-1])) | dict(roles)
 
 
 def _common_questions(
@@ -272,6 +258,21 @@ def _common_questions(
         notes = [f"on {len(shared):,} of {len(every):,} questions: those recorded for all that is compared"]
         return dict.fromkeys(by_replay, shared), notes if len(shared) < len(every) else []
     return by_replay, ["the models were asked different questions, so they do not compare"] if by_replay else []
+
+
+def _within_record(
+    questions: dict[EvidenceReplay, set[int]], points: Sequence[Strategy], conditions: ReplayConditions
+) -> tuple[dict[EvidenceReplay, set[int]], list[str]]:
+    """Questions on which every search over steps stays within the record, and what is left out for it."""
+    if not points:
+        return questions, []
+    kept = {
+        replay: within_record(list(deals_of(replay, conditions.deals)), points, chosen, conditions.budget)
+        for replay, chosen in questions.items()
+    }
+    left = sum(len(chosen) - len(kept[replay]) for replay, chosen in questions.items())
+    notes = [f"{left} questions left out: a search continues a step there that was never continued in the record"]
+    return kept, notes if left else []
 
 
 def _settings_of_binding(
@@ -369,6 +370,7 @@ def _notes(evidence: Evidence, conditions: ReplayConditions, compared: Sequence[
     notes = [*conditions.told, *deal_notes(item.results for item in compared)]
     asked = [(item.strategy, item.models, item.results.question) for item in compared]
     notes += checker_notes(evidence, conditions.checker, asked)
+    notes += reward_notes(conditions.reward, asked)
     for label, declared in (("seconds", conditions.pace), ("dollars", conditions.price), ("joules", conditions.joules)):
         if declared is not None:
             notes.append(f"modelled: {label} from the declared {declared}")
@@ -379,7 +381,7 @@ def _notes(evidence: Evidence, conditions: ReplayConditions, compared: Sequence[
         for arm, cap in caps(evidence).items()
         if str(evidence.arms[arm]) in models
     ]
-    notes += trained_notes(evidence, (item.strategy for item in compared))
+    notes += trained_notes(evidence, [(item.strategy, item.models, item.results) for item in compared])
     if any(item.strategy == "once(greedy=False)" and item.baseline for item in compared):
         notes.append("no greedy reply is recorded; the baseline is one sample")
     return notes

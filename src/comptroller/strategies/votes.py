@@ -78,3 +78,7 @@ def best(replies: Sequence[Reply], score: Callable[[Reply], float]) -> Answer:
     scores = [score(reply) for reply in choices]
     winner = max(range(len(scores)), key=scores.__getitem__)
     return Answer.of(choices[winner], scores[winner])
+
+
+PICKS: Mapping[str, Callable[[Sequence[Reply], Callable[[Reply], float]], Answer]] = {"best": best, "vote": vote}
+"""How solutions are chosen by their scores."""

@@ -35,7 +35,7 @@ def step_parts(time: TrainingStepTime) -> dict[str, float]:
     parts = {kind: float(time.kinds[i, 0]) for i, kind in enumerate(KINDS)}
     parts |= {"host": float(time.host_s[0]), "bubble": float(time.bubble_s[0]), "sends": float(time.send_s[0])}
     parts |= {"data parallel": float(time.data_s[0]), "optimizer": float(time.optimizer_s[0])}
-    parts["program"] = float(time.step_s[0])
+    parts |= {"program": float(time.step_s[0]), "offload": float(time.offload_s[0])}
     return {name: six_digits(value) for name, value in parts.items() if value > 0}
 
 

@@ -89,7 +89,7 @@ def _energy_band(band: tuple[float, float], job: TrainingJob) -> tuple[float, fl
 
 def _memory_parts(option: TrainingOption) -> dict[str, np.ndarray]:
     memory = option.choice.memory
-    names = ("weights", "gradients", "optimizer", "activations", "logits", "buffers", "slack")
+    names = ("weights", "gradients", "optimizer", "activations", "surplus", "logits", "buffers", "slack")
     return {name: getattr(memory, name) for name in names} | {"total": memory.total_bytes}
 
 

@@ -7,16 +7,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
-from comptroller.facts.document_faults import fact_error
 from comptroller.facts.library import SHIPPED, FactLibrary
+from comptroller.facts.quality import measured_models
 from comptroller.facts.reader import fault_lines, parse_toml
 from comptroller.facts.site import Term
 from comptroller.training.document import RunBudget
 from comptroller.work.objectives import Positive
 from comptroller.work.sizes import STRICT, conflict
-from comptroller.work.workload_names import WorkloadNames
+from comptroller.work.workload_names import WorkloadNames, document_model
 
 TABLE = "lifetime"
 
@@ -68,6 +68,12 @@ class ServingPrices(BaseModel):
     usd_per_m_tokens: Annotated[Mapping[str, Positive], Field(min_length=1)]
     like: str = "llama_3_8b"
     loss_added: Mapping[str, Loss] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _measured(self) -> ServingPrices:
+        if self.like not in measured_models() and not self.like.endswith(".toml"):
+            raise conflict("like", f"no losses of {self.like!r} are known", ", ".join(measured_models()))
+        return self
 
 
 class QuantisedTraining(BaseModel):
@@ -182,12 +188,9 @@ def parse_lifetime(document: Mapping[str, Any], file: Path = Path("workload")) -
     """The workload of a document.
 
     Raises:
-        FactError: names the file, the field and what is allowed.
+        FactError: names the file and every field that is wrong, with what is allowed there.
     """
-    try:
-        found = LifetimeWorkload.model_validate(document)
-    except ValidationError as error:
-        raise fact_error(error, file.name, LifetimeWorkload) from error
+    found = document_model(LifetimeWorkload, document, file)
     life, names = found.lifetime, WorkloadNames(FactLibrary(), file)
     (device,) = names.ids("lifetime.accelerator", "accelerators", (life.accelerator,))
     (place,) = names.ids("lifetime.site", "sites", (life.site,))

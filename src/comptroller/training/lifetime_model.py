@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import beta, binom
 
-from comptroller.errors import FactError, UnsupportedError
+from comptroller.errors import UnsupportedError
 from comptroller.facts.quality import quality_facts
 from comptroller.facts.utilisation import measured_utilisation
 from comptroller.training.lifetime_document import LifetimeWorkload, QuestionKind
@@ -233,15 +233,3 @@ def _class_table(kind: QuestionKind, ways: tuple[AnswerWay, ...], model: Lifetim
             inside = selected_share(odds, way.samples, true, false).mean(axis=1)
         rows.append(np.concatenate([[0.0], inside, [1.0]]))
     return np.array(rows)
-
-
-def require_known(workload: LifetimeWorkload) -> None:
-    """Refuse formats without a loss before anything is searched, as a fault of the document.
-
-    Raises:
-        FactError: names the field.
-    """
-    try:
-        _ = LifetimeModel(workload).formats
-    except UnsupportedError as error:
-        raise FactError(workload.name, "lifetime.serving.usd_per_m_tokens", str(error)) from error

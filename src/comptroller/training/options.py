@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from comptroller.costs.network import node_devices
-from comptroller.costs.training_layout import require_division
+from comptroller.costs.training_layout import StateSharding, require_division
 from comptroller.costs.training_memory import MemoryHabits
 from comptroller.costs.training_pace import memory_habits, training_pace
 from comptroller.costs.training_work import ForwardTable, TrainingJob
@@ -63,6 +63,7 @@ def field_of(workload: TrainingWorkload) -> TrainingField:
     tried = fitting = 0
     for device, precision in _kinds(workload):
         job = TrainingJob(model, device, run.seq, precision_recipe(precision), library, adapter_of(workload))
+        job = replace(job, offload=run.offload.tier if run.offload else None)
         table = ForwardTable(job)
         try:
             found = list(_counts(table, precision, workload))
@@ -117,11 +118,12 @@ def _counts(table: ForwardTable, precision: str, workload: TrainingWorkload) -> 
 def question(table: ForwardTable, devices: int, workload: TrainingWorkload) -> LayoutQuestion:
     """What is searched on so many devices."""
     run, device = workload.training, table.job.device
+    reach = reach_of(run.program)
     return LayoutQuestion(
         table,
         devices,
         run.global_batch,
-        reach_of(run.program),
+        reach if run.offload is None else replace(reach, sharded=(StateSharding.FULL,)),
         run.layout.stated,
         MEMORY_SHARE * (device.reported_memory_bytes or device.memory_bytes),
         run.allow.zero_bubble,

@@ -14,7 +14,8 @@ NONE, SELECTIVE, FULL = ActivationRecompute.NONE, ActivationRecompute.SELECTIVE,
 class ProgramReach:
     """Degrees that a program has. sharded: ways to share states out.  split: tensor and pipeline parallelism.
     context, experts: parallelism of sequences and of experts.  recompute: what it can compute again.  zero_bubble:
-    whether it has such a schedule.  adapters: whether it trains adapters beside frozen weights."""
+    whether it has such a schedule.  adapters: whether it trains adapters beside frozen weights.
+    offload: whether it keeps states outside of devices."""
 
     sharded: tuple[StateSharding, ...]
     recompute: tuple[ActivationRecompute, ...] = (NONE, FULL)
@@ -23,13 +24,19 @@ class ProgramReach:
     experts: bool = True
     zero_bubble: bool = False
     adapters: bool = False
+    offload: bool = False
 
 
 PROGRAMS = {
     "megatron_bridge": ProgramReach((StateSharding.OPTIMIZER, StateSharding.FULL), adapters=True),
     "torchtitan": ProgramReach((StateSharding.FULL,), (NONE, SELECTIVE, FULL), zero_bubble=True),
     "llm_foundry": ProgramReach(
-        (StateSharding.GRADIENTS, StateSharding.FULL), split=False, context=False, experts=False, adapters=True
+        (StateSharding.GRADIENTS, StateSharding.FULL),
+        split=False,
+        context=False,
+        experts=False,
+        adapters=True,
+        offload=True,
     ),
     "megatron_deepspeed": ProgramReach(
         (StateSharding.NONE, StateSharding.OPTIMIZER), (NONE, SELECTIVE, FULL), context=False

@@ -24,8 +24,9 @@ Ints = npt.NDArray[np.int64]
 FINISHES = ("stop", "length", "refused", "failed", "")
 """How a reply ended; "" where it is not recorded."""
 
-SOLVER, VERIFIER, REVISER = "solver", "verifier", "reviser"
-"""Roles of a reply."""
+SOLVER, VERIFIER, REVISER, STEP = "solver", "verifier", "reviser", "step"
+"""Roles of a reply. A step is a part of a solution: the first has no parent, a later one goes on from its parent; one
+with an answer ends a solution. Its score is whether the solution may still become right."""
 
 
 class RecordedModel(NamedTuple):

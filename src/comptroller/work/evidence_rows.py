@@ -17,6 +17,7 @@ from comptroller.work.evidence import (
     NUMBERS,
     REVISER,
     SOLVER,
+    STEP,
     TOKENS,
     VERIFIER,
     Evidence,
@@ -29,7 +30,7 @@ from comptroller.work.evidence import (
 SHOWN = 5
 """Bad rows that an error names; it states the number of all. Twice as many make the message twice as long."""
 
-ROLES = (SOLVER, VERIFIER, REVISER)
+ROLES = (SOLVER, VERIFIER, REVISER, STEP)
 TEXTS = ("question", "text", "task", "model", "format", "effort", "role", "finish")
 KNOWN = ("id", "parent", "sample", *TEXTS, "answer", "content", *NUMBERS, "logprobs")
 """Columns of evidence, as a user's own CSV or JSON lines name them."""

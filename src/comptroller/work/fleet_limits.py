@@ -92,7 +92,7 @@ class ResourceAllowlist(BaseModel):
     @property
     def unused_levers(self) -> set[str]:
         """Fields of levers that allow no more than an engine's own way: they change no plan."""
-        usual = {"pools": (PoolChoice.MIXED,), "routing": (), "chunk_tokens": (), "kv_formats": ()}
+        usual: dict[str, object] = {"pools": (PoolChoice.MIXED,), "routing": (), "chunk_tokens": (), "kv_formats": ()}
         usual |= {"clock_mhz": (), "power_limit_w": (), "expert_devices": (), "offload_gib": (), "eager": False}
         return {name for name, value in usual.items() if getattr(self, name) == value}
 

@@ -28,6 +28,10 @@ NAMED: Mapping[str, str] = {
     "training.allow.accelerators": "accelerators",
     "training.allow.sites": "sites",
     "training.caps": "accelerators",
+    "training.adapter.base": "formats",
+    "lifetime.accelerator": "accelerators",
+    "lifetime.site": "sites",
+    "lifetime.serving.usd_per_m_tokens": "formats",
 }
 """Field -> kind of fact that its names are: itself, of a list its items, of a table its keys. Models of a question
 workload are values, by the names that its evidence has for them."""
@@ -83,7 +87,7 @@ def _names(document: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
             part = part.get(key) if isinstance(part, Mapping) else None
         if isinstance(part, Mapping) and field == "quality.models":
             part = list(part.values())
-        if isinstance(part, str) and field == "training.model":
+        if isinstance(part, str) and "." in field:
             part = [part]
         names = list(part) if isinstance(part, Mapping | list | tuple) else ()
         yield from ((field, kind, name) for name in names if isinstance(name, str))

@@ -1,4 +1,4 @@
-"""torchtitan: a job's TOML (torchtitan/models/*/train_configs) and the line that starts it."""
+"""torchtitan 0.2: a job's TOML (torchtitan/models/*/train_configs) and the line that starts it; 0.3 reads none."""
 
 from __future__ import annotations
 

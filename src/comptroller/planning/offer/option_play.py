@@ -22,7 +22,7 @@ from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.spelling import names, parse, settings, spell
 from comptroller.strategies.stages import StagedStrategy
 from comptroller.strategies.study import SOLVERS
-from comptroller.work.evidence import Evidence
+from comptroller.work.evidence import STEP, Evidence
 from comptroller.work.laws.caps import flag_truncated
 from comptroller.work.quality import WorkloadQuality
 
@@ -134,8 +134,11 @@ def _parts(
     quality: WorkloadQuality, arms: Sequence[int], evidence: Evidence, question: Ints
 ) -> Iterator[tuple[str, tuple[Mapping[str, int], ...]]]:
     """Strategies as spelled, all that ship where none is named, with some bindings of their roles each."""
+    steps = bool((evidence.rows.role == STEP).any())
     for text in dict.fromkeys((spell(OnceStrategy()), *(quality.strategies or names()))):
         strategy = parse(text)
+        if not (steps or quality.strategies) and STEP in uses(strategy):
+            continue
         bindings = list(_bindings(strategy, arms, evidence, question))
         size = len(bindings) if isinstance(strategy, StagedStrategy) else BOUND
         for start in range(0, len(bindings), size):
@@ -179,7 +182,7 @@ def _play_options(
         role: RecordedService(evidence.arms[arm]) for role, arm in roles.items()
     }
     if quality.checker is not None:
-        played["checker"] = ModelledChecker(quality.checker.tpr, quality.checker.fpr)
+        played["checker"] = played["reward"] = ModelledChecker(quality.checker.tpr, quality.checker.fpr)
     replay = EvidenceReplay(evidence, played)
     missing: list[tuple[str, str]] = []
     lacking = set(question.tolist()) - set(replay.covered(uses(strategy)).tolist())

@@ -14,7 +14,7 @@ from comptroller.planning.risk.question_draws import RESAMPLES
 from comptroller.planning.solve.description import LEAST_SHARE
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.quantities import short
-from comptroller.strategies.replay import recorded_price
+from comptroller.strategies.recorded_price import recorded_price
 
 
 def options_in_use(problem: PlanningProblem, best: Fleet) -> Iterator[tuple[Option, Floats]]:

@@ -92,7 +92,7 @@ def _spread_notes(name: str, replica: ModelReplica) -> Iterator[str]:
         yield (
             f"{name}: experts are spread over {layout.stage_devices} devices ({nodes} nodes), which exchange tokens in "
             f"two halves that take turns; the busiest device is taken to have {BUSIEST:g} times its share, links are "
-            "those of the datasheet, and published rates of such systems are met within a quarter (docs/accuracy.md)"
+            "those of the datasheet, and published rates of such systems are met within a fifth (docs/accuracy.md)"
         )
 
 

@@ -49,8 +49,11 @@ class DifficultyGateStrategy:
         """Determines the difficulty, then runs one of the two strategies."""
         if self.judge:
             (judged,) = yield All(Ask(self.judge, content=PROMPT + question.content))
-            difficulty = judged.score
+            easy = judged.score <= self.threshold
         else:
-            difficulty = 1 - success_predictor(self.by).chance(text_signals(question.content))
-        chosen = self.fast if difficulty <= self.threshold else self.slow
-        return (yield from chosen.solve(question, budget, rng))
+            easy = self.is_easy(question.content)
+        return (yield from (self.fast if easy else self.slow).solve(question, budget, rng))
+
+    def is_easy(self, text: str) -> bool:
+        """Whether the predicted difficulty of a question is within the threshold."""
+        return 1 - success_predictor(self.by).chance(text_signals(text)) <= self.threshold

@@ -7,7 +7,7 @@ answer, or without a verdict, scores 0. Its compute is S (1 + lambda V) solution
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from typing import Any, ClassVar
@@ -16,12 +16,9 @@ import numpy as np
 
 from comptroller.strategies.checks import at_least, require_known
 from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Reply, Run, StrategyQuestion
-from comptroller.strategies.votes import best, vote
+from comptroller.strategies.votes import PICKS, vote
 
 PROMPT = "Check the solution above step by step, then say whether its final answer is correct: yes or no."
-
-PICKS: Mapping[str, Callable[[Sequence[Reply], Callable[[Reply], float]], Answer]] = {"best": best, "vote": vote}
-"""How solutions are chosen by their mean verdicts."""
 
 
 @dataclass(frozen=True, slots=True)

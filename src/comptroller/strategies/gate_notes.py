@@ -1,0 +1,144 @@
+"""What is said of trained parts on other evidence: sample, base rate, what lies outside of it, gates that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from math import nan
+
+import numpy as np
+
+from comptroller.strategies import routers, success_prediction
+from comptroller.strategies.protocol import StrategyQuestion
+from comptroller.strategies.results import ReplayResults
+from comptroller.strategies.rules.budget_forcing import BudgetForcingStrategy
+from comptroller.strategies.rules.cascade import CascadeStrategy
+from comptroller.strategies.rules.difficulty_gate import DifficultyGateStrategy
+from comptroller.strategies.rules.route import RouteStrategy
+from comptroller.strategies.spelling import parse
+from comptroller.strategies.success_prediction import text_signals
+from comptroller.work.evidence import SOLVER, Evidence, Floats, Ints
+
+GatedResults = tuple[str, Mapping[str, str], ReplayResults]
+"""A strategy as it is written, role -> model, and what came of it."""
+
+TEXT_SIGNALS = frozenset(text_signals(""))
+"""Signals that a question's text has; the others are of replies."""
+
+
+def trained_notes(evidence: Evidence, played: Sequence[GatedResults]) -> Iterator[str]:
+    """What the trained parts of strategies were trained on and where this evidence differs, and gates that decide
+    nothing."""
+    users: dict[str, list[GatedResults]] = {}
+    for one in played:
+        for name in _trained_parts(one[0]):
+            users.setdefault(name, []).append(one)
+    for name, using in users.items():
+        question = np.unique(np.concatenate([results.question for _, _, results in using]))
+        models = {model for _, models, _ in using for model in models.values()}
+        if name in routers.names() or name.endswith(".npz"):
+            yield from _router_notes(evidence, name, question)
+        else:
+            yield from _predictor_notes(evidence, name, question, models)
+    yield from _one_way_notes(evidence, played)
+
+
+def _trained_parts(spelled: str) -> list[str]:
+    """Ids or paths of the predictors and routers that a strategy names in `by`."""
+    strategy = parse(spelled)
+    by = getattr(strategy, "by", "")
+    shipped = (*success_prediction.names(), *routers.names())
+    named = () if getattr(strategy, "judge", "") else (by,) if isinstance(by, str) else by
+    return [name for name in named if name in shipped or name.endswith((".json", ".npz"))]
+
+
+def _router_notes(evidence: Evidence, name: str, question: Ints) -> Iterator[str]:
+    part = routers.router(name)
+    if part.about.get("data") == evidence.source:
+        yield f"in sample: the trained part {name} was trained on {evidence.source}"
+    else:
+        yield f"{name} was trained on {part.about['data']}, for {' < '.join(part.models)}"
+    if isinstance(part.scorer, routers.DomainScorer):
+        yield from _domain_notes(evidence, name, question, part.scorer.tasks.tolist())
+
+
+def _domain_notes(evidence: Evidence, name: str, question: Ints, known: Collection[str]) -> Iterator[str]:
+    """How many questions are of domains that a part was not trained on, where its domains are known."""
+    other = sum(evidence.items[number].task not in known for number in question.tolist())
+    if known and other:
+        yield f"{name}: {other:,} of {len(question):,} questions are of domains that it was not trained on"
+
+
+def _predictor_notes(evidence: Evidence, name: str, question: Ints, models: Iterable[str]) -> Iterator[str]:
+    part = success_prediction.success_predictor(name)
+    if part.about.get("data") == evidence.source:
+        yield f"in sample: the trained part {name} was trained on {evidence.source}"
+        return
+    rows = _solver_rows(evidence, question, models)
+    score = evidence.rows.score[rows]
+    here = f"; here {np.nanmean(score):.0%} are right" if np.isfinite(score).any() else ""
+    rate, count = part.measured.get("base_rate", nan), part.measured.get("rows", nan)
+    yield (
+        f"the trained part {name} was trained on {part.about.get('data', 'unnamed data')}, {count:,.0f} rows, of which "
+        f"{rate:.0%} were right{here}"
+    )
+    yield from _domain_notes(evidence, name, question, part.about.get("tasks", ()))
+    texts = set(part.signals) <= TEXT_SIGNALS
+    known = _text_table(evidence, question) if texts else _reply_table(evidence, rows)
+    beyond = part.beyond(known)
+    if beyond:
+        share = np.mean(np.any(list(beyond.values()), axis=0))
+        kind = "questions" if texts else "replies"
+        yield f"{name}: {share:.0%} of the {kind} lie outside of its training ({', '.join(beyond)})"
+
+
+def _solver_rows(evidence: Evidence, question: Ints, models: Iterable[str]) -> Ints:
+    """Rows of the solver's replies of models to questions."""
+    rows, named = evidence.rows, set(models)
+    arms = [number for number, arm in enumerate(evidence.arms) if str(arm) in named]
+    return np.flatnonzero(np.isin(rows.arm, arms) & np.isin(rows.question, question) & (rows.role == SOLVER))
+
+
+def _text_table(evidence: Evidence, question: Ints) -> dict[str, Floats]:
+    """Signals of the questions that have texts."""
+    texts = [evidence.items[number].text for number in question.tolist() if evidence.items[number].text]
+    table = [text_signals(text) for text in texts]
+    return {name: np.array([row[name] for row in table]) for name in TEXT_SIGNALS if table}
+
+
+def _reply_table(evidence: Evidence, rows: Ints) -> dict[str, Floats]:
+    """Signals of single replies whose range is not bounded by what they are: NaN where not recorded."""
+    made = evidence.rows.output_tokens[rows] + np.nan_to_num(evidence.rows.reasoning_tokens[rows])
+    logs = evidence.logprobs
+    table = {"log_tokens": np.log1p(made)}
+    if logs is not None:
+        table["likelihood"] = np.array([np.nan if logs[row] is None else np.mean(logs[row]) for row in rows.tolist()])
+    return table
+
+
+def _one_way_notes(evidence: Evidence, played: Sequence[GatedResults]) -> Iterator[str]:
+    """Gates that send every question the same way, by the way."""
+    same: dict[str, list[str]] = {}
+    for spelled, _, results in played:
+        ways = _ways(evidence, spelled, results)
+        if len(ways) == 1 and all(ways) and len(results.question) > 1:
+            same.setdefault(ways.pop(), []).append(spelled)
+    for way, spelled_alike in same.items():
+        yield f"no gate here: {way} for every question under {', '.join(dict.fromkeys(spelled_alike))}"
+
+
+def _ways(evidence: Evidence, spelled: str, results: ReplayResults) -> set[str]:
+    """The ways that a gated strategy sends questions; none where it has no gate, or its parameter alone decides."""
+    strategy = parse(spelled)
+    if isinstance(strategy, CascadeStrategy):
+        alone = {1.0: "the first model is accepted", float(len(strategy.roles)): "no model before the last is accepted"}
+        return {alone.get(stages, "") for stages in np.unique(results.calls / strategy.samples).tolist()}
+    questions = (evidence.items[number] for number in results.question.tolist())
+    if isinstance(strategy, DifficultyGateStrategy) and not strategy.judge:
+        return {"the fast way" if strategy.is_easy(item.text) else "the slow way" for item in questions}
+    if isinstance(strategy, RouteStrategy) and 0 < strategy.spend < 1:
+        asked = (StrategyQuestion(item.id, item.text, task=item.task) for item in questions)
+        return {f"the role {strategy.following(question, {})}" for question in asked}
+    if isinstance(strategy, BudgetForcingStrategy) and strategy.by:
+        asked = (StrategyQuestion(item.id, item.text, task=item.task) for item in questions)
+        return {f"the effort {strategy.effort(question) or 'by default'}" for question in asked}
+    return set()

@@ -1,0 +1,99 @@
+"""Search level by level: all steps of a level are asked together, scored, and some are continued.
+
+What differs between beam search, DVTS, REBASE and ETS is how many continuations each step gets (`shares`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from comptroller.strategies.checks import at_least, require_known
+from comptroller.strategies.protocol import All, Ask, QuestionBudget, Reply, Run, StrategyQuestion
+from comptroller.strategies.steps import (
+    BY,
+    StepScores,
+    chosen_solution,
+    ends_solution,
+    first_steps,
+    next_steps,
+    path,
+    score_steps,
+    usable,
+)
+from comptroller.strategies.votes import PICKS
+
+
+class SearchLevel(NamedTuple):
+    """The steps of one level that have a score.
+
+    open: that may be continued.  ended: that end a solution.  scores: of both.  room: solutions that may be in play
+    beside those that have ended, on this level or before.  places: of the first asks, in the order of asking.
+    """
+
+    open: Sequence[Reply]
+    ended: Sequence[Reply]
+    scores: StepScores
+    room: int
+    places: Mapping[Ask, int]
+
+    def best_first(self, steps: Sequence[Reply]) -> list[Reply]:
+        """Steps by falling score; equal ones in the order in which they came."""
+        return sorted(steps, key=lambda step: -self.scores[step])
+
+    def place(self, step: Reply) -> int:
+        """Which of the first asks a step comes from."""
+        return self.places[path(step)[0].ask]
+
+
+@dataclass(frozen=True, slots=True)
+class LevelSearchStrategy:
+    """width: solutions in play.  depth: most steps.  by: source of a step's score.  pick: vote weighted by the scores
+    of last steps, or best.  ends: text of a step that ends a solution; empty for any step with an answer."""
+
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    uses: ClassVar[tuple[str, ...]] = ("step",)
+    width: int = 8
+    # solutions of MATH have 5 to 15 steps; ETS and REBASE stop there too
+    depth: int = 16
+    by: str = "reward"
+    pick: str = "vote"
+    ends: str = ""
+
+    def __post_init__(self) -> None:
+        at_least(1, width=self.width, depth=self.depth)
+        require_known("score", self.by, BY)
+        require_known("pick", self.pick, PICKS)
+
+    @abstractmethod
+    def shares(self, level: SearchLevel) -> Mapping[Reply, int]:
+        """How many continuations open steps get, asked for in this order; equal scores on the next level go by it."""
+
+    def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
+        """Asks level by level until every solution in play has ended."""
+        asks = first_steps(question, self.width)
+        places = {ask: place for place, ask in enumerate(asks)}
+        ended: list[Reply] = []
+        latest: list[Reply] = []
+        scores: StepScores = {}
+        for level in range(self.depth):
+            steps = usable((yield All(*asks)))
+            if not steps:
+                break
+            latest = steps
+            scores |= yield from score_steps(steps, self.by)
+            now = [step for step in steps if ends_solution(step, self.ends)]
+            ended += now
+            going = [step for step in steps if step in scores and step not in now]
+            if not going or level + 1 == self.depth:
+                break
+            last = [step for step in now if step in scores]
+            shares = self.shares(SearchLevel(going, last, scores, max(self.width - len(ended), 0), places))
+            asks = tuple(ask for step, count in shares.items() for ask in next_steps(step, count))
+            if not asks:
+                break
+        return chosen_solution(self.pick, ended or latest, scores)
