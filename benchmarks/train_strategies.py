@@ -24,18 +24,15 @@ import os
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from comptroller.strategies.protocol import Ask
-from comptroller.strategies.replay import EvidenceReplay, RecordedService
+from comptroller.strategies.gate_training import question_outcomes, reply_outcomes
 from comptroller.strategies.router_training import TRAINERS
 from comptroller.strategies.router_training import train as train_router
 from comptroller.strategies.routing import RoutingOutcomes as Answers
 from comptroller.strategies.routing import outcomes
-from comptroller.strategies.success_prediction import TRAINED, reply_signals, text_signals
+from comptroller.strategies.success_prediction import TRAINED, text_signals
 from comptroller.strategies.training import TrainingOutcomes, train
-from comptroller.strategies.votes import vote
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.evidence_readers.routellm import STRONG, WEAK
@@ -52,7 +49,7 @@ OPEN = {
 }
 """Billions of parameters, as in the names."""
 SEED = 0
-FORMAT, SAMPLES, EACH = "Q8_0", 16, 4
+FORMAT, EACH = "Q8_0", 4
 
 
 def about(data: str, source: str) -> dict[str, object]:
@@ -112,31 +109,11 @@ def own() -> None:
     if not isinstance(evidence, Evidence):
         raise SystemExit("own evidence holds replies")
     told = about(evidence.source, "benchmarks/make_evidence.py")
-    counts = evidence.counts()
-    for number, arm in enumerate(evidence.arms):
+    for arm in evidence.arms:
         if arm.format == FORMAT:
-            asked = np.flatnonzero(counts.n[:, number] > 0)
-            signals = [text_signals(evidence.items[at].text) for at in asked]
-            table = np.array([list(row.values()) for row in signals])
-            n, wins = counts.n[asked, number].astype(float), counts.correct[asked, number]
-            learnt = TrainingOutcomes(tuple(signals[0]), table, wins, n, asked)
-            save(f"own_{arm.effort}", learnt, told)
+            save(f"own_{arm.effort}", question_outcomes(evidence, arm), told)
             if arm.effort == "direct":
-                agreement(evidence, arm, asked, told)
-
-
-def agreement(evidence: Evidence, arm: RecordedModel, asked: npt.NDArray[np.int64], told: dict[str, object]) -> None:
-    replay = EvidenceReplay(evidence, {"solver": RecordedService(arm)})
-    rows, right, group = [], [], []
-    for number in asked.tolist():
-        world = replay.world(number)
-        drawn = [world.reply(ask, 0.0) for ask in Ask().times(SAMPLES)]
-        for start in range(0, SAMPLES, EACH):
-            some = drawn[start : start + EACH]
-            rows.append(reply_signals(some))
-            right.append(world.score(vote(some)) >= 0.5)
-            group.append(number)
-    save("agreement_of_4", TrainingOutcomes.of(rows, right, group), told)
+                save("agreement_of_4", reply_outcomes(evidence, arm, EACH), told)
 
 
 def save(name: str, learnt: TrainingOutcomes, told: dict[str, object]) -> None:

@@ -239,7 +239,11 @@ Recorded: Trees of Thoughts of GPT-4 on the Game of 24, node by node, scored by 
 a node which was never continued has left the record, and its puzzle is left out: those that remain are easier. The
 first row is as wide as the recorded search. Drawn: trees of solution steps whose lengths, wrong steps and rewards
 follow recorded ones; the ways on of a node (6, Zipf), tokens of a step (60) and of the prompt (200) are declared,
-nothing records them. The cache is what a wave of steps and its ancestors hold, shared prefixes once. None is live."""
+nothing records them. The cache is what a wave of steps and its ancestors hold, shared prefixes once. None is live.
+
+What to hold against it: rewards of steps err independently here, so they average out along a path, wide searches solve
+nearly all, and equal shares say little. Both searches make as many tokens, so a device whose cache holds everything
+gains nothing; the gain in throughput is that of a cache which is scarce."""
 
 
 def main() -> int:

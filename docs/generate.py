@@ -20,6 +20,7 @@ from comptroller.facts.reader import QUANTITY
 from comptroller.report.facts import LISTS
 from comptroller.strategies import protocol
 from comptroller_lab.strategy_tables import rules, spelling_with_defaults, strategies, trained_parts, trained_routers
+from comptroller_lab.tree_claims import tree_section
 
 HERE = Path(__file__).parent
 COSTS = HERE.parent / "src" / "comptroller" / "costs"
@@ -219,6 +220,8 @@ def licences_page() -> str:
 
 def strategies_page() -> str:
     """What a strategy is, the table of the folder, every published rule, and the trained parts."""
+    results = HERE.parent / "benchmarks" / "results" / "trees.json"
+    searched = json.loads(results.read_text(encoding="utf-8"))["figures"]
     told = "\n".join(f"\n### {spelling_with_defaults(name)}\n\n```text\n{text}\n```" for name, text in rules().items())
     return (
         f"{WRITTEN}# Strategies\n\n"
@@ -239,12 +242,17 @@ def strategies_page() -> str:
         "`--spread 1200` spreads that mean of `--over` on the settings by predicted difficulty, names the shadow price "
         "and the ceiling, and judges the choice on questions that had no say in it. `--table` writes CSV and Parquet "
         "with raw values, Markdown or LaTeX; `--html` a page, `--png` the frontier, `--json` everything.\n\n"
-        f"{strategies().markdown()}\n\n## Rules\n{told}\n\n## Trained parts\n\n"
+        f"{strategies().markdown()}\n\n{tree_section(searched)}\n\n## Rules\n{told}\n\n## Trained parts\n\n"
         "Quality is cross-fitted: measured on folds that did not train. `python benchmarks/train_strategies.py` makes "
         "them. A replay tells of a part that was trained on other evidence its base rate beside that of this evidence, "
         "which share of questions or replies lies outside of its training (more than three standard deviations off), "
         "in what, "
-        f"and names a gate that sends every question the same way.\n\n{trained_parts().markdown()}\n\n## Routers\n\n"
+        "and names a gate that sends every question the same way. Yours is trained on your evidence, by questions (for "
+        "`difficulty_gate`) or by replies (for `cascade`, `--at` so many behind a vote), with what each threshold lets "
+        "pass on held-out questions:\n\n"
+        "    comptroller fit gates FILE --model CHEAP --kind question --out gate.json\n"
+        "    comptroller replay difficulty_gate:by=gate.json --evidence FILE --model CHEAP --frontier\n\n"
+        f"{trained_parts().markdown()}\n\n## Routers\n\n"
         "Held out: five folds of questions by text. APGR (RouteLLM): share of the quality gap recovered, over all "
         "spending; random 0.5. AIQ (RouterBench): mean height of the convex hull of score over spending. CPT(x): least "
         "spending that recovers x. `route` takes one with a cost to meet, `spend`, from 0 (always the cheapest) to 1 "

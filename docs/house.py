@@ -60,8 +60,8 @@ ROOM_LINES = {
     # 20 strategies at about 100 lines, their drive, replay and training
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     # search over steps: six strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
-    # what trained parts were trained on beside what they are asked about, gates of one's own (150 lines)
-    "strategies": 6_100,
+    # what trained parts were trained on beside what they are asked about, gates of one's own (280 lines)
+    "strategies": 6_220,
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
@@ -105,7 +105,7 @@ ROOM_LINES = {
     # the input of a plan from books; options of scaling, of simulate
     # registers of training runs
     # roles of simulated questions, gates
-    "cli": 5_000,
+    "cli": 5_060,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

@@ -24,21 +24,22 @@ from comptroller.work.evidence_readers import read_evidence
 
 
 @dataclass(frozen=True)
-class RouterFitOptions:
-    """What to train: names of models, kinds (all that the evidence allows, if none), cost of each model.
+class PartFitOptions:
+    """What to train: names of models, kinds (of routers all that the evidence allows, if none), cost of each model.
 
-    columns: of the evidence, where it is in no known format.
+    samples: replies behind each vote that a gate judges.  columns: of the evidence, where it is in no known format.
     """
 
     models: Sequence[str]
     kinds: Sequence[str]
     cost: Sequence[float]
+    samples: Sequence[int]
     seed: int
     columns: EvidenceMap = None
 
 
 def fit_routers(
-    evidence: str, wish: RouterFitOptions, out: Path | None, files: Mapping[str, Path | None], as_json: bool
+    evidence: str, wish: PartFitOptions, out: Path | None, files: Mapping[str, Path | None], as_json: bool
 ) -> None:
     """Train, print held-out quality beside random and oracle, and write the one of the highest APGR.
 
@@ -81,7 +82,7 @@ def fit_routers(
     console().print(f"[dim]{escape(setting)}. {report.HINT}[/]", soft_wrap=True)
 
 
-def _lessons(recorded: RoutingOutcomes, wish: RouterFitOptions, command: str) -> list[TrainedRouter]:
+def _lessons(recorded: RoutingOutcomes, wish: PartFitOptions, command: str) -> list[TrainedRouter]:
     """One for each kind; without kinds named, of those that the questions allow."""
     words = any(question.content for question in recorded.questions)
     tasks = len({question.task for question in recorded.questions}) > 1

@@ -1,4 +1,4 @@
-"""`comptroller fit`: laws that evidence obeys, routers among models, rollouts, the calibration from measured runs."""
+"""`comptroller fit`: laws of evidence, routers, gates, rollouts, the calibration from measured runs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rich.markup import escape
 
 from comptroller.cli._calibration import CalibrationRequest, fit_calibration, server_statement
 from comptroller.cli._evidence_options import EvidenceMap, evidence_map
+from comptroller.cli._gates import PARTS, PartFitOptions
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import FileContent, check, write_all
 from comptroller.cli._rollouts import fit_rollouts
-from comptroller.cli._routers import RouterFitOptions, fit_routers
 from comptroller.cli._scaling_laws import LossLawOptions, fit_losses, scaling_options
 from comptroller.errors import InputError, UnknownIdError, UnsupportedError
 from comptroller.measure.run_observations import ServerStatement
@@ -27,12 +27,12 @@ from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery, law, laws
 
 File = Path | None
-SUBJECTS = ("laws", "routers", "rollouts", "calibration")
+SUBJECTS = ("laws", "routers", "gates", "rollouts", "calibration")
 
 
 @with_shared_options
 def run(
-    subject: Annotated[str, typer.Argument(help="What: laws, routers, rollouts or calibration.", show_default=False)],
+    subject: Annotated[str, typer.Argument(help="What: " + ", ".join(SUBJECTS) + ".", show_default=False)],
     evidence: Annotated[
         list[str],
         typer.Argument(help="Replies or counts (a file, or `own`); or files of measured runs.", show_default=False),
@@ -45,7 +45,7 @@ def run(
     ] = None,
     at: Annotated[
         list[int] | None,
-        typer.Option(help="Answer for so many samples, or rollouts; again for others.", show_default=False),
+        typer.Option(help="So many samples, rollouts, or samples of a gate's votes; again.", show_default=False),
     ] = None,
     beyond: Annotated[
         bool, typer.Option("--beyond", help="Extrapolate past the range in which the error could be measured.")
@@ -60,7 +60,7 @@ def run(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(help="Kind of router: win, linear, nearest, domain; again for others.", show_default=False),
+        typer.Option(help="Of router: win, linear, nearest, domain. Of gate: question, reply.", show_default=False),
     ] = None,
     cost: Annotated[
         list[float] | None,
@@ -79,13 +79,13 @@ def run(
     ] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
     out: Annotated[
-        File, typer.Option(help="Folder of a calibration; file of a router or a law.", show_default=False)
+        File, typer.Option(help="Folder of a calibration; file of a router, gate or law.", show_default=False)
     ] = None,
     table: Annotated[
         File, typer.Option(help="Write the findings, .csv, .md, .tex or .parquet.", show_default=False)
     ] = None,
 ) -> None:
-    """Fit laws to evidence, each with intervals; routers among its models, held out; or a calibration."""
+    """Fit laws to evidence, each with intervals; routers and gates of its models, held out; or a calibration."""
     if subject not in SUBJECTS:
         raise UnknownIdError("subject", subject, SUBJECTS)
     if subject == "calibration":
@@ -97,8 +97,9 @@ def run(
     if len(evidence) > 1:
         raise InputError(f"fit {subject}: one file of evidence, not {len(evidence)}")
     files = {"png": png, "html": html, "table": table}
-    if subject == "routers":
-        fit_routers(evidence[0], RouterFitOptions(model or [], kind or [], cost or [], seed, columns), out, files, json)
+    if subject in PARTS:
+        wish = PartFitOptions(model or [], kind or [], cost or [], at or [], seed, columns)
+        PARTS[subject](evidence[0], wish, out, files, json)
         return
     query = LawQuery(tuple(at or ()), beyond, margin, level, draws, seed)
     if subject == "rollouts":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from math import nan
 
 import numpy as np
@@ -58,12 +58,14 @@ def _router_notes(evidence: Evidence, name: str, question: Ints) -> Iterator[str
     else:
         yield f"{name} was trained on {part.about['data']}, for {' < '.join(part.models)}"
     if isinstance(part.scorer, routers.DomainScorer):
-        known = set(part.scorer.tasks.tolist())
-        other = [
-            evidence.items[number].task for number in question.tolist() if evidence.items[number].task not in known
-        ]
-        if other:
-            yield f"{name}: {len(other):,} of {len(question):,} questions are of domains that it was not trained on"
+        yield from _domain_notes(evidence, name, question, part.scorer.tasks.tolist())
+
+
+def _domain_notes(evidence: Evidence, name: str, question: Ints, known: Collection[str]) -> Iterator[str]:
+    """How many questions are of domains that a part was not trained on, where its domains are known."""
+    other = sum(evidence.items[number].task not in known for number in question.tolist())
+    if known and other:
+        yield f"{name}: {other:,} of {len(question):,} questions are of domains that it was not trained on"
 
 
 def _predictor_notes(evidence: Evidence, name: str, question: Ints, models: Iterable[str]) -> Iterator[str]:
@@ -79,6 +81,7 @@ def _predictor_notes(evidence: Evidence, name: str, question: Ints, models: Iter
         f"the trained part {name} was trained on {part.about.get('data', 'unnamed data')}, {count:,.0f} rows, of which "
         f"{rate:.0%} were right{here}"
     )
+    yield from _domain_notes(evidence, name, question, part.about.get("tasks", ()))
     texts = set(part.signals) <= TEXT_SIGNALS
     known = _text_table(evidence, question) if texts else _reply_table(evidence, rows)
     beyond = part.beyond(known)

@@ -176,8 +176,13 @@ def _log_loss(chance: Floats, rate: Floats) -> float:
 
 
 def train(outcomes: TrainingOutcomes, about: Mapping[str, Any], rng: np.random.Generator) -> SuccessPredictor:
-    """A predictor trained on all outcomes, with its cross-fitted quality, rounded to four decimals."""
-    measured = quality(cross_fitted(outcomes, rng), outcomes)
+    """A predictor trained on all outcomes, with its cross-fitted quality."""
+    return with_quality(outcomes, cross_fitted(outcomes, rng), about)
+
+
+def with_quality(outcomes: TrainingOutcomes, held_out: Floats, about: Mapping[str, Any]) -> SuccessPredictor:
+    """A predictor trained on all outcomes, with the quality of its held-out chances, rounded to four decimals."""
+    measured = quality(held_out, outcomes)
     return replace(fit(outcomes), about=dict(about), measured={k: round(v, 4) for k, v in measured.items()})
 
 
