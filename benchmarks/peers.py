@@ -23,7 +23,6 @@ import math
 import re
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 import venv
@@ -378,4 +377,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
