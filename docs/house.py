@@ -59,9 +59,9 @@ ROOM_LINES = {
     "gateway": 9_000,
     # 20 strategies at about 100 lines, their drive, replay and training
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
-    # search over steps: six strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
+    # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (280 lines)
-    "strategies": 6_220,
+    "strategies": 6_290,
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comptroller.cli import main
 from comptroller.errors import ComptrollerError, UnsupportedError
 from comptroller.strategies.modelled_reward import ModelledReward, recorded_reward
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
@@ -168,3 +169,36 @@ def test_beam_search_as_wide_as_the_recorded_one_solves_what_it_solved() -> None
         found = [reply.answer for reply in run.replies if reply.answer is not None]
         agreed += bool(right & set(found)) == solved[item.id]
     assert left_out <= 1 and agreed == len(evidence.items) - left_out
+
+
+def test_the_command_replays_trees_and_tells_what_a_reward_may_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree(tmp_path)
+    scored(tmp_path)
+    asked = [
+        "replay",
+        "beam_search(width=8,keep=1,pick=best)",
+        "--evidence",
+        str(tmp_path / "tree.csv"),
+        "--deals",
+        "2",
+    ]
+    assert told(asked, capsys)[0] == 2, "nobody scores the steps"
+    code, text = told([*asked, "--reward", f"{tmp_path / 'steps.parquet'}:judge"], capsys)
+    assert code == 0 and "80 right and 40 wrong" in text and "100 %" in text.replace("100%", "100 %")
+    assert told([*asked, "--reward", "0.9,0.2"], capsys)[0] == 0
+    for wrong in ("0.9", "a,b", "1.5,0", f"{tmp_path / 'steps.parquet'}:nobody", "nothing.csv:judge"):
+        code, text = told([*asked, "--reward", wrong], capsys)
+        assert code == 2 and "Traceback" not in text, wrong
+
+
+def told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """The exit code of a command and all it says."""
+    try:
+        main(arguments)
+        code = 0
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    said = capsys.readouterr()
+    return code, said.out + said.err

@@ -27,6 +27,7 @@ VARIANTS = [
         "dvts(width=6,branch=2,depth=4,ends=never,by=likelihood)",
         "rebase(width=6,depth=4,ends=never,pick=best)",
         "ets(width=6,depth=4,ends=never,by=score)",
+        "particle_filtering(width=6,depth=4,ends=never)",
         "best_first(expansions=5,branch=2,ends=never)",
         "mcts(rounds=5,branch=2,ends=never,pick=vote)",
         "route(spend=0.7,by=mmlu_nearest)",

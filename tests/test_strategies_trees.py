@@ -16,6 +16,7 @@ from comptroller.errors import ComptrollerError
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.drive import FinishedRun, StrategyDriver, play
 from comptroller.strategies.protocol import UNLIMITED, Ask, Reply, StrategyQuestion
+from comptroller.strategies.rules.particle_filtering import particle_weights
 from comptroller.strategies.rules.rebase import balanced_counts
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.steps import cache_use, path
@@ -194,3 +195,17 @@ def test_truth_is_not_asked_for(name: str) -> None:
 def test_settings_that_mean_nothing_are_refused(text: str) -> None:
     with pytest.raises(ComptrollerError):
         parse(text)
+
+
+def test_particles_are_drawn_by_the_odds_of_their_scores() -> None:
+    tree = SmallTree({(): 1.0, (0,): 0.8, (1,): 0.5, (0, 0): 0.5, (1, 0): 0.5, (0, 1): 0.5, (1, 1): 0.5}, 2, 2)
+    drive = StrategyDriver(
+        parse("particle_filtering(width=2000,by=score)"), StrategyQuestion("q"), UNLIMITED, np.random.default_rng(1)
+    )
+    played = play(drive, tree)
+    roots = [tree.place[reply.ask][0] for reply in levels_of(played)[2]]
+    assert len(roots) == 2000 and np.mean(roots) == pytest.approx(0.2, abs=0.03), (
+        "odds of 4 and of 1, 1000 steps of each"
+    )
+    flat = particle_weights([0.9, 0.1, 1.0, 0.0], 1e9)
+    assert flat == pytest.approx(np.full(4, 0.25)) and particle_weights([0.0, 1.0], 1.0)[1] == pytest.approx(1.0)

@@ -7,13 +7,13 @@ from typing import Any
 
 TOLD = """## Search over steps
 
-`beam_search`, `dvts`, `rebase`, `ets`, `best_first` and `mcts` ask for a solution step by step: an ask that ends at a
-blank line, continued from any step before, so that what paths have in common is read once. A step is scored by the
-reply itself (`by=score`, as recorded), its likelihood (`by=likelihood`) or the role `reward`: a model live, a recorded
-one (`--role reward=NAME`), one of stated error rates (`--reward TPR,FPR`), or one that errs as a recorded one does
-(`--reward EVIDENCE:MODEL`). A step with an answer ends a solution; live, name a text that only last steps hold
-(`ends`), and services that go on from their own words (`prefill`). A replay continues any step that was continued in
-the record; a question on which a search leaves the record is left out and counted."""
+`beam_search`, `dvts`, `rebase`, `ets`, `particle_filtering`, `best_first` and `mcts` ask for a solution step by step:
+an ask that ends at a blank line, continued from any step before, so that what paths have in common is read once. A
+step is scored by the reply itself (`by=score`, as recorded), its likelihood (`by=likelihood`) or the role `reward`: a
+model live, a recorded one (`--role reward=NAME`), one of stated error rates (`--reward TPR,FPR`), or one that errs as
+a recorded one does (`--reward EVIDENCE:MODEL`). A step with an answer ends a solution; live, name a text that only
+last steps hold (`ends`), and services that go on from their own words (`prefill`). A replay continues any step that
+was continued in the record; a question on which a search leaves the record is left out and counted."""
 
 
 def _times(values: Iterable[float]) -> str:

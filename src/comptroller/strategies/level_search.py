@@ -32,7 +32,8 @@ class SearchLevel(NamedTuple):
     """The steps of one level that have a score.
 
     open: that may be continued.  ended: that end a solution.  scores: of both.  room: solutions that may be in play
-    beside those that have ended, on this level or before.  places: of the first asks, in the order of asking.
+    beside those that have ended, on this level or before.  places: of the first asks, in the order of asking.  rng: of
+    the run.
     """
 
     open: Sequence[Reply]
@@ -40,6 +41,7 @@ class SearchLevel(NamedTuple):
     scores: StepScores
     room: int
     places: Mapping[Ask, int]
+    rng: np.random.Generator
 
     def best_first(self, steps: Sequence[Reply]) -> list[Reply]:
         """Steps by falling score; equal ones in the order in which they came."""
@@ -92,7 +94,7 @@ class LevelSearchStrategy:
             if not going or level + 1 == self.depth:
                 break
             last = [step for step in now if step in scores]
-            shares = self.shares(SearchLevel(going, last, scores, max(self.width - len(ended), 0), places))
+            shares = self.shares(SearchLevel(going, last, scores, max(self.width - len(ended), 0), places, rng))
             asks = tuple(ask for step, count in shares.items() for ask in next_steps(step, count))
             if not asks:
                 break
