@@ -330,6 +330,20 @@ def fit(
 
     Raises:
         InputError: no usable run is left.
+
+    Three measured runs, seconds to the first token and per token:
+
+    >>> from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+    >>> from comptroller.facts.accelerator import accelerator
+    >>> from comptroller.facts.config import model
+    >>> from comptroller.facts.engine import engine_facts
+    >>> parts = (model("llama_3_1_8b"), accelerator("h100_sxm"), PrecisionRecipe(), ParallelLayout())
+    >>> replica = ModelReplica(*parts, EngineSettings.default(engine_facts("vllm")))
+    >>> loads = ((1, 0.2, 0.014), (8, 0.3, 0.016), (32, 0.5, 0.02))
+    >>> runs = [RunObservation(n, replica, 1024, 256, n, *took, "mine", f"m{n}") for n, *took in loads]
+    >>> made = fit(runs, "by hand", date(2026, 11, 29), "mine.json")
+    >>> made.fitted.rows, made.excluded.lines(), made.facts.data
+    (3, [], 'mine.json')
     """
     excluded = ExclusionReport()
     good = [row for row in rows if not _bad(row, excluded)]

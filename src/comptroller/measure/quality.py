@@ -168,6 +168,20 @@ def measure(
 
     Raises:
         InputError: blocks of a format do not divide what it is to hold.
+
+    A decoder of one layer of width 32 and random weights; the recipe as read loses nothing, one of 4 bits does:
+
+    >>> from comptroller.measure.quality_model import DecoderShape
+    >>> rng = np.random.default_rng(0)
+    >>> sizes = {**dict.fromkeys("qkvo", (32, 32)), "gate": (64, 32), "up": (64, 32), "down": (32, 64)}
+    >>> layer = {name: rng.normal(0, 0.2, size).astype(np.float32) for name, size in sizes.items()}
+    >>> ones, table = np.ones(32, np.float32), rng.normal(size=(50, 32)).astype(np.float32)
+    >>> shape = DecoderShape(heads=2, kv_heads=2, head_width=16, epsilon=1e-5, rope_base=1e4, interleaved=False)
+    >>> decoder = NumpyDecoder(shape, [{**layer, "attn_norm": ones, "ffn_norm": ones}], table, ones, table)
+    >>> ref = reference(decoder, windows(rng.integers(50, size=64), 16, 64))
+    >>> same, four = measure(ref, [FormatTriple.of("same"), FormatTriple.of("mxfp4")])
+    >>> same.kl.value, same.agreement.value, 0.001 < four.kl.value < 1.0
+    (0.0, 1.0, True)
     """
     weights = {recipe.weights: fitting(ref.decoder, recipe.weights) for recipe in formats}
     for number, recipe in enumerate(formats):
