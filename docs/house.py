@@ -97,7 +97,7 @@ ROOM_LINES = {
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     # a core of this machine, a closed loop of requests at a running engine; runs by source, and the effects of causes
-    "measure": 4_640,
+    "measure": 4_680,
     # a file per command (eleven), most of it options and their help; `new` asks
     # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`;
     # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard
