@@ -21,7 +21,7 @@ from comptroller.planning.ground.plan_document import load_plan
 from comptroller.work.call import Call
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.traces import read_trace
-from comptroller.work.workload import load
+from comptroller.work.workload import load, parse
 from test_books_reports import NOW_US, Clock
 
 GOLDEN = Path(__file__).parent / "golden" / "two_services.json"
@@ -96,7 +96,8 @@ def test_a_workload_gets_the_calls_and_the_scored_answers(tmp_path: Path, capsys
     assert made.calibration is None and "29 timed calls where 100 are needed" in notes
     assert "29 calls over" in notes and "1 without known tokens" in notes
     assert len(read_trace(folder / "trace.csv")) == 29
-    asked = load(Path(__file__).parents[1] / "examples" / "quality.toml")
+    quality = {"evidence": "own", "solve": {"min": 10, "unit": "%"}}
+    asked = parse({"name": "questions", "rate_per_s": 1.0, "quality": quality})
     questions = workload_from_books(asked, BooksOptions(file, None, folder, DAY))
     assert questions.quality is not None and questions.rate_per_s == pytest.approx(2.0, rel=0.2)
     arms = read_evidence(questions.quality.evidence).arms  # type: ignore[union-attr]

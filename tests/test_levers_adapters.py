@@ -261,7 +261,8 @@ def test_graphs_are_refused_with_the_reason() -> None:
 
 
 def test_questions_have_no_adapters() -> None:
-    document = load(ROOT / "examples" / "quality.toml")
+    quality = {"evidence": "own", "solve": {"min": 10, "unit": "%"}}
+    document = parse({"name": "questions", "rate_per_s": 1.0, "quality": quality})
     with pytest.raises(ValueError, match="named by requests"):
         type(document).model_validate({**document.model_dump(), "adapters": LEVER})
 
