@@ -323,9 +323,7 @@ def fit(
 ) -> UserCalibration:
     """Refit the shipped calibration to measured runs; tens suffice, since every parameter starts at its shipped value.
 
-    Runs with absurd figures are left out and named; the engines', models' and accelerators' residual is learned
-    beside the shipped one.
-
+    Runs with absurd figures are left out and named; the residual of their engines, models and accelerators is learned.
     base: an own calibration that is refitted in place of the shipped one; its runs stay beside the new ones.
 
     Raises:
