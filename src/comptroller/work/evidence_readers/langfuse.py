@@ -11,14 +11,13 @@ columns by a map.
 from __future__ import annotations
 
 import csv
-from datetime import datetime
-from math import nan
 from pathlib import Path
 from typing import Any
 
 from comptroller.errors import FactError
 from comptroller.work.documents import Object, digest, inside, last_message_text, objects, unpack_json
 from comptroller.work.evidence import Evidence
+from comptroller.work.evidence_readers.litellm_spend import seconds_since_start
 from comptroller.work.evidence_readers.openai_log import table
 from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader
 from comptroller.work.tabular import open_text
@@ -37,8 +36,8 @@ def _row_of_observation(one: Object) -> Object:
         "content": _text(unpack_json(one.get("output"))),
         "finish": "failed" if one.get("level") == "ERROR" else "",
         "usd": _cost(one),
-        "ttft_s": _seconds(one, "completionStartTime"),
-        "latency_s": _seconds(one, "endTime"),
+        "ttft_s": seconds_since_start(one, "completionStartTime"),
+        "latency_s": seconds_since_start(one, "endTime"),
         "input_tokens": _first(usage, "input", "promptTokens", "prompt_tokens"),
         "cached_tokens": _first(usage, "input_cached_tokens", "cache_read_input_tokens"),
         "output_tokens": _first(usage, "output", "completionTokens", "completion_tokens"),
@@ -58,18 +57,6 @@ def _first(usage: Any, *names: str) -> Any:
 def _cost(one: Object) -> Any:
     told = (one.get("calculatedTotalCost"), one.get("totalCost"), inside(unpack_json(one.get("costDetails")), "total"))
     return next((each for each in told if each not in (None, "")), None)
-
-
-def _seconds(one: Object, until: str) -> float:
-    started, ended = _moment(one.get("startTime")), _moment(one.get(until))
-    return nan if started is None or ended is None else (ended - started).total_seconds()
-
-
-def _moment(cell: Any) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(cell).replace(" ", "T", 1)).replace(tzinfo=None)
-    except ValueError:
-        return None
 
 
 def _read(path: Path) -> Evidence:

@@ -38,8 +38,8 @@ def _row_of_entry(entry: Object) -> Object:
         "content": reply.get("content"),
         "finish": "failed" if failed else reply.get("finish", ""),
         "usd": entry.get("spend"),
-        "ttft_s": _seconds(entry, "completionStartTime"),
-        "latency_s": _seconds(entry, "endTime"),
+        "ttft_s": seconds_since_start(entry, "completionStartTime"),
+        "latency_s": seconds_since_start(entry, "endTime"),
         **tokens_of(totals | {name: inside(usage, name) for name in DETAILS}),
     }
 
@@ -51,7 +51,8 @@ def _whole_number(cell: Any) -> Any:
     return int(cell) if isinstance(cell, str) and cell.strip().isdigit() else cell
 
 
-def _seconds(entry: Object, until: str) -> float:
+def seconds_since_start(entry: Object, until: str) -> float:
+    """Seconds from an entry's `startTime` to the time in another of its fields; NaN where one is missing."""
     started, ended = _moment(entry.get("startTime")), _moment(entry.get(until))
     return nan if started is None or ended is None else (ended - started).total_seconds()
 

@@ -33,9 +33,9 @@ REPLIES = ("chat.completion", "text_completion")
 
 def tokens_of(usage: Any) -> dict[str, float]:
     """Tokens by kind of a `usage` object, each counted once; NaN where one is not recorded."""
-    prompt, generated = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
-    cached = _count(usage, "prompt_tokens_details", "cached_tokens")
-    reasoning = _count(usage, "completion_tokens_details", "reasoning_tokens")
+    prompt, generated = count_inside(usage, "prompt_tokens"), count_inside(usage, "completion_tokens")
+    cached = count_inside(usage, "prompt_tokens_details", "cached_tokens")
+    reasoning = count_inside(usage, "completion_tokens_details", "reasoning_tokens")
     return {
         "input_tokens": prompt - (0.0 if isnan(cached) else cached),
         "cached_tokens": cached,
@@ -44,7 +44,8 @@ def tokens_of(usage: Any) -> dict[str, float]:
     }
 
 
-def _count(usage: Any, *path: str) -> float:
+def count_inside(usage: Any, *path: str) -> float:
+    """The number at a path of keys; NaN where there is none."""
     count = inside(usage, *path)
     return float(count) if isinstance(count, int | float) and not isinstance(count, bool) else nan
 

@@ -8,13 +8,12 @@ are those of all calls of the run together.
 
 from __future__ import annotations
 
-from math import isnan, nan
+from math import isnan
 from pathlib import Path
-from typing import Any
 
 from comptroller.work.documents import Object, inside, objects
 from comptroller.work.evidence import Evidence
-from comptroller.work.evidence_readers.openai_log import table
+from comptroller.work.evidence_readers.openai_log import count_inside, table
 from comptroller.work.evidence_readers.swe_bench import repository_of
 from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader
 
@@ -24,7 +23,7 @@ NEEDED = {"instance_id", "metadata", "metrics"}
 def _row_of_run(run: Object) -> Object:
     issue = str(run.get("instance_id") or "")
     usage = inside(run, "metrics", "accumulated_token_usage")
-    prompt, cached = _count(usage, "prompt_tokens"), _count(usage, "cache_read_tokens")
+    prompt, cached = count_inside(usage, "prompt_tokens"), count_inside(usage, "cache_read_tokens")
     return {
         "question": issue,
         "task": repository_of(issue),
@@ -34,13 +33,8 @@ def _row_of_run(run: Object) -> Object:
         "usd": inside(run, "metrics", "accumulated_cost"),
         "input_tokens": prompt - (0.0 if isnan(cached) else cached),
         "cached_tokens": cached,
-        "output_tokens": _count(usage, "completion_tokens"),
+        "output_tokens": count_inside(usage, "completion_tokens"),
     }
-
-
-def _count(usage: Any, name: str) -> float:
-    count = inside(usage, name)
-    return float(count) if isinstance(count, int | float) and not isinstance(count, bool) else nan
 
 
 def _score(run: Object) -> float | None:
