@@ -239,13 +239,9 @@ class TrainingRun(BaseModel):
         return self
 
 
-class TrainingWorkload(BaseModel):
-    """A workload of training. objective: what is spent least of."""
+class LocatedDocument(BaseModel):
+    """A document that knows the facts it brings and the folder it lies in."""
 
-    model_config = STRICT
-    name: Annotated[str, Field(min_length=1)]
-    objective: CostObjective = CostObjective.USD
-    training: TrainingRun
     _library: FactLibrary = PrivateAttr(default=SHIPPED)
     _base: Path = PrivateAttr(default=Path())
 
@@ -258,6 +254,15 @@ class TrainingWorkload(BaseModel):
     def base(self) -> Path:
         """The folder that names of files are relative to."""
         return self._base
+
+
+class TrainingWorkload(LocatedDocument):
+    """A workload of training. objective: what is spent least of."""
+
+    model_config = STRICT
+    name: Annotated[str, Field(min_length=1)]
+    objective: CostObjective = CostObjective.USD
+    training: TrainingRun
 
 
 def adapter_of(workload: TrainingWorkload) -> AdapterTuning | None:

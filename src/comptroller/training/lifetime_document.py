@@ -7,13 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from comptroller.facts.library import SHIPPED, FactLibrary
+from comptroller.facts.library import FactLibrary
 from comptroller.facts.quality import measured_models
 from comptroller.facts.reader import fault_lines, parse_toml
 from comptroller.facts.site import Term
-from comptroller.training.document import RunBudget
+from comptroller.training.document import LocatedDocument, RunBudget
 from comptroller.work.objectives import Positive
 from comptroller.work.sizes import STRICT, conflict
 from comptroller.work.workload_names import WorkloadNames, document_model
@@ -158,24 +158,12 @@ class ModelLifetime(BaseModel):
         return self
 
 
-class LifetimeWorkload(BaseModel):
+class LifetimeWorkload(LocatedDocument):
     """A workload of a model's life."""
 
     model_config = STRICT
     name: Annotated[str, Field(min_length=1)]
     lifetime: ModelLifetime
-    _library: FactLibrary = PrivateAttr(default=SHIPPED)
-    _base: Path = PrivateAttr(default=Path())
-
-    @property
-    def library(self) -> FactLibrary:
-        """The facts that it brings, then the catalogue's."""
-        return self._library
-
-    @property
-    def base(self) -> Path:
-        """The folder that names of files are relative to."""
-        return self._base
 
 
 def load_lifetime(path: Path) -> LifetimeWorkload:
