@@ -71,7 +71,7 @@ ROOM_LINES = {
     # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
     # registers of training runs, laws and stages of training
     # which engine holds which format (110 lines)
-    "report": 6_900,
+    "report": 7_065,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -104,7 +104,7 @@ ROOM_LINES = {
     # the input of a plan from books; options of scaling, of simulate
     # registers of training runs
     # roles of simulated questions, gates
-    "cli": 5_060,
+    "cli": 5_225,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
@@ -124,6 +124,9 @@ ROOM_LINES = {
     # errors, all of a document among them, quantities, a user's own code, the exported names
     # how results are shown in Python, beside them; the solver, which strategies call too (150 lines)
     ".": 820,
+    # jobs on GPUs over time with nine policies, places by node and moves between them, readers of any table of jobs, six
+    # balancers of services over nodes
+    "cluster": 1_950,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own

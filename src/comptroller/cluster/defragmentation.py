@@ -21,8 +21,8 @@ def defragment(pool: NodePool, places: Mapping[int, JobPlace], milli: int) -> li
     """
     largest = int(pool.size.max())
     gpus = -(-milli // WHOLE)
-    trial, moves = pool.copy(), {}
-    at = dict(places)
+    trial, at = pool.copy(), dict(places)
+    moves: dict[int, JobPlace] = {}
     while trial.copy().take(milli) is None:
         need = min(gpus, largest)
         node = _target(trial, need)
@@ -41,7 +41,9 @@ def _target(pool: NodePool, need: int) -> int | None:
 
 def _emptied(pool: NodePool, at: dict[int, JobPlace], moves: dict[int, JobPlace], node: int, need: int) -> bool:
     """Whether enough of the node was made free by moves."""
-    here = [(place.nodes[0][1], job) for job, place in at.items() if len(place.nodes) == 1 and place.nodes[0][0] == node]
+    here = [
+        (place.nodes[0][1], job) for job, place in at.items() if len(place.nodes) == 1 and place.nodes[0][0] == node
+    ]
     closed = np.zeros(len(pool.size), bool)
     closed[node] = True
     for gpus, job in sorted(here):
@@ -53,6 +55,7 @@ def _emptied(pool: NodePool, at: dict[int, JobPlace], moves: dict[int, JobPlace]
         pool.give_back(at[job])
         for other, count in elsewhere.nodes:
             pool.whole[other] -= count
+            pool.free_milli -= count * WHOLE
         at[job] = moves[job] = elsewhere
     return bool(pool.whole[node] >= need)
 

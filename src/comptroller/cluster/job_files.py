@@ -22,13 +22,14 @@ ROLES = ("submitted", "duration", "end", "gpus", "gpu_share", "tenant")
 of a job of one GPU; whose it is."""
 
 FORMS: tuple[Mapping[str, str], ...] = (
+    {"submitted": "submitted_s", "duration": "duration_s", "gpus": "gpus", "tenant": "tenant"},
     {"submitted": "submitted", "duration": "duration_s", "gpus": "num_gpus", "tenant": "cluster"},
     {
         "submitted": "creation_time", "end": "deletion_time", "gpus": "num_gpu", "gpu_share": "gpu_milli",
         "tenant": "qos", "start": "scheduled_time",
     },
 )  # fmt: skip
-"""Columns of known tables: Philly's jobs as Sia cleaned them, Alibaba's pods of 2023."""
+"""Columns of known tables: a plain one, Philly's jobs as Sia cleaned them, Alibaba's pods of 2023."""
 
 
 def jobs_of_file(path: Path, names: Mapping[str, str] | None = None) -> JobTable:
@@ -66,7 +67,7 @@ def _table(path: Path) -> dict[str, Sequence[Any]]:
     if not table.names:
         raise FactError(path.name, "file", "is not a table", "CSV with a heading, JSON lines, Parquet")
     _, columns = table.columns(table.names, [_texts] * len(table.names))
-    return dict(zip(table.names, columns, strict=True))
+    return {name: list(column) for name, column in zip(table.names, columns, strict=True)}
 
 
 def _texts(cells: Sequence[Any]) -> Any:

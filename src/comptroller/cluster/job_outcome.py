@@ -81,9 +81,7 @@ class JobOutcome:
 
         Source: Jain, Chiu, Hawe (1984), DEC-TR-301.
         """
-        shares = np.array(
-            [self.fraction_of(self.jobs.tenant == tenant) for tenant in np.unique(self.jobs.tenant)]
-        )
+        shares = np.array([self.fraction_of(self.jobs.tenant == tenant) for tenant in np.unique(self.jobs.tenant)])
         return float(shares.sum() ** 2 / (len(shares) * (shares**2).sum()))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from comptroller.cluster.defragmentation import defragment
 from comptroller.cluster.job_outcome import JobOutcome, JobOutcomeRows
 from comptroller.cluster.job_table import WHOLE, Floats, Ints, JobTable
-from comptroller.cluster.job_view import JobGrant, JobView
+from comptroller.cluster.job_view import JobView
 from comptroller.cluster.nodes import JobPlace, NodePool
 from comptroller.cluster.policies import policy_module
 from comptroller.errors import InputError
@@ -32,9 +32,9 @@ class JobSettings:
     """A cluster and what changes cost on it.
 
     nodes: GPUs of each.  policy: its id, the path of its file or its dotted path.  restart_s: without progress, after
-    every change of a job's GPUs but its first start.  checkpoint_s: time between checkpoints, inf where
-    there are none: what serving stops goes back to the last one, unless the policy's jobs are transparent to it.  slicing: share of its speed that a job on fewer GPUs than it
-    asks for loses to taking turns.  quota: GPUs by tenant.
+    every change of a job's GPUs but its first start.  checkpoint_s: time between checkpoints, inf where there are none:
+    what serving stops goes back to the last one, unless the policy's jobs are transparent to it.  slicing: share of its
+    speed that a job on fewer GPUs than it asks for loses to taking turns.  quota: GPUs by tenant.
     """
 
     nodes: tuple[int, ...]

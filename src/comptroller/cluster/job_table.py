@@ -28,7 +28,9 @@ class ServiceTier:
 
     def __post_init__(self) -> None:
         if not 0 <= self.promise < 1:
-            raise InputError(f"tier {self.name}: promises {self.promise:g} of the GPU-hours; allowed: from 0 to below 1")
+            raise InputError(
+                f"tier {self.name}: promises {self.promise:g} of the GPU-hours; allowed: from 0 to below 1"
+            )
 
 
 BEST_EFFORT = ServiceTier("basic", 0.0)

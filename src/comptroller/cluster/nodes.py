@@ -30,6 +30,9 @@ class NodePool:
     """Free GPUs of nodes. A job of up to a node's GPUs lies on one node, the fullest that has room; a larger one takes
     empty nodes, and for what is left of it a node as before. A share lies on a shared GPU, the fullest with room.
 
+    capacity_milli: thousandths of all GPUs.  free_milli: those that nobody has, of shared GPUs too.  whole: GPUs of
+    each node that nobody has a part of, shape (nodes,).
+
     >>> pool = NodePool([8, 8])
     >>> [pool.take(gpus * 1000).nodes for gpus in (2, 8, 4)], pool.take(4000)
     ([((0, 2),), ((1, 8),), ((0, 4),)], None)
@@ -41,22 +44,15 @@ class NodePool:
             raise InputError("a cluster has at least one node with a GPU, and none with fewer than 0")
         self.whole = self.size.copy()
         self.shared: dict[int, tuple[int, int]] = {}
+        self.capacity_milli = int(self.size.sum()) * WHOLE
+        self.free_milli = self.capacity_milli
         self._next_shared = 0
-
-    @property
-    def capacity_milli(self) -> int:
-        """Thousandths of all GPUs."""
-        return int(self.size.sum()) * WHOLE
-
-    @property
-    def free_milli(self) -> int:
-        """Thousandths that nobody has, those of shared GPUs among them."""
-        return int(self.whole.sum()) * WHOLE + sum(free for _, free in self.shared.values())
 
     def copy(self) -> NodePool:
         """Another pool in the same state, for trials."""
         other = NodePool.__new__(NodePool)
         other.size, other.whole, other.shared = self.size, self.whole.copy(), dict(self.shared)
+        other.capacity_milli, other.free_milli = self.capacity_milli, self.free_milli
         other._next_shared = self._next_shared
         return other
 
@@ -66,15 +62,22 @@ class NodePool:
 
     def take(self, milli: int) -> JobPlace | None:
         """Room for a job, or None. Above one GPU parts of GPUs are rounded up."""
-        return self._share(milli) if milli < WHOLE else self._gpus(-(-milli // WHOLE))
+        if milli > self.free_milli:
+            return None
+        size = milli if milli < WHOLE else -(-milli // WHOLE) * WHOLE
+        place = self._share(milli) if milli < WHOLE else self._gpus(size // WHOLE)
+        self.free_milli -= size if place is not None else 0
+        return place
 
     def give_back(self, place: JobPlace) -> None:
         """What a job had is free again; a shared GPU that nobody has is whole."""
         for node, gpus in place.nodes:
             self.whole[node] += gpus
+            self.free_milli += gpus * WHOLE
         if place.share is not None:
             number, milli = place.share
             node, free = self.shared[number]
+            self.free_milli += milli
             if free + milli == WHOLE:
                 del self.shared[number]
                 self.whole[node] += 1

@@ -47,4 +47,4 @@ def _offers(search: BalanceSearch, node: int, rng: np.random.Generator) -> None:
 
 def _room(search: BalanceSearch, service: int, asked: Ints) -> Floats:
     """Share that each node would have left in its scarcest resource; below 0 where it would be overloaded."""
-    return 1 - (search.load[asked] + search.case.shares[service, asked]).max(axis=1)
+    return np.asarray(1 - (search.load[asked] + search.case.shares[service, asked]).max(axis=1))

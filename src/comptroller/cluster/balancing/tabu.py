@@ -48,5 +48,5 @@ def assignment(case: BalanceCase, rng: np.random.Generator) -> Ints:
 def _tries(search: BalanceSearch, rng: np.random.Generator) -> list[int]:
     """Half of them from nodes with overload, the others from anywhere."""
     loads = np.flatnonzero(search.over[search.at] > 0)
-    near = rng.choice(loads, min(TRIES // 2, len(loads)), replace=False) if len(loads) else []
+    near = rng.choice(loads, min(TRIES // 2, len(loads)), replace=False) if len(loads) else loads
     return [int(service) for service in (*near, *rng.integers(len(search.at), size=TRIES - len(near)))]

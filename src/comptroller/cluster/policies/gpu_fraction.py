@@ -1,8 +1,8 @@
 """Singularity's tiers: every job can be stopped and shrunk; who is furthest behind its promise comes first.
 
-Jobs of a tier that promises a share of their GPU-hours run before those of tiers that promise less, once they are behind
-it; who is ahead of its promise, most of all jobs without one, is shrunk to fewer GPUs, on which its ranks take turns,
-and then stopped. No GPU idles while a job can use it. Source: Shukla et al., arXiv 2202.07848 (the order of aims; the
+Jobs of a tier that promises a share of their GPU-hours run before those of tiers that promise less, once they are
+behind it; who is ahead of its promise, most of all jobs without one, is shrunk to fewer GPUs, on which its ranks take
+turns, and then stopped. No GPU idles while a job can use it. Source: Shukla et al., arXiv 2202.07848 (the order of aims; the
 rule by deficit is ours, for the paper gives none).
 """
 
@@ -79,5 +79,8 @@ def _urgent_only(view: JobView, wish: np.ndarray, urgency: np.ndarray) -> np.nda
             if gives > 0:
                 kept[place] = wish[place]
                 need -= gives
-    waits = (view.held == 0) & (wish > 0)
-    return np.where(urgent | waits, wish, kept)
+    waits = np.flatnonzero((view.held == 0) & (wish > 0) & ~urgent)
+    waits = waits[np.argsort(-urgency[waits], kind="stable")]
+    fits = waits[np.cumsum(wish[waits]) <= max(-need, 0)]
+    kept[fits] = wish[fits]
+    return np.where(urgent, wish, kept)

@@ -1,17 +1,15 @@
-"""Max-min fairness in rounds: a linear program says what share of GPUs each tenant gets, rounds follow it.
+"""Max-min fairness in rounds: what share of the GPUs each tenant is due, and rounds that follow it.
 
-Source: Gavel (Narayanan et al., OSDI 2020): a program over shares of time, rounds of six minutes, and in each round
-those first that are furthest behind their share. Here over tenants, of one kind of GPU.
+Source: Gavel (Narayanan et al., OSDI 2020): a linear program over shares of time, rounds of six minutes, and in each
+those first that are furthest behind their share. Here over tenants and one kind of GPU, where it is solved by hand.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csc_array
 
 from comptroller.cluster.job_table import Floats
 from comptroller.cluster.job_view import JobGrant, JobView, turns
-from comptroller.highs import MixedIntegerProgram, solve
 
 EVERY_S = 360
 """Gavel's round."""
@@ -20,9 +18,12 @@ EVERY_S = 360
 def grants(view: JobView) -> list[JobGrant]:
     """Jobs by how far they are behind the share of their tenant, as many as fit together; between rounds who runs
     stays."""
-    asked = np.bincount(view.tenant, weights=view.asked)
+    asked = np.bincount(view.tenant, weights=view.asked).astype(np.float64)
     share = np.divide(
-        tenant_shares(asked, view.pool.capacity_milli - view.away_milli), asked, out=np.ones_like(asked), where=asked > 0
+        tenant_shares(asked, view.pool.capacity_milli - view.away_milli),
+        asked,
+        out=np.ones_like(asked),
+        where=asked > 0,
     )
     age_s = np.maximum(view.clock_s - view.submitted_s, 1.0)
     received = view.received_gpu_s / (view.asked / 1000) / age_s
@@ -32,38 +33,17 @@ def grants(view: JobView) -> list[JobGrant]:
 
 
 def tenant_shares(asked: Floats, capacity: float) -> Floats:
-    """GPUs of each tenant, at most what it asks for: the least is as large as can be, then the sum.
+    """GPUs of each tenant, at most what it asks for: the least is as large as can be, then the next, and so on.
 
-    asked: shape (tenants,), in the unit of the capacity.
+    asked: shape (tenants,), in the unit of the capacity. Of one kind of GPU the program's optimum is a level: who asks
+    for less than it gets what it asks for, the others the level.
 
-    >>> tenant_shares(np.array([2.0, 10.0, 10.0]), 12.0).round(6).tolist()
+    >>> tenant_shares(np.array([2.0, 10.0, 10.0]), 12.0).tolist()
     [2.0, 5.0, 5.0]
     """
-    got, free = np.zeros(len(asked)), np.flatnonzero(asked > 0)
-    left = float(capacity)
-    while len(free):
-        least = _least(asked[free], left)
-        bound = free[asked[free] <= least * (1 + 1e-9)]
-        if not len(bound):
-            got[free] = least
-            break
-        got[bound] = asked[bound]
-        left, free = left - float(asked[bound].sum()), np.setdiff1d(free, bound)
-    return got
-
-
-def _least(asked: Floats, capacity: float) -> float:
-    """The largest x such that each tenant gets the lesser of x and what it asks for: maximise x over shares s with
-    s >= x or s = asked, and sum s <= capacity, by the program over those that are not yet at what they ask for."""
-    n = len(asked)
-    matrix = np.zeros((n + 1, n + 1))
-    matrix[:n, :n], matrix[:n, n] = np.eye(n), -1.0
-    matrix[n, :n] = 1.0
-    cost = np.append(np.zeros(n), -1.0)
-    most = np.append(asked, np.inf)
-    program = MixedIntegerProgram(
-        cost, csc_array(matrix), np.append(np.zeros(n), -np.inf), np.append(np.full(n, np.inf), capacity), most,
-        np.zeros(n + 1, bool),
-    )  # fmt: skip
-    result = solve(program)
-    return -result.objective
+    order = np.argsort(asked)
+    rising = asked[order]
+    before = np.concatenate([[0.0], np.cumsum(rising)[:-1]])
+    levels = (capacity - before) / np.arange(len(asked), 0, -1)
+    short = np.flatnonzero(levels < rising)
+    return np.minimum(asked, levels[short[0]] if len(short) else np.inf)
