@@ -65,14 +65,14 @@ def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> Tr
         session=calls.run,
         notes=(
             f"{path.name} has no arrival times: {tasks} tasks of {mean:.3g} calls are a Poisson stream of {rate:.3g}/s",
-            *_told(calls),
+            *_notes(calls),
         ),
         in_file_order=False,
         tasks=TraceTasks(parent, before_s, calls.score[calls.run], calls.cached_tokens),
     )
 
 
-def _told(calls: AgentTrajectories) -> Iterator[str]:
+def _notes(calls: AgentTrajectories) -> Iterator[str]:
     waits = calls.waits
     if waits.told:
         yield (
