@@ -65,7 +65,8 @@ ROOM_LINES = {
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
-    "serving": 5_720,
+    # replicas that change speed, samples of the step under way (150 lines)
+    "serving": 5_870,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -80,7 +81,8 @@ ROOM_LINES = {
     # 250 lines of experts over several nodes: what crosses a network, and what computing hides of it
     # FLOPs of a training run by two methods, what export controls count of a device (100 lines)
     # clocks and power limits, what a step asks of them (200 lines)
-    "costs": 7_400,
+    # a replica that a neighbour slows (20 lines)
+    "costs": 7_420,
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
