@@ -28,9 +28,9 @@ twice it is what a policy can be wrong by."""
 
 @dataclass(frozen=True, slots=True)
 class ScalingConditions:
-    """How a plan's service is scaled. start_up_s: until a replica takes calls; where not given, `start_up` of its weights
-    from `weights_from`, after its image is pulled or with it on the machine.  most: replicas, 0 for `MORE` times the
-    plan's.  scale: times as fast as the trace was."""
+    """How a plan's service is scaled. start_up_s: until a replica takes calls; where not given, `start_up` of its
+    weights from `weights_from`, the image pulled first or on the machine.  most: replicas, 0 for `MORE` times the plan's.
+    scale: times as fast as the trace was."""
 
     start_up_s: float | None = None
     most: int = 0
@@ -41,7 +41,7 @@ class ScalingConditions:
 
 @dataclass(frozen=True, eq=False)
 class ScaledSimulation:
-    """What came of a trace on replicas that a policy starts and drains. start_up: by its parts, where none was stated."""
+    """What came of a trace on replicas that a policy starts and drains. start_up: its parts, where none was stated."""
 
     plan: Plan
     trace: RequestTrace
