@@ -1,4 +1,4 @@
-"""`comptroller fit`: laws of evidence, routers, gates, rollouts, the calibration from measured runs."""
+"""`comptroller fit`: laws of evidence, routers, gates, rollouts, forecasts, the calibration from measured runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from comptroller.cli._calibration import CalibrationRequest, fit_calibration, server_statement
 from comptroller.cli._evidence_options import EvidenceMap, evidence_map
+from comptroller.cli._forecasts import ForecastOptions, fit_forecasts, forecast_options
 from comptroller.cli._gates import PARTS, PartFitOptions
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import FileContent, check, write_all
@@ -27,7 +28,7 @@ from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery, law, laws
 
 File = Path | None
-SUBJECTS = ("laws", "routers", "gates", "rollouts", "calibration")
+SUBJECTS = ("laws", "routers", "gates", "rollouts", "calibration", "forecasts")
 
 
 @with_shared_options
@@ -35,11 +36,14 @@ def run(
     subject: Annotated[str, typer.Argument(help="What: " + ", ".join(SUBJECTS) + ".", show_default=False)],
     evidence: Annotated[
         list[str],
-        typer.Argument(help="Replies or counts (a file, or `own`); or files of measured runs.", show_default=False),
+        typer.Argument(
+            help="Replies or counts (a file, or `own`); a load; or files of measured runs.", show_default=False
+        ),
     ],
     server: Annotated[ServerStatement, SharedOptions(server_statement)],
     columns: Annotated[EvidenceMap, SharedOptions(evidence_map)],
     losses: Annotated[LossLawOptions, SharedOptions(scaling_options)],
+    ahead: Annotated[ForecastOptions, SharedOptions(forecast_options)],
     only: Annotated[
         list[str] | None, typer.Option("--law", help="Only this law; again for others.", show_default=False)
     ] = None,
@@ -97,6 +101,9 @@ def run(
     if len(evidence) > 1:
         raise InputError(f"fit {subject}: one file of evidence, not {len(evidence)}")
     files = {"png": png, "html": html, "table": table}
+    if subject == "forecasts":
+        fit_forecasts(evidence[0], ahead, {**files, "out": out}, json)
+        return
     if subject in PARTS:
         wish = PartFitOptions(model or [], kind or [], cost or [], at or [], seed, columns)
         PARTS[subject](evidence[0], wish, out, files, json)
