@@ -90,10 +90,10 @@ def test_a_label_that_says_nothing_saves_nothing(drawn: AgentTrajectories) -> No
 
 def test_what_cannot_be_judged_says_why(tmp_path: Path, drawn: AgentTrajectories) -> None:
     with pytest.raises(UnsupportedError, match="solved of"):
-        judge("stuck", "all solved", drawn.take(drawn.score > 0))
+        judge("repetition", "all solved", drawn.take(drawn.score > 0))
     one = drawn.take(np.array([run.group == "repo1" for run in drawn.runs]))
     with pytest.raises(UnsupportedError, match=r"1 group \(repo1\)"):
-        judge("stuck", "one", one)
+        judge("repetition", "one", one)
     path = tmp_path / "calls.csv"
     path.write_text("instance,step,input_tokens,output_tokens\na,0,10,5\n")
     with pytest.raises(InputError, match="no run was judged"):

@@ -46,9 +46,7 @@ def run(
     at: Annotated[
         list[int] | None,
         typer.Option(
-            help="So many samples, rollouts, samples of a gate's votes, or per cent of solved runs that a monitor may "
-            "stop; again.",
-            show_default=False,
+            help="Samples, rollouts, samples of a vote, or % of solved runs a monitor may stop.", show_default=False
         ),
     ] = None,
     beyond: Annotated[
@@ -65,8 +63,7 @@ def run(
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            help="Of router: win, linear, nearest, domain. Of gate: question, reply. Of monitor: its name.",
-            show_default=False,
+            help="Router: win, linear, nearest, domain; gate: question, reply; or a monitor.", show_default=False
         ),
     ] = None,
     cost: Annotated[

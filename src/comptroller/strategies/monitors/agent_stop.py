@@ -11,7 +11,7 @@ import numpy as np
 
 from comptroller.strategies.monitors import Floats, RunSignal
 from comptroller.strategies.monitors._windows import calls_since, mean_of_last, total_so_far
-from comptroller.strategies.monitors.stuck import WINDOW, repeated_share
+from comptroller.strategies.monitors.repetition import WINDOW, repeated_share
 from comptroller.strategies.training import TrainingOutcomes, fit
 from comptroller.work.trajectories import AgentTrajectories
 

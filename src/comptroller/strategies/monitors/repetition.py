@@ -1,4 +1,4 @@
-"""Stuck: of the last calls, the share whose tool gave back as many characters as a call shortly before.
+"""A stuck agent: of the last calls, the share whose tool gave back as many characters as a call shortly before.
 
 An agent that repeats itself sees the same again. The texts of actions would say it more surely than the length of what
 they gave back, which is what records of calls have; two different results of one length are rare beyond short ones.
