@@ -62,13 +62,16 @@ ROOM_LINES = {
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (280 lines)
     # monitors of agents' runs: five, and what each saves (400 lines)
-    "strategies": 6_690,
+    "strategies": 7_120,
+    # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
+    # replicas that come and go (280 lines), scaling policies (260) and what they see
+    # contexts prepared on a fleet (50 lines)
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # replicas that change speed, samples of the step under way (150 lines)
-    "serving": 6_500,
+    "serving": 6_560,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -111,7 +114,8 @@ ROOM_LINES = {
     # registers of training runs
     # roles of simulated questions, gates
     # monitors, audits (250 lines)
-    "cli": 5_410,
+    "cli": 5_460,
+    # judges and contexts of simulated questions
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
