@@ -45,9 +45,7 @@ def run(
     ] = None,
     at: Annotated[
         list[int] | None,
-        typer.Option(
-            help="Samples, rollouts, samples of a vote, or % of solved runs a monitor may stop.", show_default=False
-        ),
+        typer.Option(help="So many samples, rollouts; % of solved runs a monitor may stop.", show_default=False),
     ] = None,
     beyond: Annotated[
         bool, typer.Option("--beyond", help="Extrapolate past the range in which the error could be measured.")
@@ -62,9 +60,7 @@ def run(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Router: win, linear, nearest, domain; gate: question, reply; or a monitor.", show_default=False
-        ),
+        typer.Option(help="Router: win, linear, nearest, domain; gate: question, reply; monitor.", show_default=False),
     ] = None,
     cost: Annotated[
         list[float] | None,
