@@ -62,8 +62,9 @@ ROOM_LINES = {
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (280 lines)
+    # monitors of agents' runs: five, and what each saves (400 lines)
+    "strategies": 7_120,
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
-    "strategies": 6_720,
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
@@ -116,7 +117,9 @@ ROOM_LINES = {
     # roles of simulated questions, gates
     # options of forecasts
     # judges and contexts of simulated questions
-    "cli": 5_320,
+    # monitors, audits (250 lines)
+    "cli": 5_570,
+    # judges and contexts of simulated questions
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

@@ -127,6 +127,8 @@ BY_PATH = (
         "work.evidence_readers.",
         "measure.run_readers.",
     ),
+    *("work.traces.", "work.laws.", "work.loss_laws.", "work.evidence_readers.", "measure.run_readers."),
+    "strategies.monitors.",
 )
 """Folders whose files are found by their path."""
 STARTED = {"__main__", "gateway.check_child", "gateway.model_child", "report.views"}

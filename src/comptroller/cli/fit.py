@@ -1,4 +1,5 @@
 """`comptroller fit`: laws of evidence, routers, gates, rollouts, forecasts, the calibration from measured runs."""
+"""`comptroller fit`: laws of evidence, routers, gates, monitors, rollouts, the calibration from measured runs."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from comptroller.work.laws import LawQuery
 
 File = Path | None
 SUBJECTS = ("laws", "routers", "gates", "rollouts", "calibration", "forecasts")
+SUBJECTS = ("laws", "routers", "gates", "monitors", "rollouts", "calibration")
 
 
 @with_shared_options
@@ -43,7 +45,7 @@ def run(
     ] = None,
     at: Annotated[
         list[int] | None,
-        typer.Option(help="So many samples, rollouts, or samples of a gate's votes; again.", show_default=False),
+        typer.Option(help="So many samples, rollouts; % of solved runs a monitor may stop.", show_default=False),
     ] = None,
     beyond: Annotated[
         bool, typer.Option("--beyond", help="Extrapolate past the range in which the error could be measured.")
@@ -58,7 +60,7 @@ def run(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(help="Of router: win, linear, nearest, domain. Of gate: question, reply.", show_default=False),
+        typer.Option(help="Router: win, linear, nearest, domain; gate: question, reply; monitor.", show_default=False),
     ] = None,
     cost: Annotated[
         list[float] | None,
@@ -83,7 +85,7 @@ def run(
         File, typer.Option(help="Write the findings, .csv, .md, .tex or .parquet.", show_default=False)
     ] = None,
 ) -> None:
-    """Fit laws to evidence, each with intervals; routers and gates of its models, held out; or a calibration."""
+    """Fit laws to evidence, with intervals; routers, gates and monitors, held out; or a calibration."""
     if subject not in SUBJECTS:
         raise UnknownIdError("subject", subject, SUBJECTS)
     if subject == "calibration":
