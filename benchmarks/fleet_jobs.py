@@ -1,8 +1,8 @@
 """Jobs of a recorded cluster under every policy, tiers against a static partition: `python benchmarks/fleet_jobs.py`.
 
 Recorded: Philly's jobs (submission, duration, GPUs, virtual cluster), of which a part is kept back; days before the
-20th have almost none and are left out. Modelled: nodes of 8 GPUs, a minute for each restart, which tier a virtual cluster
-has (the file says none: by size in turns, so that each tier has large and small ones), and that jobs can be shrunk.
+20th have almost none and are left out. Modelled: nodes of 8 GPUs, a minute for each restart, which tier a virtual
+cluster has (the file says none: by size in turns, so that each tier has large and small ones), that jobs can be shrunk.
 
 Three questions. Policies side by side on one cluster. At the same promises, how many GPUs does a static partition need,
 and how many does a shared cluster need that stops and shrinks jobs? And on the cluster that the static partition of

@@ -59,8 +59,8 @@ def service_table(nodes: Path, services: Path) -> ServiceTable:
     resources = [name for name in columns_of(nodes) if name != "node"]
     if not resources:
         raise FactError(nodes.name, "columns", "no resource beside `node`", "a column for each resource")
-    named = _named(nodes, ("node",))[0]
-    placed = _named(services, ("service", "node"))
+    named = _names(nodes, ("node",))[0]
+    placed = _names(services, ("service", "node"))
     lacks = [name for name in placed[1] if name not in named]
     if lacks:
         raise FactError(services.name, "node", f"{lacks[0]!r} is not in {nodes.name}", ", ".join(named[:20]))
@@ -73,7 +73,7 @@ def service_table(nodes: Path, services: Path) -> ServiceTable:
     return ServiceTable(BalanceCase(capacity, demand, cost, at), tuple(named), tuple(placed[0]))
 
 
-def _named(path: Path, names: tuple[str, ...]) -> list[list[str]]:
+def _names(path: Path, names: tuple[str, ...]) -> list[list[str]]:
     _, columns = read_columns(
         path, names, [lambda cells: np.array([str(c).strip() for c in cells], object)] * len(names)
     )

@@ -26,7 +26,7 @@ def defragment(pool: NodePool, places: Mapping[int, JobPlace], milli: int) -> li
     while trial.copy().take(milli) is None:
         need = min(gpus, largest)
         node = _target(trial, need)
-        if node is None or not _emptied(trial, at, moves, node, need):
+        if node is None or not _enough_room(trial, at, moves, node, need):
             return []
     _adopt(pool, trial)
     return list(moves.items())
@@ -39,7 +39,7 @@ def _target(pool: NodePool, need: int) -> int | None:
     return node if free[node] >= 0 else None
 
 
-def _emptied(pool: NodePool, at: dict[int, JobPlace], moves: dict[int, JobPlace], node: int, need: int) -> bool:
+def _enough_room(pool: NodePool, at: dict[int, JobPlace], moves: dict[int, JobPlace], node: int, need: int) -> bool:
     """Whether enough of the node was made free by moves."""
     here = [
         (place.nodes[0][1], job) for job, place in at.items() if len(place.nodes) == 1 and place.nodes[0][0] == node

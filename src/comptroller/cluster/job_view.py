@@ -29,9 +29,10 @@ class JobView:
     """A cluster at one moment: its jobs that have not ended, in the order of submission, columns of shape (live,).
 
     asked: thousandths of a GPU.  held: those it has, 0 where it waits.  since_s: since when it holds them.
-    received_gpu_s: work done so far.  remaining_s: at all its GPUs; only policies with "durations" in NEEDS may read
-    it.  promise: share of its GPU-hours that its tier promises.  quota: thousandths of each tenant, shape (tenants,), empty
-    without quotas.  pool: the nodes; what tries places does so on a copy.  away_milli: what serving has. Columns are made when they are first read.
+    received_gpu_s: work done so far.  remaining_s: at all its GPUs; only policies with "durations" in NEEDS may
+    read it.  promise: share of its GPU-hours that its tier promises.  quota: thousandths of each tenant, shape
+    (tenants,), empty without quotas.  pool: the nodes; what tries places does so on a copy.  away_milli: what
+    serving has. Columns are made when they are first read.
     """
 
     def __init__(

@@ -2,8 +2,8 @@
 
 Jobs of a tier that promises a share of their GPU-hours run before those of tiers that promise less, once they are
 behind it; who is ahead of its promise, most of all jobs without one, is shrunk to fewer GPUs, on which its ranks take
-turns, and then stopped. No GPU idles while a job can use it. Source: Shukla et al., arXiv 2202.07848 (the order of aims; the
-rule by deficit is ours, for the paper gives none).
+turns, and then stopped. No GPU idles while a job can use it. Source: Shukla et al., arXiv 2202.07848 (the order of
+aims; the rule by deficit is ours, for the paper gives none).
 """
 
 from __future__ import annotations
