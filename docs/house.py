@@ -36,7 +36,7 @@ ROOM_LINES = {
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
-    "planning": 15_100,
+    "planning": 15_240,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -78,7 +78,7 @@ ROOM_LINES = {
     # 250 lines of experts over several nodes: what crosses a network, and what computing hides of it
     # FLOPs of a training run by two methods, what export controls count of a device (100 lines)
     # clocks and power limits, what a step asks of them (200 lines)
-    "costs": 7_400,
+    "costs": 7_520,
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
@@ -96,7 +96,7 @@ ROOM_LINES = {
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     # a core of this machine, a closed loop of requests at a running engine; runs by source, and the effects of causes
-    "measure": 4_680,
+    "measure": 4_730,
     # a file per command (eleven), most of it options and their help; `new` asks
     # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`;
     # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard

@@ -1,4 +1,5 @@
-"""Weights that lie in a slower tier (the host's memory, a remote pool, flash) and are read from there in every step."""
+"""Slower tiers (the host's memory, a remote pool, flash): weights that every step reads from there, and caches of
+prompts that are loaded once."""
 
 from __future__ import annotations
 
@@ -53,6 +54,37 @@ def tier_bound_per_s(tokens: float, moved_bytes: float, link_bytes_per_s: float)
     117.0
     """
     return tokens * link_bytes_per_s / moved_bytes
+
+
+def prompt_from_tier_s(fresh_s: Array, loaded_bytes: Array, link_bytes_per_s: float, layers: int) -> Array:
+    """Seconds of a prompt whose beginning has its cache in a slower tier, loaded layer by layer while others compute.
+
+    t = ((L - 1) max(l, c) + l + c) / L,   l = W / b
+
+    fresh_s: c, s, to compute what is new against the whole context.  loaded_bytes: W, of a device's cache.
+    link_bytes_per_s: b.  layers: L: a layer's cache is there before the layer starts, the next one comes meanwhile.
+    Source: Mooncake (arXiv 2407.00079, layer-wise loading) and LMCache; FengHuang (arXiv 2511.10753) hides as much.
+
+    >>> round(float(prompt_from_tier_s(np.array(0.05), np.array(1.3e9), 64e9, 32)), 4)
+    0.0506
+    """
+    load_s = np.asarray(loaded_bytes / link_bytes_per_s, dtype=float)
+    return np.asarray(((layers - 1) * np.maximum(load_s, fresh_s) + load_s + fresh_s) / layers)
+
+
+def worth_loading_bytes_per_s(loaded_bytes: Array, whole_s: Array, fresh_s: Array, layers: int) -> Array:
+    """The rate of a tier from which on loading a prompt's beginning takes no longer than computing it.
+
+    b = W / (t_whole - c / L),  where the load is the longer part: t = l + c / L
+
+    whole_s: t_whole, s, of the prompt computed from its first token.  fresh_s, loaded_bytes, layers: as in
+    `prompt_from_tier_s`. Attention makes later tokens dearer to compute and no dearer to load: long prompts are worth
+    loading from slower tiers.
+
+    >>> float(worth_loading_bytes_per_s(np.array(2.6e9), np.array(0.5), np.array(0.1), 10).round(-7))
+    5310000000.0
+    """
+    return np.asarray(loaded_bytes / np.maximum(whole_s - fresh_s / layers, 1e-12))
 
 
 def weights_read(ops: OperationMatrices, values: Array) -> Array:
