@@ -36,7 +36,8 @@ ROOM_LINES = {
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
-    "planning": 15_100,
+    # who shares a simulated fleet, and who was slowed by whom (150 lines)
+    "planning": 15_300,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -64,14 +65,16 @@ ROOM_LINES = {
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
-    "serving": 5_720,
+    # stores of blocks outside the device, adapters in slots, counters of tenants (650 lines)
+    "serving": 6_400,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
     # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
     # registers of training runs, laws and stages of training
     # which engine holds which format (110 lines)
-    "report": 6_900,
+    # tables by tenant, priority and adapter (140 lines)
+    "report": 7_060,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -104,7 +107,7 @@ ROOM_LINES = {
     # the input of a plan from books; options of scaling, of simulate
     # registers of training runs
     # roles of simulated questions, gates
-    "cli": 5_060,
+    "cli": 5_120,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

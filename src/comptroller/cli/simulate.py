@@ -15,10 +15,13 @@ from comptroller.cli._output import FileContent, check, say, write_all
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
+from comptroller.planning.fleet_sharing import SharingSlowdown, slowdowns_of
 from comptroller.planning.simulation import PlanSimulation, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.requests import writer_of
-from comptroller.report.simulation_figures import record
+from comptroller.report.sharing_figures import slowdown_record
+from comptroller.report.sharing_tables import slowdown_sheet
+from comptroller.report.simulation_figures import record, round_floats
 from comptroller.report.simulation_page import page, picture
 from comptroller.report.simulation_tables import headline, routings, setting, sheets
 from comptroller.report.terminal import console, print_sheet
@@ -51,6 +54,13 @@ def run(
     ] = None,
     batching: Policy = "",
     scheduling: Policy = "",
+    slowdown: Annotated[
+        str,
+        typer.Option(
+            help="Tell who was slowed by whom: serve each tenant, priority or adapter alone, and leave each out.",
+            show_default=False,
+        ),
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     html: Annotated[File, typer.Option(help="Write the time line, a self-contained page.", show_default=False)] = None,
     png: Annotated[File, typer.Option(help="Write the time line, PNG or .svg.", show_default=False)] = None,
@@ -101,24 +111,27 @@ def run(
         )
         for name in dict.fromkeys(routing or [""])
     ]
+    slowdowns = slowdowns_of(simulations, slowdown)
     _files(simulations, paths, as_calls)
     if json:
-        typer.echo(_document(simulations), nl=False)
+        typer.echo(_document(simulations, slowdowns), nl=False)
     else:
-        _print(simulations)
+        _print(simulations, slowdowns)
 
 
-def _document(simulations: Sequence[PlanSimulation]) -> str:
-    """The first simulation, with the others under `beside`."""
-    document = record(simulations[0]) | {"beside": [record(other) for other in simulations[1:]]}
+def _document(simulations: Sequence[PlanSimulation], slowdowns: Sequence[SharingSlowdown]) -> str:
+    """The first simulation, with the others under `beside`; each with who was slowed by whom, where that was asked."""
+    told = [round_floats({"slowdown": slowdown_record(one)}) for one in slowdowns] or [{} for _ in simulations]
+    records = [record(one) | more for one, more in zip(simulations, told, strict=True)]
+    document = records[0] | {"beside": records[1:]}
     return documents.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _print(simulations: Sequence[PlanSimulation]) -> None:
+def _print(simulations: Sequence[PlanSimulation], slowdowns: Sequence[SharingSlowdown]) -> None:
     to = console()
     to.print(f"[bold]{escape(simulations[0].plan.name)}[/]: [bold green]{escape(headline(simulations[0]))}[/]")
     to.print(f"[dim]{escape(setting(simulations[0]))}[/]\n", soft_wrap=True)
-    for sheet in (*sheets(simulations[0]), routings(simulations)):
+    for sheet in (*sheets(simulations[0]), *map(slowdown_sheet, slowdowns[:1]), routings(simulations)):
         print_sheet(sheet, to)
 
 

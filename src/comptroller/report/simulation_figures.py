@@ -12,10 +12,11 @@ import numpy as np
 from comptroller.costs.inference_units import per_solved
 from comptroller.planning.simulation import QUANTITIES, PlanSimulation
 from comptroller.quantities import round_significant
+from comptroller.report.latency_spread import spread
 from comptroller.report.perfetto import power_w
+from comptroller.report.sharing_figures import sharing_records
 from comptroller.serving.state import PoolRole
 
-PERCENTS = (50, 90, 95, 99)
 POOLS = {PoolRole.MIXED: "mixed", PoolRole.PROMPT: "prefill", PoolRole.TOKEN: "decode"}
 
 Record = dict[str, Any]
@@ -52,16 +53,6 @@ def series(simulation: PlanSimulation) -> Record:
         "kv_tokens": [float(sample.kv_tokens.sum()) for sample in samples],
         "w": [math.nan, *watts] if samples else [],
     }
-
-
-def spread(values: Any) -> dict[str, float]:
-    """Mean, percentiles and the most of a latency over those that have one."""
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return dict.fromkeys(("mean", *(f"p{p}" for p in PERCENTS), "most"), math.nan)
-    percentiles = np.percentile(values, PERCENTS)
-    percents = {f"p{p}": float(value) for p, value in zip(PERCENTS, percentiles, strict=True)}
-    return {"mean": float(values.mean())} | percents | {"most": float(values.max())}
 
 
 def spending_totals(simulation: PlanSimulation) -> dict[str, float]:
@@ -159,18 +150,20 @@ def record(simulation: PlanSimulation) -> Record:
         "per_request": {key: used[key] / requests for key in ("usd", "j", "gco2e")},
         "per_request_within": {key: used[key] / good if good else math.nan for key in ("usd", "j", "gco2e")},
         "services": service_records(simulation),
+        "sharing": sharing_records(simulation),
         "questions": solving(simulation) or None,
         "series": series(simulation),
     }
-    rounded: Record = _round_floats(figures)
-    return rounded
+    whole: Record = round_floats(figures)
+    return whole
 
 
-def _round_floats(value: Any) -> Any:
+def round_floats(value: Any) -> Any:
+    """A value of JSON with six significant digits in its numbers; what is not finite is None."""
     if isinstance(value, dict):
-        return {key: _round_floats(inner) for key, inner in value.items()}
+        return {key: round_floats(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_round_floats(inner) for inner in value]
+        return [round_floats(inner) for inner in value]
     if isinstance(value, float):
         return round_significant(value) if math.isfinite(value) else None
     return value

@@ -11,17 +11,11 @@ from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.simulation import QUANTITIES, ObjectiveAttainment, PlanSimulation
 from comptroller.report.figures import dollars, number, seconds, with_prefix
+from comptroller.report.latency_spread import PERCENTS, spread
 from comptroller.report.plan_tables import devices, layout, objective_name
+from comptroller.report.sharing_tables import sharing_sheets
 from comptroller.report.sheet import UNKNOWN, Cell, ReportSheet, SheetColumns, left, right
-from comptroller.report.simulation_figures import (
-    PERCENTS,
-    Record,
-    service_records,
-    solving,
-    spending_totals,
-    spread,
-    token_counts,
-)
+from comptroller.report.simulation_figures import Record, service_records, solving, spending_totals, token_counts
 
 NAMES = {"queue_s": "queue", "ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "end to end"}
 
@@ -230,4 +224,5 @@ def _cached_share(tokens: Mapping[str, int]) -> str:
 
 def sheets(simulation: PlanSimulation) -> tuple[ReportSheet, ...]:
     """All tables of one simulation, in the order of reading."""
-    return tuple(make(simulation) for make in (questions, latencies, objectives, spending, ends, services))
+    made = tuple(make(simulation) for make in (questions, latencies, objectives, spending, ends, services))
+    return (*made, *sharing_sheets(simulation))

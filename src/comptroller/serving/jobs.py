@@ -14,7 +14,7 @@ from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.policies import needs
 from comptroller.serving.state import LATEST_S
 from comptroller.work.call import CallTable
-from comptroller.work.trace import RequestTrace
+from comptroller.work.trace import NO_ADAPTER, RequestTrace
 
 _SHOWN = 5
 """Bad rows that an error names: enough to see a pattern; the error counts the others."""
@@ -31,7 +31,11 @@ def calls_of(trace: RequestTrace) -> CallTable:
     columns = {"arrival_s": trace.arrival_s, "input_tokens": trace.input_tokens, "output_tokens": trace.output_tokens}
     optional = {"session": trace.session, "key": trace.tenant, "priority": trace.priority}
     columns |= {name: column for name, column in optional.items() if column is not None}
-    names = {"key": trace.tenants} if trace.tenant is not None else None
+    names = {}
+    if trace.tenant is not None:
+        names["key"] = trace.tenants
+    if trace.adapter is not None:
+        names["adapter"], columns["adapter"] = ("", *trace.adapters), trace.adapter - NO_ADAPTER
     if trace.blocks is None:
         return CallTable.of(names, None, **columns)
     counts = np.minimum(np.diff(trace.blocks.offsets), trace.input_tokens // trace.blocks.tokens)

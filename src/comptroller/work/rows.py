@@ -45,7 +45,8 @@ class TraceRows:
 
     line: line of the file, or place in a list, from 1.  problems: faults that the format's reader found, by index of
     the row.  origin_s: time that becomes second 0 of the trace; the first arrival, if not given.  tenant, tenants,
-    priority, notes: as in `RequestTrace`.  in_file_order: whether the order of the file is meant as that of arrival.
+    adapter, adapters, priority, notes: as in `RequestTrace`.  in_file_order: whether the order of the file is meant as
+    that of arrival.
     """
 
     line: Ints
@@ -60,6 +61,8 @@ class TraceRows:
     tenant: Ints | None = None
     tenants: tuple[str, ...] = ()
     priority: Floats | None = None
+    adapter: Ints | None = None
+    adapters: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     in_file_order: bool = True
 
@@ -122,6 +125,8 @@ def _trace_of_sound_rows(rows: TraceRows, keep: Ints, path: Path) -> RequestTrac
         tenant=rows.tenant,
         tenants=rows.tenants,
         priority=rows.priority,
+        adapter=rows.adapter,
+        adapters=rows.adapters,
         notes=rows.notes + (sorted_note if late and rows.in_file_order else ()),
     )
     part = all_rows.take(keep)
