@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import json as documents
-from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
-from comptroller.cli._output import FileContent, check, say, write_all
+from comptroller.cli._output import check, say
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
-from comptroller.planning.fleet_sharing import SharingSlowdown, slowdowns_of
-from comptroller.planning.simulation import PlanSimulation, TraceReplaySettings, simulate_plan
-from comptroller.report.perfetto import MOST_REQUESTS, perfetto
+from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
+from comptroller.planning.fleet_sharing import slowdowns_of
+from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
 from comptroller.report.requests import writer_of
-from comptroller.report.sharing_figures import slowdown_record
-from comptroller.report.sharing_tables import slowdown_sheet
-from comptroller.report.simulation_figures import record, round_floats
-from comptroller.report.simulation_page import page, picture
-from comptroller.report.simulation_tables import headline, routings, setting, sheets
-from comptroller.report.terminal import console, print_sheet
-from comptroller.work.call import CallTable
 from comptroller.work.data_files import find_data
 from comptroller.work.traces import read_trace, reading_of
 
@@ -112,40 +102,8 @@ def run(
         for name in dict.fromkeys(routing or [""])
     ]
     slowdowns = slowdowns_of(simulations, slowdown)
-    _files(simulations, paths, as_calls)
+    write_files(simulations, paths, as_calls)
     if json:
-        typer.echo(_document(simulations, slowdowns), nl=False)
+        typer.echo(simulation_document(simulations, slowdowns), nl=False)
     else:
-        _print(simulations, slowdowns)
-
-
-def _document(simulations: Sequence[PlanSimulation], slowdowns: Sequence[SharingSlowdown]) -> str:
-    """The first simulation, with the others under `beside`; each with who was slowed by whom, where that was asked."""
-    told = [round_floats({"slowdown": slowdown_record(one)}) for one in slowdowns] or [{} for _ in simulations]
-    records = [record(one) | more for one, more in zip(simulations, told, strict=True)]
-    document = records[0] | {"beside": records[1:]}
-    return documents.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def _print(simulations: Sequence[PlanSimulation], slowdowns: Sequence[SharingSlowdown]) -> None:
-    to = console()
-    to.print(f"[bold]{escape(simulations[0].plan.name)}[/]: [bold green]{escape(headline(simulations[0]))}[/]")
-    to.print(f"[dim]{escape(setting(simulations[0]))}[/]\n", soft_wrap=True)
-    for sheet in (*sheets(simulations[0]), *map(slowdown_sheet, slowdowns[:1]), routings(simulations)):
-        print_sheet(sheet, to)
-
-
-def _files(
-    simulations: Sequence[PlanSimulation], paths: Mapping[str, File], as_calls: Callable[[CallTable], bytes] | None
-) -> None:
-    first = simulations[0]
-    make: dict[str, Callable[[], FileContent]] = {
-        "html": lambda: page(first, simulations[1:]),
-        "png": lambda: picture(first),
-        "perfetto": lambda: perfetto(first),
-    }
-    if as_calls:
-        make["calls"] = lambda: as_calls(first.calls)
-    write_all(paths, make)
-    if paths["perfetto"] and len(first.asked) > MOST_REQUESTS:
-        say(f"{paths['perfetto']}: the first {MOST_REQUESTS:,} of {len(first.asked):,} requests")
+        print_simulations(simulations, slowdowns)

@@ -19,8 +19,8 @@ from comptroller.work.trace import NO_ADAPTER, RequestTrace
 _SHOWN = 5
 """Bad rows that an error names: enough to see a pattern; the error counts the others."""
 
-COLUMNS = ("tenant", "priority")
-"""Columns of a trace that a scheduling policy may read."""
+COLUMNS = ("tenant", "priority", "adapter")
+"""Columns of a trace that a routing or scheduling policy may read."""
 
 _LONGEST = 1 << 30
 """Most tokens of a request: half of what a result's 32-bit counts hold."""
@@ -49,22 +49,23 @@ def fleet_for_trace(fleet: SimulatedFleet, trace: RequestTrace) -> SimulatedFlee
     """The fleet with as many tenants as the trace has.
 
     Raises:
-        InputError: the scheduling policy reads a column that the trace lacks; names it.
+        InputError: a policy reads a column that the trace lacks; names it.
     """
-    require_columns(fleet.policies.scheduling, trace.source or "the workload", trace)
+    for kind in ("scheduling", "routing"):
+        require_columns(getattr(fleet.policies, kind), trace.source or "the workload", trace, kind)
     return replace(fleet, tenants=max(len(trace.tenants), 1))
 
 
-def require_columns(scheduling: str, source: str, trace: RequestTrace | None) -> None:
-    """Checks that a trace, if there is one, has the columns that a scheduling policy reads.
+def require_columns(policy: str, source: str, trace: RequestTrace | None, kind: str = "scheduling") -> None:
+    """Checks that a trace, if there is one, has the columns that a scheduling or routing policy reads.
 
     Raises:
         InputError: it lacks one; names the policy, the column and the source.
     """
     for column in COLUMNS:
-        if needs("scheduling", scheduling, column) and getattr(trace, column, None) is None:
+        if needs(kind, policy, column) and getattr(trace, column, None) is None:
             how = f"name it by columns.{column}" if trace else "it takes a trace that has it"
-            raise InputError(f"scheduling policy {scheduling} needs the column {column!r}, which {source} lacks; {how}")
+            raise InputError(f"{kind} policy {policy} needs the column {column!r}, which {source} lacks; {how}")
 
 
 def fill(jobs: Any, calls: CallTable, fleet: SimulatedFleet) -> None:
@@ -82,6 +83,8 @@ def fill(jobs: Any, calls: CallTable, fleet: SimulatedFleet) -> None:
     if calls.block_starts is not None:
         jobs.blocks, jobs.block_count = calls.block_starts[:-1], np.diff(calls.block_starts)
     jobs.service = _services(calls, fleet)
+    adapters = np.array([place + 1 if name else 0 for place, name in enumerate(calls.names["adapter"])])
+    jobs.adapter = adapters[calls["adapter"]]
     jobs.tenant = calls["key"] if fleet.tenants > 1 else 0
     if len(jobs) and jobs.tenant.max() >= fleet.tenants:
         raise InputError(f"calls: {jobs.tenant.max() + 1} keys, but the fleet has {fleet.tenants} tenants")
