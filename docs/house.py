@@ -49,7 +49,8 @@ ROOM_LINES = {
     # laws of the loss of pre-training, with what a fit is worth (400 lines); declared prices of recorded models
     # laws of stages, laws as files, laws of the loss by file
     # recorded trees and scored steps (160 lines)
-    "work": 10_760,
+    # trajectories of agents: their file, waits told, tasks of a trace, monitors (700 lines)
+    "work": 11_460,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -66,7 +67,8 @@ ROOM_LINES = {
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
     # stores of blocks outside the device, adapters in slots, counters of tenants (650 lines)
-    "serving": 6_400,
+    # replicas that change speed, samples of the step under way (150 lines)
+    "serving": 6_550,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -74,14 +76,16 @@ ROOM_LINES = {
     # registers of training runs, laws and stages of training
     # which engine holds which format (110 lines)
     # tables by tenant, priority and adapter (140 lines)
-    "report": 7_060,
+    # tasks of agents, monitors, audits (300 lines)
+    "report": 7_360,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
     # 250 lines of experts over several nodes: what crosses a network, and what computing hides of it
     # FLOPs of a training run by two methods, what export controls count of a device (100 lines)
     # clocks and power limits, what a step asks of them (200 lines)
-    "costs": 7_400,
+    # a replica that a neighbour slows (20 lines)
+    "costs": 7_420,
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from agent_runs import write_runs
 from comptroller.planning.ground.plan_document import load_plan
 from comptroller.work.traces import plain
 from dashboard_books import fill
@@ -107,6 +108,7 @@ def _traces(folder: Path) -> None:
     head = "arrival_s,input_tokens,output_tokens,when,prompt,reply,customer"
     rows = [f"{n},{100 + n},{20 + n},2026-10-01T08:00:{n:02d}Z,{100 + n},{20 + n},c{n % 3}" for n in range(40)]
     (folder / "requests.csv").write_text("\n".join([head, *rows]) + "\n")
+    write_runs(folder / "agent_calls.csv")
 
 
 def _answers(folder: Path) -> None:

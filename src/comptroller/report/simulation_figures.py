@@ -15,6 +15,7 @@ from comptroller.quantities import round_significant
 from comptroller.report.latency_spread import spread
 from comptroller.report.perfetto import power_w
 from comptroller.report.sharing_figures import sharing_records
+from comptroller.report.task_figures import task_record
 from comptroller.serving.state import PoolRole
 
 POOLS = {PoolRole.MIXED: "mixed", PoolRole.PROMPT: "prefill", PoolRole.TOKEN: "decode"}
@@ -152,6 +153,7 @@ def record(simulation: PlanSimulation) -> Record:
         "services": service_records(simulation),
         "sharing": sharing_records(simulation),
         "questions": solving(simulation) or None,
+        "tasks": task_record(simulation) or None,
         "series": series(simulation),
     }
     whole: Record = round_floats(figures)

@@ -16,6 +16,7 @@ from comptroller.report.plan_tables import devices, layout, objective_name
 from comptroller.report.sharing_tables import sharing_sheets
 from comptroller.report.sheet import UNKNOWN, Cell, ReportSheet, SheetColumns, left, right
 from comptroller.report.simulation_figures import Record, service_records, solving, spending_totals, token_counts
+from comptroller.report.task_figures import tasks_sheet
 
 NAMES = {"queue_s": "queue", "ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "end to end"}
 
@@ -224,5 +225,5 @@ def _cached_share(tokens: Mapping[str, int]) -> str:
 
 def sheets(simulation: PlanSimulation) -> tuple[ReportSheet, ...]:
     """All tables of one simulation, in the order of reading."""
-    made = tuple(make(simulation) for make in (questions, latencies, objectives, spending, ends, services))
-    return (*made, *sharing_sheets(simulation))
+    makers = (questions, tasks_sheet, latencies, objectives, spending, ends, services)
+    return (*(make(simulation) for make in makers), *sharing_sheets(simulation))

@@ -26,6 +26,7 @@ from comptroller.serving.state import (
     FOREVER,
     REQUEST,
     TICKS_PER_S,
+    GroupActivity,
     KernelWorld,
     RequestState,
     ResultRow,
@@ -157,6 +158,32 @@ class EventEngine:
         if len(self._cancels) == CANCELS:
             self._kernel_to(-1)
 
+    def set_level(self, replica: int, level: int) -> None:
+        """Let a replica step by another of its levels: from its next step on, the one under way ends as it began.
+
+        replica: its place in the fleet.  level: 0 its own table, else the place among its `levels`, from 1.
+
+        Raises:
+            InputError: no such replica or level.
+        """
+        placed = [one for _, one in self.fleet.replicas()]
+        if not 0 <= replica < len(placed) or not 0 <= level < len(placed[replica].tables):
+            known = f"; it has levels 0 to {len(placed[replica].levels)}" if 0 <= replica < len(placed) else ""
+            raise InputError(f"level {level} of replica {replica} of {len(placed)}{known}")
+        first = sum(one.ranks for one in placed[:replica])
+        ranks, clock = self._world.ranks, self._world.clock[0]
+        ranks.level_due[first : first + placed[replica].ranks] = level
+        leader = ranks[first]
+        if leader.kind == GroupActivity.RUN and leader.level != level and not leader.poked:
+            leader.poked = 1
+            self._world.ints[clock.pokes + clock.poke_count] = first
+            clock.poke_count += 1
+
+    @property
+    def series(self) -> Sequence[RankSample]:
+        """The samples so far."""
+        return self._series
+
     def take_cancels(self) -> None:
         """End what was cancelled where it waits, and let what runs go no further than the step under way."""
         self._kernel_to(-1)
@@ -251,8 +278,8 @@ class EventEngine:
         self._series.append(
             RankSample(
                 float((int(clock.now) >> 2) / TICKS_PER_S),
-                ranks.busy / TICKS_PER_S,
-                ranks.joules.copy(),
+                (ranks.busy + ranks.part_ticks) / TICKS_PER_S,
+                ranks.joules + ranks.part_j,
                 view[KV].copy(),
                 view[QUEUED].astype(np.int64),
                 ranks.batch + ranks.pre_count,

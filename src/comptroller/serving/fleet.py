@@ -14,6 +14,17 @@ from comptroller.serving.policies import module, needs
 from comptroller.serving.policies.view import BOUND, OVERLAP
 from comptroller.serving.state import PoolRole
 
+_MEMORY = (
+    "kv_capacity_tokens",
+    "kv_block_tokens",
+    "max_batch",
+    "chunk_tokens",
+    "context_tokens",
+    "footprint",
+    "idle_w",
+)
+"""What the levels of a replica have in common."""
+
 
 @dataclass(frozen=True)
 class BlockStore:
@@ -59,6 +70,8 @@ class SimulatedReplica:
     are in the device at once (0: all that are asked for, or none).  adapter_load_s: seconds that fetching one takes.
     swap_chunk_tokens, swap_chunk_s: swapping moves so many tokens a call, each of which takes so long beside its bytes
     (0: bytes alone).  swap_beside: caches cross the host link beside the steps, and only what the host has no copy of.
+    levels: how it steps at other settings of its devices (a clock, a power limit, a neighbour's interference), in the
+    same memory; `EventEngine.set_level` sets one while it runs.
     """
 
     table: StepTable
@@ -76,6 +89,7 @@ class SimulatedReplica:
     swap_chunk_tokens: int = 0
     swap_chunk_s: float = 0.0
     swap_beside: bool = False
+    levels: tuple[StepTable, ...] = ()
 
     def __post_init__(self) -> None:
         if self.ranks < 1 or self.swap_tokens < 0 or not self.weight > 0:
@@ -93,6 +107,14 @@ class SimulatedReplica:
             raise InputError("replica: swap_chunk_tokens and swap_chunk_s must not be negative")
         if self.adapter_slots and self.swap_tokens:
             raise InputError("replica: slots of adapters beside swapping are not modelled; set swap_tokens to 0")
+        odd = [name for table in self.levels for name in _MEMORY if getattr(table, name) != getattr(self.table, name)]
+        if odd:
+            raise InputError(f"replica: its levels differ in {', '.join(dict.fromkeys(odd))}, which is no setting")
+
+    @property
+    def tables(self) -> tuple[StepTable, ...]:
+        """Its step tables by level; 0 is its own."""
+        return (self.table, *self.levels)
 
     @property
     def verify_tokens(self) -> int:

@@ -136,7 +136,7 @@ RANK = np.dtype(
         "leader ranks pool own_pool peer service max_batch chunk block capacity context verify host "
         "cache_blocks prefix_tokens fixed parts part_table block_units "
         "nk nt np kv_x kv_v kv_m kv_a kv_b tokens pairs run due pre hist "
-        "buckets bucket_mask entries entry_count tags "
+        "buckets bucket_mask entries entry_count tags levels "
         # who is on it
         "queue intake landed waiting batch pre_count pre_left moving arrived cancels sum g phase used swapped "
         "held_entries idle_entries oldest newest spare evictions link_free "
@@ -145,11 +145,15 @@ RANK = np.dtype(
         "turns counters last_turn epoch swap_chunk swap_chunk_ticks swap_beside "
         # what it does
         "kind since started planned length poked budget step_prompt step_decode stall disturbed freed own_ticks "
+        "level level_due part_ticks "
         # what it did
         "busy steps prompt_done decode_done recomputed",
     )
-    + _fields("f8", "chance idle_w swap_ticks move_ticks usd_per_s step_pairs virtual a0 a1 even share joules")
+    + _fields("f8", "chance idle_w swap_ticks move_ticks usd_per_s step_pairs virtual a0 a1 even share joules part_j")
 )
+
+LEVEL_FIELDS = ("nk", "nt", "np", "kv_x", "kv_v", "kv_m", "kv_a", "kv_b", "tokens", "pairs")
+"""What of a rank is its step table; each level of it has a row of these at `levels`."""
 
 CLOCK = np.dtype(
     _fields(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from comptroller.errors import FactError, RecordError
 from comptroller.work.trace import Floats, Ints, RequestTrace, TraceLatencies, TracePrefixBlocks
 from comptroller.work.trace_columns import TraceColumnNames
+from comptroller.work.trace_tasks import TraceTasks
 
 SHOWN = 5
 """Bad rows that an error names; it states the number of all. Twice as many make the message twice as long."""
@@ -45,8 +46,8 @@ class TraceRows:
 
     line: line of the file, or place in a list, from 1.  problems: faults that the format's reader found, by index of
     the row.  origin_s: time that becomes second 0 of the trace; the first arrival, if not given.  tenant, tenants,
-    adapter, adapters, priority, notes: as in `RequestTrace`.  in_file_order: whether the order of the file is meant as
-    that of arrival.
+    adapter, adapters, priority, notes, tasks: as in `RequestTrace`.  in_file_order: whether the order of the file is
+    meant as that of arrival.
     """
 
     line: Ints
@@ -65,6 +66,7 @@ class TraceRows:
     adapters: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     in_file_order: bool = True
+    tasks: TraceTasks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ def _trace_of_sound_rows(rows: TraceRows, keep: Ints, path: Path) -> RequestTrac
         adapter=rows.adapter,
         adapters=rows.adapters,
         notes=rows.notes + (sorted_note if late and rows.in_file_order else ()),
+        tasks=rows.tasks,
     )
     part = all_rows.take(keep)
     return replace(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.work.trace_tasks import TraceTasks
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -62,7 +64,7 @@ class RequestTrace:
     for formats that describe one.  session: number of the conversation, `NO_SESSION` for none.  dropped: bad rows left
     out.  tenant: place in `tenants` of who asked.  adapter: place in `adapters` of the weights beside the
     model that it wants, `NO_ADAPTER` for none.  priority: larger first.  notes: what was taken for granted in
-    reading it, in sentences.
+    reading it, in sentences.  tasks: what requests wait for; the arrival of one that waits is when it was recorded.
     """
 
     arrival_s: Floats
@@ -79,6 +81,7 @@ class RequestTrace:
     adapter: Ints | None = None
     adapters: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    tasks: TraceTasks | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -115,6 +118,7 @@ class RequestTrace:
             tenant=None if self.tenant is None else self.tenant[rows],
             priority=None if self.priority is None else self.priority[rows],
             adapter=None if self.adapter is None else self.adapter[rows],
+            tasks=self.tasks.take(rows) if self.tasks else None,
             measured=TraceLatencies(self.measured.ttft_s[rows], self.measured.e2e_s[rows]) if self.measured else None,
         )
 
