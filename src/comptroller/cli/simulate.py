@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from comptroller.cli._cache_tiers import CacheTiers, cache_tiers
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, say
 from comptroller.cli._plan_calibration import plan_with_calibration
@@ -33,6 +35,7 @@ def run(
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
     scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
+    tiers: Annotated[CacheTiers, SharedOptions(cache_tiers)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
         list[str] | None,
@@ -95,10 +98,9 @@ def run(
         scaling.show(fleet_plan, requests, scale, priced, json)
         return
     samples = SAMPLES if html or png or perfetto_ or json else 0
+    settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers)
     simulations = [
-        simulate_plan(
-            fleet_plan, requests, TraceReplaySettings(scale, name, batching, scheduling, samples), priced, questions
-        )
+        simulate_plan(fleet_plan, requests, replace(settings, routing=name), priced, questions)
         for name in dict.fromkeys(routing or [""])
     ]
     slowdowns = slowdowns_of(simulations, slowdown)

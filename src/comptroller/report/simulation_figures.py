@@ -16,6 +16,7 @@ from comptroller.report.latency_spread import spread
 from comptroller.report.perfetto import power_w
 from comptroller.report.sharing_figures import sharing_records
 from comptroller.report.task_figures import task_record
+from comptroller.serving.fleet import stores_of
 from comptroller.serving.state import PoolRole
 
 POOLS = {PoolRole.MIXED: "mixed", PoolRole.PROMPT: "prefill", PoolRole.TOKEN: "decode"}
@@ -80,10 +81,32 @@ def token_counts(simulation: PlanSimulation) -> dict[str, int]:
     return {
         "prompt": int(simulation.asked["input_tokens"].sum()),
         "cached": int(done.cached.sum()),
+        "loaded": int(done.loaded.sum()),
         "output": int(done.generated.sum()),
         "preemptions": int(done.preemptions.sum()),
         "recomputed": int(outcome.meters.recomputed_tokens.sum()),
     }
+
+
+def tier_records(simulation: PlanSimulation) -> list[Record]:
+    """Per cache tier, over all replicas: blocks that fit, loaded, written and forgotten; seconds that loads took."""
+    outcome = simulation.outcome
+    stores, meters = stores_of(outcome.fleet), outcome.stores
+    if meters is None:
+        return []
+    size = outcome.fleet.prefix_block_tokens
+    records: dict[str, Record] = {}
+    for place, (store, replica) in enumerate(stores):
+        one = records.setdefault(
+            store.name, {"tier": store.name, "blocks": 0, "loaded": 0, "written": 0, "forgotten": 0, "load_s": 0.0}
+        )
+        loads = int(meters.loads[place])
+        one["blocks"] += store.tokens // size if size else 0
+        one["loaded"] += loads
+        one["written"] += int(meters.writes[place])
+        one["forgotten"] += int(meters.evictions[place])
+        one["load_s"] += loads * store.block_s(size * replica.table.kv_bytes_per_token)
+    return list(records.values())
 
 
 def service_records(simulation: PlanSimulation) -> list[Record]:
@@ -152,6 +175,7 @@ def record(simulation: PlanSimulation) -> Record:
         "per_request_within": {key: used[key] / good if good else math.nan for key in ("usd", "j", "gco2e")},
         "services": service_records(simulation),
         "sharing": sharing_records(simulation),
+        "cache_tiers": tier_records(simulation),
         "questions": solving(simulation) or None,
         "tasks": task_record(simulation) or None,
         "series": series(simulation),

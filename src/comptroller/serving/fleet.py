@@ -263,3 +263,10 @@ class SimulatedFleet:
         """So many equal replicas under one service."""
         service = SimulatedService("all", (SimulatedReplica(table),) * replicas)
         return cls((service,), policies or ServingPolicies())
+
+
+def stores_of(fleet: SimulatedFleet) -> list[tuple[BlockStore, SimulatedReplica]]:
+    """Every store with a replica that loads from it: those of each rank in turn, then the one that all share."""
+    placed = fleet.replicas()
+    found = [(s, replica) for _, replica in placed for _ in range(replica.ranks) for s in replica.stores]
+    return [*found, (fleet.shared_store, placed[0][1])] if fleet.shared_store else found

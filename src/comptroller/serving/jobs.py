@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError, RecordError
-from comptroller.serving.fleet import SimulatedFleet
+from comptroller.serving.fleet import BlockStore, SimulatedFleet
 from comptroller.serving.policies import needs
 from comptroller.serving.state import LATEST_S
 from comptroller.work.call import CallTable
@@ -60,7 +60,27 @@ def fleet_for_trace(fleet: SimulatedFleet, trace: RequestTrace) -> SimulatedFlee
     """
     for kind in ("scheduling", "routing"):
         require_columns(getattr(fleet.policies, kind), trace.source or "the workload", trace, kind)
-    return replace(fleet, tenants=max(len(trace.tenants), 1))
+    fleet = replace(fleet, tenants=max(len(trace.tenants), 1))
+    return fleet if trace.blocks is None else _with_stores_within(fleet, int(np.unique(trace.blocks.ids).size))
+
+
+def _with_stores_within(fleet: SimulatedFleet, blocks: int) -> SimulatedFleet:
+    """The fleet whose stores take no more than there are different blocks: what is beyond would stay empty."""
+    most = blocks * fleet.prefix_block_tokens
+
+    def within(store: BlockStore) -> BlockStore:
+        return replace(store, tokens=min(store.tokens, most))
+
+    services = tuple(
+        replace(
+            service,
+            replicas=tuple(
+                replace(one, stores=tuple(map(within, one.stores))) if one.stores else one for one in service.replicas
+            ),
+        )
+        for service in fleet.services
+    )
+    return replace(fleet, services=services, shared_store=fleet.shared_store and within(fleet.shared_store))
 
 
 def require_columns(policy: str, source: str, trace: RequestTrace | None, kind: str = "scheduling") -> None:

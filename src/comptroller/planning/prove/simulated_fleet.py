@@ -18,7 +18,8 @@ from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.site import AcceleratorOffer
 from comptroller.planning.ground.plan_calibration import replica_of_pool
 from comptroller.planning.ground.service_document import PoolDocument, ServiceDocument
-from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica
+from comptroller.planning.prove.cache_stores import require_one_pool, stores_of_tiers
+from comptroller.serving.fleet import BlockStore, ServingPolicies, SimulatedFleet, SimulatedReplica
 from comptroller.serving.fleet import SimulatedService as Simulated
 from comptroller.serving.jobs import calls_of as whole
 from comptroller.serving.state import PoolRole
@@ -77,9 +78,22 @@ def fleet_of_tables(
     services: Sequence[ServiceDocument], tables: StepTableCache, prefix_block_tokens: int = 0
 ) -> SimulatedFleet:
     """The same, with step tables that may be known; raises as `fleet_of`."""
+    require_one_pool(services)
     simulated = tuple(Simulated(service.id, _replicas(service, tables)) for service in services)
     policies = _policies(dict(services[0].deployment.policies))
-    return SimulatedFleet(simulated, policies, prefix_block_tokens=prefix_block_tokens)
+    shared = _tier_stores(services[0], services[0].deployment.pools[0], tables)[1]
+    return SimulatedFleet(simulated, policies, prefix_block_tokens=prefix_block_tokens, shared_store=shared)
+
+
+def _tier_stores(
+    service: ServiceDocument, pool: PoolDocument, tables: StepTableCache
+) -> tuple[tuple[BlockStore, ...], BlockStore | None]:
+    """The stores of each rank of a pool's replicas, and the one that is shared."""
+    tiers = service.deployment.cache_tiers
+    if not tiers:
+        return (), None
+    device = tables.library.accelerator(pool.accelerator)
+    return stores_of_tiers(tiers, device, tables.of(service, pool), pool.dp)
 
 
 def fleet_for_prefixes(
@@ -122,6 +136,7 @@ def _replicas(service: ServiceDocument, tables: StepTableCache) -> tuple[Simulat
         table = tables.of(service, pool)
         drafts = service.deployment.engine.speculation
         one = SimulatedReplica(table, ranks=pool.dp, pool=PHASES[pool.phase])
+        one = replace(one, stores=_tier_stores(service, pool, tables)[0])
         if drafts is not None:
             one = replace(one, draft_tokens=drafts.tokens, acceptance=drafts.acceptance)
         replicas += [one] * pool.replicas
