@@ -13,13 +13,7 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.planning.ground.service_document import CacheTierDocument
 from comptroller.planning.prove.cache_stores import stores_of_tiers
 from comptroller.serving.engine import simulate
-from comptroller.serving.fleet import (
-    ServingPolicies,
-    SimulatedFleet,
-    SimulatedReplica,
-    SimulatedService,
-    stores_of,
-)
+from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica, SimulatedService, stores_of
 from comptroller.serving.jobs import calls_of, fleet_for_trace
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.work.call import CallTable

@@ -54,7 +54,8 @@ class EngineJob(NamedTuple):
     wait_s: how long it waits; of a request with tokens, after its parent.  parent: id of the request it waits for.
     blocks, block_count: as `EventEngine.add_blocks` returned them.  service: 0 any, else one more than its place in the
     fleet.  watched: whether `advance` returns when it ends.  awaits: requests, if several, that it waits for.  joins:
-    one more than the id of the one that awaits this and others.  adapter: one more than its place, 0 for none.
+    one more than the id of the one that awaits this and others.  adapter: one more than its place, 0 for none.  kept:
+    tokens of the prompt whose cache comes with it.
     """
 
     arrival_s: float
@@ -63,7 +64,6 @@ class EngineJob(NamedTuple):
     session: int = -1
     blocks: int = 0
     parent: int = -1
-    adapter: int = 0
     prompt: int = 0
     output: int = 0
     predicted: int = 0
@@ -73,6 +73,8 @@ class EngineJob(NamedTuple):
     watched: int = 1
     awaits: int = 0
     joins: int = 0
+    adapter: int = 0
+    kept: int = 0
 
 
 class EventEngine:

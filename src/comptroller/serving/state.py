@@ -91,14 +91,14 @@ def _fields(kind: str, names: str) -> list[tuple[str, str]]:
 
 JOB = np.dtype(
     _fields("f8", "arrival_s wait_s priority")
-    + _fields("i8", "session blocks parent adapter")
+    + _fields("i8", "session blocks parent")
     + _fields("i4", "prompt output predicted block_count tenant")
     + _fields("i2", "service watched")
-    + _fields("i4", "awaits joins")
+    + _fields("i4", "awaits joins adapter kept")
 )
 """A request as it enters: tokens (both 0: a wait of wait_s, else wait_s passes between its parent and it), who it
-belongs to, where its blocks start; one more than its adapter's place, 0 for none; how many requests it awaits, if
-several; one more than the id that awaits it so."""
+belongs to, where its blocks start; how many requests it awaits, if several; one more than the id that awaits it so;
+one more than its adapter's place, 0 for none; prompt tokens whose cache comes with it, from a replica that is gone."""
 
 RESULT = np.dtype(
     _fields("i8", "arrival started first last")

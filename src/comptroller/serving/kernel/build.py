@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.serving.fleet import BlockStore, SimulatedFleet, SimulatedReplica
+from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica, stores_of
 from comptroller.serving.kernel.ranks import PREEMPTS
 from comptroller.serving.kernel.stores import ADAPTER, CHAIN
 from comptroller.serving.own_policies import policy_number
@@ -151,13 +151,6 @@ def _allot_entries(table: Any, count: int, ints: ArrayArena) -> None:
     entries = np.zeros((count, 5), np.int64)
     entries[:, CHAIN] = np.arange(1, count + 1)
     table.entries = ints.put(entries)
-
-
-def stores_of(fleet: SimulatedFleet) -> list[tuple[BlockStore, SimulatedReplica]]:
-    """Every store with a replica that loads from it: those of each rank in turn, then the one that all share."""
-    placed = fleet.replicas()
-    found = [(s, replica) for _, replica in placed for _ in range(replica.ranks) for s in replica.stores]
-    return [*found, (fleet.shared_store, placed[0][1])] if fleet.shared_store else found
 
 
 def _stores(fleet: SimulatedFleet) -> Any:

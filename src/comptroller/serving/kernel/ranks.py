@@ -241,6 +241,9 @@ def _begin_prompt(w: KernelWorld, r: int, i: int, hits: int) -> None:
     """A request whose first blocks are in the device's cache is computed from there on."""
     rank, request = w.ranks[r], w.requests[i]
     request.done = hits * rank.prefix_tokens
+    if request.preemptions == 0:
+        # The last token is computed in any case: from it comes the next one.
+        request.done = max(request.done, min(w.jobs[request.id].kept, request.goal - 1))
     request.cached += max(0, request.done - request.high)
     request.high = max(request.high, request.done)
     request.state = PREFILL
