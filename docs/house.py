@@ -122,9 +122,8 @@ ROOM_LINES = {
     # options of forecasts
     # judges and contexts of simulated questions
     # monitors, audits (250 lines)
-    "cli": 5_570,
     # judges and contexts of simulated questions
-    "cli": 5_270,
+    "cli": 5_700,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
