@@ -50,7 +50,7 @@ def run(
     ] = None,
     tier: Annotated[
         list[str] | None,
-        typer.Option(help="A tier as NAME=GB/s, as nvme=7.", show_default="the host's memory and the network"),
+        typer.Option(help="A cache tier: an id (`show cache_tiers`), or a file.", show_default="all that are known"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:

@@ -8,6 +8,9 @@ import numpy.typing as npt
 
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.operations import OperationMatrices
+from comptroller.errors import InputError
+from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.cache_tier import CacheTier
 
 Array = npt.NDArray[np.float64]
 
@@ -56,19 +59,38 @@ def tier_bound_per_s(tokens: float, moved_bytes: float, link_bytes_per_s: float)
     return tokens * link_bytes_per_s / moved_bytes
 
 
-def prompt_from_tier_s(fresh_s: Array, loaded_bytes: Array, link_bytes_per_s: float, layers: int) -> Array:
+def tier_to_device_bytes_per_s(tier: CacheTier, device: Accelerator) -> float:
+    """At which one device loads from a cache tier: over its own link, its node's network or the tier's, and the host.
+
+    Raises:
+        InputError: the accelerator's facts have no such link.
+
+    >>> from comptroller.facts.accelerator import accelerator
+    >>> from comptroller.facts.cache_tier import cache_tier
+    >>> tier_to_device_bytes_per_s(cache_tier("host_memory"), accelerator("h100_sxm")) / 1e9
+    64.0
+    """
+    rate = tier.bytes_per_s
+    if tier.link != "own":
+        link = device.host if tier.link == "host" else device.scale_out
+        rate = link.one_way_bytes_per_s if link else None
+    if rate is None or (tier.passes_host and device.host is None):
+        raise InputError(f"cache tier {tier.id}: the facts of {device.id} hold no link over which it would be loaded")
+    return min(rate, device.host.one_way_bytes_per_s) if tier.passes_host and device.host else rate
+
+
+def prompt_from_tier_s(fresh_s: Array, load_s: Array, layers: int) -> Array:
     """Seconds of a prompt whose beginning has its cache in a slower tier, loaded layer by layer while others compute.
 
-    t = ((L - 1) max(l, c) + l + c) / L,   l = W / b
+    t = ((L - 1) max(l, c) + l + c) / L
 
-    fresh_s: c, s, to compute what is new against the whole context.  loaded_bytes: W, of a device's cache.
-    link_bytes_per_s: b.  layers: L: a layer's cache is there before the layer starts, the next one comes meanwhile.
+    fresh_s: c, s, to compute what is new against the whole context.  load_s: l, s, of the cache alone.
+    layers: L: a layer's cache is there before the layer starts, the next one comes meanwhile.
     Source: Mooncake (arXiv 2407.00079, layer-wise loading) and LMCache; FengHuang (arXiv 2511.10753) hides as much.
 
-    >>> round(float(prompt_from_tier_s(np.array(0.05), np.array(1.3e9), 64e9, 32)), 4)
+    >>> round(float(prompt_from_tier_s(np.array(0.05), np.array(0.02), 32)), 4)
     0.0506
     """
-    load_s = np.asarray(loaded_bytes / link_bytes_per_s, dtype=float)
     return np.asarray(((layers - 1) * np.maximum(load_s, fresh_s) + load_s + fresh_s) / layers)
 
 

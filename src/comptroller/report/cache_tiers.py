@@ -9,8 +9,8 @@ from comptroller.report.figures import seconds
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 
 LOADS: SheetColumns[TierLoad] = (
-    left("tier", None, lambda one: one.tier.name),
-    right("gb_per_s", "GB/s", lambda one: one.tier.bytes_per_s / 1e9),
+    left("tier", None, lambda one: one.tier.id),
+    right("gb_per_s", "GB/s", lambda one: one.bytes_per_s / 1e9),
     right("load_s", "to load", lambda one: seconds(one.load_s)),
     right("prompt_s", "prompt with it", lambda one: seconds(one.prompt_s)),
     right("computed_s", "computed instead", lambda one: seconds(one.computed_s)),
@@ -44,8 +44,8 @@ def document(answer: CacheTierAnswer) -> dict[str, Any]:
         "worth_from_bytes_per_s": answer.worth_bytes_per_s,
         "tiers": [
             {
-                "tier": load.tier.name,
-                "bytes_per_s": load.tier.bytes_per_s,
+                "tier": load.tier.id,
+                "bytes_per_s": load.bytes_per_s,
                 "load_s": load.load_s,
                 "prompt_s": load.prompt_s,
                 "computed_s": load.computed_s,
