@@ -230,7 +230,8 @@ def report(evidence: Evidence) -> None:
         f"# Sleep-time compute, live\n\n{(__doc__ or '').partition(chr(10))[0]}",
         table(["contexts", "predicted on the others", "measured", "off by"], rows),
         f"All {len(notes)} contexts, in dollars: {told}, where idle hours cost a tenth from "
-        f"{found.queries(10.0):.2f}. Notes cost ${notes.mean() * 1e6:.1f} a million contexts, a query ${bare.mean() * 1e6:.1f} without and "
+        f"{found.queries(10.0):.2f}. Notes cost ${notes.mean() * 1e6:.1f} a million contexts, "
+        f"a query ${bare.mean() * 1e6:.1f} without and "
         f"${with_notes.mean() * 1e6:.1f} with them. Right: {solved['without notes']:.0%} without, "
         f"{solved['with notes']:.0%} with notes alone: a model of 135 million parameters writes poor notes, so "
         "here they save money and lose answers.",
@@ -238,8 +239,8 @@ def report(evidence: Evidence) -> None:
         f"{NOTES_TOKENS} tokens, made by the gateway when nobody asks (`keep: false`), answers of at most "
         f"{ANSWER_TOKENS}. Declared prices: ${INPUT_USD * 1e6:.2f} and ${OUTPUT_USD * 1e6:.2f} per million tokens, "
         "cached prompts at the full price. Predicted: notes over saving per query, on the other half of the contexts "
-        f"(`costs.inference_units.sleep_break_even`); measured: added up query by query, beyond {bare.shape[1]} queries "
-        "with their mean.",
+        f"(`costs.inference_units.sleep_break_even`); measured: added up query by query, beyond {bare.shape[1]} "
+        "queries with their mean.",
     ))  # fmt: skip
     write("sleep_time", figures, text, ("xllamacpp",))
     print(text)

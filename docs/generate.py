@@ -249,8 +249,8 @@ def sleep_section() -> str:
     return (
         "    comptroller replay sleep_time once --evidence contexts\n\n"
         f"Queries a context from which notes pay, predicted from one half of {found['contexts']} contexts and measured "
-        f"live on the other (the embedded model, both ways round): {told}. Right: {found['solved']['without notes']:.0%} "
-        f"from the text, {found['solved']['with notes']:.0%} from the notes alone, which a model of 135 million "
+        f"live on the other (the embedded model, both ways round): {told}. Right: "
+        f"{found['solved']['without notes']:.0%} from the text, {found['solved']['with notes']:.0%} from the notes alone, which a model of 135 million "
         "parameters writes badly: [sleep_time.md](../benchmarks/results/sleep_time.md)."
     )
 

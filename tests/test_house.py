@@ -119,16 +119,8 @@ def test_a_file_imports_few_modules_of_the_package() -> None:
 BY_PATH = (
     *house.PLUG_INS,
     *("launch.", "export.", "planning.launch.", "planning.export."),
-    *(
-        "work.traces.",
-        "work.laws.",
-        "work.loss_laws.",
-        "work.forecasts.",
-        "work.evidence_readers.",
-        "measure.run_readers.",
-    ),
     *("work.traces.", "work.laws.", "work.loss_laws.", "work.evidence_readers.", "measure.run_readers."),
-    "strategies.monitors.",
+    *("strategies.monitors.", "work.forecasts."),
 )
 """Folders whose files are found by their path."""
 STARTED = {"__main__", "gateway.check_child", "gateway.model_child", "report.views"}

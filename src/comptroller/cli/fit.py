@@ -1,5 +1,4 @@
-"""`comptroller fit`: laws of evidence, routers, gates, rollouts, forecasts, the calibration from measured runs."""
-"""`comptroller fit`: laws of evidence, routers, gates, monitors, rollouts, the calibration from measured runs."""
+"""`comptroller fit`: laws, routers, gates, monitors, rollouts, forecasts of loads, calibration from measured runs."""
 
 from __future__ import annotations
 
@@ -23,8 +22,7 @@ from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.laws import LawQuery
 
 File = Path | None
-SUBJECTS = ("laws", "routers", "gates", "rollouts", "calibration", "forecasts")
-SUBJECTS = ("laws", "routers", "gates", "monitors", "rollouts", "calibration")
+SUBJECTS = ("laws", "routers", "gates", "monitors", "rollouts", "calibration", "forecasts")
 
 
 @with_shared_options

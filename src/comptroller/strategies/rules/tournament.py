@@ -25,10 +25,10 @@ far in a match: with three rounds both order the same unless judges contradict t
 PROMPT = "Another answer to the same question is:\n\n{other}\n\nIs the answer above better than that? Say: yes or no."
 
 
-def rated(first: float, second: float, result: float) -> tuple[float, float]:
+def ratings_after(first: float, second: float, result: float) -> tuple[float, float]:
     """Ratings after a match. result: of the first, 1, 1/2 or 0.
 
-    >>> rated(1200.0, 1200.0, 1.0)
+    >>> ratings_after(1200.0, 1200.0, 1.0)
     (1216.0, 1184.0)
     """
     expected = 1 / (1 + 10 ** ((second - first) / 400))
@@ -79,7 +79,7 @@ class TournamentStrategy:
                 met.add(frozenset((one, other)))
                 margin = score.get(first, 0.0) - score.get(second, 0.0)
                 result = 0.5 + 0.5 * float(np.sign(margin)) if not isnan(margin) else 0.5
-                rating[one], rating[other] = rated(rating[one], rating[other], result)
+                rating[one], rating[other] = ratings_after(rating[one], rating[other], result)
         best = max(rating, key=rating.__getitem__, default=None)
         return Answer.of(best, rating[best] if best else 0.0)
 
