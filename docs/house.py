@@ -59,12 +59,13 @@ ROOM_LINES = {
     # Anthropic's API as a service, counting of tokens, responses whole (700 lines)
     # contexts: notes made in idle capacity; hedged requests, with when and how often (170 lines)
     # keys in texts, thoughts within what is held, replies in other words
-    "gateway": 9_000,
+    "gateway": 9_030,
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (280 lines)
     # monitors of agents' runs: five, and what each saves (400 lines)
-    "strategies": 7_120,
+    "strategies": 8_450,
+    # thirteen strategies more (1,100 lines) and how alike texts are
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
