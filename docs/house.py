@@ -36,7 +36,7 @@ ROOM_LINES = {
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
-    "planning": 15_270,
+    "planning": 15_330,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -72,7 +72,8 @@ ROOM_LINES = {
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # replicas that change speed, samples of the step under way (150 lines)
-    "serving": 6_560,
+    # what followed moments like now (50 lines), HARMONY's decision
+    "serving": 6_670,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -81,7 +82,7 @@ ROOM_LINES = {
     # which engine holds which format (110 lines)
     # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
-    "report": 7_560,
+    "report": 7_780,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -118,7 +119,7 @@ ROOM_LINES = {
     # options of forecasts
     # judges and contexts of simulated questions
     # monitors, audits (250 lines)
-    "cli": 5_570,
+    "cli": 5_630,
     # judges and contexts of simulated questions
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,

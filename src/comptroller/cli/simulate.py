@@ -92,7 +92,7 @@ def run(
     for note in requests.notes:
         say(note)
     if scaling.policies:
-        scaling.show(fleet_plan, requests, scale, priced, json)
+        scaling.show(fleet_plan, requests, scale, priced, json, paths)
         return
     samples = SAMPLES if html or png or perfetto_ or json else 0
     simulations = [

@@ -32,7 +32,7 @@ def largest_loads(view: ScalingView, ahead_s: int) -> tuple[Seconds, Seconds] | 
     floor = max(0.05 * float(load.mean()), 1e-9)
     place = np.log(np.stack([load, level]) + floor)
     apart = np.abs(place[:, moments] - place[:, -1:]).sum(axis=0)
-    like = np.argsort(apart, kind="stable")[:LIKE]
+    like = apart.size - 1 - np.argsort(apart[::-1], kind="stable")[:LIKE]  # of those alike the latest
     reach = max(float(apart[like[-1]]), 1e-9)
     weights = np.maximum(1 - (apart[like] / (1.001 * reach)) ** 2, 0.02)
     # what was, lasts: a burst that is under way has to be carried whatever followed others
