@@ -13,7 +13,7 @@ from rich.markup import escape
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import FileContent, check, say, write_all
 from comptroller.cli._plan_calibration import plan_with_calibration
-from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals
+from comptroller.cli._question_arrivals import AskedQuestions, gate_notes, question_arrivals
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.planning.simulation import PlanSimulation, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
@@ -101,6 +101,8 @@ def run(
         )
         for name in dict.fromkeys(routing or [""])
     ]
+    for note in gate_notes(questions, simulations[0].solved) if questions and simulations[0].solved else ():
+        say(note)
     _files(simulations, paths, as_calls)
     if json:
         typer.echo(_document(simulations), nl=False)
