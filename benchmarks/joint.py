@@ -86,7 +86,7 @@ class HeldOutLine:
 class JudgedPlan:
     """A half's plan: dollars per hour and share solved of the other half, its freedom, and what it tells.
 
-    told: share of other questions, `None` where the evidence does not support the target.
+    told: share of other questions, `None` where the evidence does not support the target although ways reach it.
     """
 
     usd_per_h: float
@@ -105,9 +105,9 @@ def judged(problem: PlanningProblem, planner: FairPlanner, half: Bools) -> Judge
         usd, solved = priced(other, asked.goal, best.share[0])
     except InfeasibleError:
         return None
-    support = asked.support
+    support, lower = asked.support, asked.goal.quality[0][1] < problem.goal.quality[0][1]
     held = support is not None and any(one.ways == support.ways and one.aim is not None for one in support.tried)
-    told = min(support.solved, best.solved) if held and support else None
+    told = min(support.solved, best.solved) if support and (held or lower) else None
     return JudgedPlan(usd, solved, asked.goal.ways.label, told)
 
 

@@ -56,7 +56,7 @@ def gate_notes(questions: QuestionArrivals, solved: QuestionStreamOutcome) -> li
     asked = questions.replay.covered(uses(questions.strategy))
     roles = questions.replay.roles.items()
     models = {role: str(who.arm) for role, who in roles if isinstance(who, RecordedService)}
-    calls = np.bincount(solved.calls.request, minlength=len(solved.score)).astype(float)
+    calls = np.bincount(solved.calls["request"], minlength=len(solved.score)).astype(float)
     return list(trained_notes(questions.replay.evidence, [GatedPlay(spell(questions.strategy), models, asked, calls)]))
 
 

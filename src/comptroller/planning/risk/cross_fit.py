@@ -29,7 +29,7 @@ from scipy.special import ndtri
 from comptroller.planning.ground.nouns import Bools, Floats, Ints
 from comptroller.planning.ground.way_freedom import WayFreedom
 from comptroller.planning.solve.shrinkage import class_sums, own_weight, shrunk
-from comptroller.planning.solve.way_frontiers import WHOLE_CLASSES, WayTable, shares_at
+from comptroller.planning.solve.way_frontiers import WHOLE_CLASSES, WayTable, shares_at, undominated_ways
 
 FOLDS = 10
 """Parts of the questions: a choice without one is made on nine tenths of them, nearly as many as the plan's; twice as
@@ -104,13 +104,13 @@ class OutOfFoldCurve:
     """Of one freedom of ways, by aim: shares solved of questions left out, their standard deviation in a further set
     of as many, and the cost there.
 
-    aims, cost: (aims,).  lower: how many of the aims are below the target.  solved, deviation: (aims, 1 + classes), of
-    all questions and of each class.  each: (aims, questions), what was solved of every question.
+    aims, cost: (aims,).  alone: how many of the first aims are judged by themselves.  solved, deviation: (aims, 1 +
+    classes), of all questions and of each class.  each: (aims, questions), what was solved of every question.
     """
 
     ways: WayFreedom
     aims: Floats
-    lower: int
+    alone: int
     each: Floats
     solved: Floats
     deviation: Floats
@@ -122,14 +122,14 @@ class OutOfFoldCurve:
 
     def lowest(self, confidence: float, least: Floats, less: Floats | float = 0.0) -> int | None:
         """The lowest aim whose bounds, and those of all higher aims, are at least what is asked; `None` where none's
-        are. The choice of whole ways at the target is judged by itself, at its lowest aim that holds: one test more.
+        are. Aims of whole ways, few, are judged each by itself: so a plan that is asked for what one tells is that one.
 
         least: (1 + classes,).  less: (aims, 1 + classes), taken off the bounds.
         """
-        holds = (self.bound(confidence) - less >= least - SAME).all(axis=1)
-        alike = np.flatnonzero(holds[: self.lower + 1])
-        if self.lower and len(alike):
-            return int(alike[0])
+        holds = np.asarray((self.bound(confidence) - less >= least - SAME).all(axis=1))
+        by_itself = np.flatnonzero(holds[: self.alone])
+        if len(by_itself):
+            return int(by_itself[0])
         missed = np.flatnonzero(~holds)
         place = int(missed[-1]) + 1 if len(missed) else 0
         return place if place < len(self.aims) else None
@@ -152,24 +152,30 @@ def curves_of(
     most = float(found.weight @ found.whole_scores.max(axis=1))
     aims = np.linspace(least, max(most, least), AIMS_BY_CLASS if found.floor.any() else AIMS)
     some = freedoms_of(len(found.weight), freedoms)
-    without = cuts, choices
-    return [_curve(found, without, ways, (_with_lower(found, ways, aims, own), least)) for ways in some]
+    return [_curve(found, (cuts, choices), ways, (*_aims_for(found, ways, aims, own), least)) for ways in some]
 
 
-def _with_lower(found: WayOutcomes, ways: WayFreedom, aims: Floats, own: float) -> Floats:
-    """The aims and, where ways are whole, those below that come to the same choice on all questions as the first one.
+def _aims_for(found: WayOutcomes, ways: WayFreedom, aims: Floats, own: float) -> tuple[Floats, int]:
+    """The aims at which a freedom is judged, and how many of the first are judged each by itself.
 
-    One way for all mostly solves more than is asked; where it solves hardly more, the choices without one part of the
-    questions tip over to a dearer way at the target itself, and not at an aim that is a little lower.
+    For one way for all: halfway from what the next cheaper way solves to what each undominated way does, of those that
+    solve enough of all questions; an aim at the very score of a way tips over to the next where a part is left out. For
+    one way for each class: those below the target besides that come to the same choice on all questions.
     """
     if not ways.whole:
-        return aims
-    table = found.whole_table(own)
+        return aims, 0
+    table, least = found.whole_table(own), float(aims[0])
+    if ways.same and not found.floor.any():
+        alone = table.as_one_class
+        scores = alone.score[0, undominated_ways(alone.cost[0], alone.score[0])]
+        halfway = (scores + np.concatenate([[0.0], scores[:-1]])) / 2.0
+        some = halfway[scores >= least - SAME]
+        return (some, len(some)) if len(some) else (aims, 0)
     cheapest = np.take_along_axis(table.score, table.cost.argmin(axis=1)[:, None], axis=1)[:, 0]
-    below = np.linspace(min(float(found.weight @ cheapest), float(aims[0])), aims[0], AIMS_BELOW, endpoint=False)
-    shares = shares_with_floors(table, ways, np.append(below, aims[0]), float(aims[0]))
+    below = np.linspace(min(float(found.weight @ cheapest), least), least, AIMS_BELOW, endpoint=False)
+    shares = shares_with_floors(table, ways, np.append(below, least), least)
     alike = [bool(np.array_equal(share, shares[-1])) for share in shares[:-1]]
-    return np.concatenate([below[alike], aims])
+    return np.concatenate([below[alike], aims]), sum(alike) + 1
 
 
 def freedoms_of(classes: int, freedoms: Sequence[WayFreedom]) -> list[WayFreedom]:
@@ -213,11 +219,11 @@ def _curve(
     found: WayOutcomes,
     without: tuple[Sequence[Ints], Sequence[Sequence[WayTable]]],
     ways: WayFreedom,
-    asked: tuple[Floats, float],
+    asked: tuple[Floats, int, float],
 ) -> OutOfFoldCurve:
-    """without: the parts of every cut, and the ways as the questions outside of each show them.  asked: the aims, and
-    the target."""
-    aims, least = asked
+    """without: the parts of every cut, and the ways as the questions outside of each show them.  asked: the aims, how
+    many of them are judged by themselves, and the target."""
+    aims, alone, least = asked
     solved, cost = np.zeros((2, len(aims), len(found.task)))
     weights = found.weights
     choice = np.zeros((len(aims), len(weights)))
@@ -238,8 +244,7 @@ def _curve(
     unseen = found.weight * (by_class**2 + (1.0 - by_class) ** 2)
     variance = (squares + unseen) / (counts + 2.0 * found.weight - 1.0) / counts
     deviation = np.sqrt(2.0 * variance @ weights.T**2 + choice)
-    lower = int((aims < least - SAME).sum())
-    return OutOfFoldCurve(ways, aims, lower, solved, by_class @ weights.T, deviation, usd @ found.weight)
+    return OutOfFoldCurve(ways, aims, alone, solved, by_class @ weights.T, deviation, usd @ found.weight)
 
 
 def cheapest_of(
@@ -248,17 +253,15 @@ def cheapest_of(
     """The curve and the aim that cost least among those that hold what is asked, the least freedom first.
 
     More freedom takes the place of less where it is cheaper by `WORTH` although `DOUBT` standard errors of what it
-    solves more, question by question, are taken off: the best of several is mostly the luckiest. So a plan that is
-    asked for what one way for all solves is that way, or one that costs less beyond chance.  least: (1 + classes,),
-    share asked of all questions and of each class.
+    solves more, question by question, are taken off, and is held to that: the best of several is mostly the luckiest.
+    So a plan that is asked for what one way for all solves is that way, or one that costs less beyond chance.  least:
+    (1 + classes,), share asked of all questions and of each class.
     """
     best: tuple[OutOfFoldCurve, int] | None = None
     for curve in sorted(curves, key=lambda one: one.ways):
         less = 0.0 if best is None else DOUBT * _errors_of_difference(found, curve, best[0].each[best[1]])
-        doubted, place = curve.lowest(confidence, least, less), curve.lowest(confidence, least)
-        if place is None or doubted is None:
-            continue
-        if best is None or curve.cost[doubted] < best[0].cost[best[1]] * (1 - WORTH):
+        place = curve.lowest(confidence, least, less)
+        if place is not None and (best is None or curve.cost[place] < best[0].cost[best[1]] * (1 - WORTH)):
             best = curve, place
     return best
 
