@@ -45,6 +45,7 @@ class ReferenceRank:
     def __init__(self, fleet: SimulatedFleet, replica: SimulatedReplica) -> None:
         self.policies, self.replica, self.table = fleet.policies, replica, replica.table
         self.ticks, self.block = TickTable.of(replica.table), replica.table.kv_block_tokens
+        self.spans: list[tuple[int, int, float]] = []
         self.size = fleet.prefix_block_tokens if replica.prefixes else 0
         self.shared, self.capacity = self.size // self.block, self.table.kv_capacity_tokens // self.block
         self.unit, footprint = 1, self.table.footprint
@@ -119,7 +120,8 @@ class ReferenceRank:
             self.queue.remove(request)
             self.prompts.append(request)
             request.started = tick if request.started < 0 else request.started
-            request.goal, request.context = goal, hits * self.size
+            came = 0 if request.preemptions else min(request.kept, goal - 1)
+            request.goal, request.context = goal, max(hits * self.size, came)
             self.hold(request, request.context)
             request.cached += max(0, request.context - request.high)
             request.high = max(request.high, request.context)
@@ -172,11 +174,12 @@ class ReferenceRank:
         ticks = int(of.value[size, left]) + int(of.slope[size, left]) * (kv - int(of.knots[left]))
         return ticks, float(of.intercept_j[size, left]), float(of.slope_j[size, left])
 
-    def finish(self, ticks: int) -> None:
+    def finish(self, ticks: int, now: int) -> None:
         """The step is over: book what it used and what it made."""
         (_, per_token, per_pair, per_kv, fixed), chunks = self.cost(), self.chunks()
         size = len(self.batch) * self.decodes
         tokens, seconds = sum(take for _, take in chunks) + size, ticks / TICKS_PER_S
+        before = self.meters["step_j"]
         self.meters["busy_s"] += seconds
         self.meters["steps"] += 1
         for request, take in chunks:
@@ -195,6 +198,7 @@ class ReferenceRank:
             self.charge(request, seconds / tokens, joules)
             request.context, request.generated = request.context + 1, request.generated + 1
             self.meters["output_tokens"] += 1
+        self.spans.append((now - ticks, now, self.meters["step_j"] - before))
         self.trim()
 
     def charge(self, request: Any, seconds: float, joules: float) -> None:
@@ -231,11 +235,16 @@ def line(curve: Any, x: float) -> list[float]:
 
 
 def reference(
-    fleet: SimulatedFleet, calls: CallTable, taking: Callable[[int], list[int]] | None = None
+    fleet: SimulatedFleet,
+    calls: CallTable,
+    taking: Callable[[int], list[int]] | None = None,
+    level: Callable[[int, int], int] | None = None,
+    spans: list[list[tuple[int, int, float]]] | None = None,
 ) -> EngineOutcome:
     """What comes of the calls: within each tick steps end, then calls arrive, then steps start.
 
-    taking: the ranks that may be sent a call at a tick; all where not given.
+    taking: the ranks that may be sent a call at a tick; all where not given.  level: of a rank at a tick; what a step
+    begins with holds to its end.  spans: takes first tick, last tick and joules of every step, by rank.
     """
     jobs, policies, turns, now = records(JOB, len(calls)), fleet.policies, [0, 0], 0
     fill(jobs, calls, fleet)
@@ -259,12 +268,16 @@ def reference(
             ranks[number].queue.append(request)
             acts[number] = acts[number] or (now, START)
         elif phase == END:
-            ranks[number].finish(now - since[number])
+            ranks[number].finish(now - since[number], now)
             ranks[number].let_go(now)
             acts[number] = now, START
         else:
+            if level is not None:
+                ranks[number].ticks = TickTable.of(ranks[number].replica.tables[level(number, now)])
             ticks, since[number] = ranks[number].begin(now), now
             acts[number] = (now + ticks, END) if ticks else (now, START) if ranks[number].disturbed else None
+    if spans is not None:
+        spans.extend(rank.spans for rank in ranks)
     results = records(RESULT, len(calls))
     for name in set(RESULT.names or ()) - {"slot"}:
         results[name] = [getattr(request, name) for request in requests]

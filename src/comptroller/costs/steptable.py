@@ -112,6 +112,22 @@ class StepTable:
             if (used[..., -1] < used[..., -2]).any():
                 raise InputError(f"step table: the last {name} segment falls, so it would go below zero")
 
+    def slowed(self, factor: float) -> StepTable:
+        """The table of a replica that a neighbour slows: every step takes `factor` times as long, and what it waits
+        longer it waits at idle power.
+
+        Raises:
+            InputError: the factor is below 1.
+        """
+        if not (factor >= 1 and np.isfinite(factor)):
+            raise InputError(f"a neighbour slows a replica by a factor of at least 1, not {factor:g}")
+        parts = {}
+        for name in ("decode", "mixed", "pair"):
+            seconds, joules = getattr(self, f"{name}_s"), getattr(self, f"{name}_j")
+            parts[f"{name}_s"] = seconds * factor
+            parts[f"{name}_j"] = joules + self.idle_w * seconds * (factor - 1.0)
+        return replace(self, **parts)
+
     def decode_step_s(self, batch: int, kv_tokens: float) -> float:
         """Seconds of a decode step of so many sequences with so many cached tokens in all."""
         return _at(self.kv_knots_tokens, self.decode_s[batch], kv_tokens)

@@ -13,6 +13,7 @@ from comptroller.costs.inference_units import per_solved
 from comptroller.planning.simulation import QUANTITIES, PlanSimulation
 from comptroller.quantities import round_significant
 from comptroller.report.perfetto import power_w
+from comptroller.report.task_figures import task_record
 from comptroller.serving.state import PoolRole
 
 PERCENTS = (50, 90, 95, 99)
@@ -160,6 +161,7 @@ def record(simulation: PlanSimulation) -> Record:
         "per_request_within": {key: used[key] / good if good else math.nan for key in ("usd", "j", "gco2e")},
         "services": service_records(simulation),
         "questions": solving(simulation) or None,
+        "tasks": task_record(simulation) or None,
         "series": series(simulation),
     }
     rounded: Record = _round_floats(figures)

@@ -22,6 +22,7 @@ from comptroller.report.simulation_figures import (
     spread,
     token_counts,
 )
+from comptroller.report.task_figures import tasks_sheet
 
 NAMES = {"queue_s": "queue", "ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "end to end"}
 
@@ -230,4 +231,5 @@ def _cached_share(tokens: Mapping[str, int]) -> str:
 
 def sheets(simulation: PlanSimulation) -> tuple[ReportSheet, ...]:
     """All tables of one simulation, in the order of reading."""
-    return tuple(make(simulation) for make in (questions, latencies, objectives, spending, ends, services))
+    makers = (questions, tasks_sheet, latencies, objectives, spending, ends, services)
+    return tuple(make(simulation) for make in makers)

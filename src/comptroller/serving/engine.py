@@ -26,6 +26,7 @@ from comptroller.serving.state import (
     FOREVER,
     REQUEST,
     TICKS_PER_S,
+    GroupActivity,
     KernelWorld,
     RequestState,
     ResultRow,
@@ -53,7 +54,7 @@ class EngineJob(NamedTuple):
     wait_s: how long it waits; of a request with tokens, after its parent.  parent: id of the request it waits for.
     blocks, block_count: as `EventEngine.add_blocks` returned them.  service: 0 any, else one more than its place in the
     fleet.  watched: whether `advance` returns when it ends.  awaits: requests, if several, that it waits for.  joins:
-    one more than the id of the one that awaits this and others.
+    one more than the id of the one that awaits this and others.  kept: tokens of the prompt whose cache comes with it.
     """
 
     arrival_s: float
@@ -71,6 +72,7 @@ class EngineJob(NamedTuple):
     watched: int = 1
     awaits: int = 0
     joins: int = 0
+    kept: int = 0
 
 
 class EventEngine:
@@ -155,6 +157,32 @@ class EventEngine:
         self._cancels.append(request)
         if len(self._cancels) == CANCELS:
             self._kernel_to(-1)
+
+    def set_level(self, replica: int, level: int) -> None:
+        """Let a replica step by another of its levels: from its next step on, the one under way ends as it began.
+
+        replica: its place in the fleet.  level: 0 its own table, else the place among its `levels`, from 1.
+
+        Raises:
+            InputError: no such replica or level.
+        """
+        placed = [one for _, one in self.fleet.replicas()]
+        if not 0 <= replica < len(placed) or not 0 <= level < len(placed[replica].tables):
+            known = f"; it has levels 0 to {len(placed[replica].levels)}" if 0 <= replica < len(placed) else ""
+            raise InputError(f"level {level} of replica {replica} of {len(placed)}{known}")
+        first = sum(one.ranks for one in placed[:replica])
+        ranks, clock = self._world.ranks, self._world.clock[0]
+        ranks.level_due[first : first + placed[replica].ranks] = level
+        leader = ranks[first]
+        if leader.kind == GroupActivity.RUN and leader.level != level and not leader.poked:
+            leader.poked = 1
+            self._world.ints[clock.pokes + clock.poke_count] = first
+            clock.poke_count += 1
+
+    @property
+    def series(self) -> Sequence[RankSample]:
+        """The samples so far."""
+        return self._series
 
     def take_cancels(self) -> None:
         """End what was cancelled where it waits, and let what runs go no further than the step under way."""
@@ -249,8 +277,8 @@ class EventEngine:
         self._series.append(
             RankSample(
                 float((int(clock.now) >> 2) / TICKS_PER_S),
-                ranks.busy / TICKS_PER_S,
-                ranks.joules.copy(),
+                (ranks.busy + ranks.part_ticks) / TICKS_PER_S,
+                ranks.joules + ranks.part_j,
                 view[KV].copy(),
                 view[QUEUED].astype(np.int64),
                 ranks.batch + ranks.pre_count,

@@ -14,6 +14,17 @@ from comptroller.serving.policies import module
 from comptroller.serving.policies.view import BOUND, OVERLAP
 from comptroller.serving.state import PoolRole
 
+_MEMORY = (
+    "kv_capacity_tokens",
+    "kv_block_tokens",
+    "max_batch",
+    "chunk_tokens",
+    "context_tokens",
+    "footprint",
+    "idle_w",
+)
+"""What the levels of a replica have in common."""
+
 
 @dataclass(frozen=True)
 class SimulatedReplica:
@@ -26,6 +37,8 @@ class SimulatedReplica:
     tokens of cache that the host's memory takes from preempted sequences of a rank; beyond it, and with 0, they
     are recomputed.  weight: share of traffic under weighted routing.  storage: replicas of the same number share
     one cache (see `layouts.shared`).  prefixes: whether it keeps prefixes, in a fleet that has blocks for them.
+    levels: how it steps at other settings of its devices (a clock, a power limit, a neighbour's interference), in the
+    same memory; `EventEngine.set_level` sets one while it runs.
     """
 
     table: StepTable
@@ -37,6 +50,7 @@ class SimulatedReplica:
     weight: float = 1.0
     storage: int | None = None
     prefixes: bool = True
+    levels: tuple[StepTable, ...] = ()
 
     def __post_init__(self) -> None:
         if self.ranks < 1 or self.swap_tokens < 0 or not self.weight > 0:
@@ -45,6 +59,15 @@ class SimulatedReplica:
             raise InputError(
                 f"replica: {self.draft_tokens} draft tokens, acceptance {self.acceptance:g}; allowed: from 0, 0 to 1"
             )
+
+        odd = [name for table in self.levels for name in _MEMORY if getattr(table, name) != getattr(self.table, name)]
+        if odd:
+            raise InputError(f"replica: its levels differ in {', '.join(dict.fromkeys(odd))}, which is no setting")
+
+    @property
+    def tables(self) -> tuple[StepTable, ...]:
+        """Its step tables by level; 0 is its own."""
+        return (self.table, *self.levels)
 
     @property
     def verify_tokens(self) -> int:

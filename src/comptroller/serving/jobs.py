@@ -27,8 +27,15 @@ _LONGEST = 1 << 30
 
 
 def calls_of(trace: RequestTrace) -> CallTable:
-    """A trace as calls; of its prefix blocks, the full ones. The tenant is the call's key."""
+    """A trace as calls; of its prefix blocks, the full ones. The tenant is the call's key.
+
+    A call that waits for another arrives no sooner than the first of its task, and its wait after that other's reply.
+    """
     columns = {"arrival_s": trace.arrival_s, "input_tokens": trace.input_tokens, "output_tokens": trace.output_tokens}
+    if trace.tasks is not None:
+        columns["arrival_s"] = trace.arrival_s[trace.tasks.task]
+        columns["wait_s"] = np.where(trace.tasks.parent >= 0, trace.tasks.wait_s, 0.0)
+        columns["parent"] = trace.tasks.parent
     optional = {"session": trace.session, "key": trace.tenant, "priority": trace.priority}
     columns |= {name: column for name, column in optional.items() if column is not None}
     names = {"key": trace.tenants} if trace.tenant is not None else None
@@ -114,7 +121,10 @@ def check(calls: CallTable) -> None:
             (prompt < 0) | (output < 0) | ((prompt == 0) != (output == 0)),
             lambda i: f"input_tokens is {prompt[i]}, output_tokens {output[i]}; both must be above 0, or both 0",
         ),
-        ((prompt > 0) & (wait > 0), lambda i: "has tokens and wait_s; a wait is a call of its own"),
+        (
+            (prompt > 0) & (wait > 0) & (parent < 0),
+            lambda i: "has tokens, wait_s and no parent; a wait before a first call is a call of its own",
+        ),
         (prompt + output > _LONGEST, lambda i: f"has {prompt[i] + output[i]} tokens"),
         (parent < -1, lambda i: f"parent is {parent[i]}"),
         (~np.isfinite(calls["priority"]), lambda i: f"priority is {calls['priority'][i]:g}"),

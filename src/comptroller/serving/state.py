@@ -92,10 +92,11 @@ JOB = np.dtype(
     + _fields("i8", "session blocks parent")
     + _fields("i4", "prompt output predicted block_count tenant")
     + _fields("i2", "service watched")
-    + _fields("i4", "awaits joins")
+    + _fields("i4", "awaits joins kept")
 )
 """A request as it enters: tokens (both 0: a wait of wait_s, else wait_s passes between its parent and it), who it
-belongs to, where its blocks start; how many requests it awaits, if several; one more than the id that awaits it so."""
+belongs to, where its blocks start; how many requests it awaits, if several; one more than the id that awaits it so;
+prompt tokens whose cache comes with it, from a replica that is gone."""
 
 RESULT = np.dtype(
     _fields("i8", "arrival started first last")
@@ -131,17 +132,21 @@ RANK = np.dtype(
         "leader ranks pool own_pool peer service max_batch chunk block capacity context verify host "
         "cache_blocks prefix_tokens fixed parts part_table block_units "
         "nk nt np kv_x kv_v kv_m kv_a kv_b tokens pairs run due pre hist "
-        "buckets bucket_mask entries entry_count tags "
+        "buckets bucket_mask entries entry_count tags levels "
         # who is on it
         "queue intake landed waiting batch pre_count pre_left moving arrived cancels sum g phase used swapped "
         "held_entries idle_entries oldest newest spare evictions link_free "
         # what it does
         "kind since started planned length poked budget step_prompt step_decode stall disturbed freed own_ticks "
+        "level level_due part_ticks "
         # what it did
         "busy steps prompt_done decode_done recomputed",
     )
-    + _fields("f8", "chance idle_w swap_ticks move_ticks usd_per_s step_pairs virtual a0 a1 even share joules")
+    + _fields("f8", "chance idle_w swap_ticks move_ticks usd_per_s step_pairs virtual a0 a1 even share joules part_j")
 )
+
+LEVEL_FIELDS = ("nk", "nt", "np", "kv_x", "kv_v", "kv_m", "kv_a", "kv_b", "tokens", "pairs")
+"""What of a rank is its step table; each level of it has a row of these at `levels`."""
 
 CLOCK = np.dtype(
     _fields(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from comptroller.errors import FactError, RecordError
 from comptroller.work.trace import Floats, Ints, RequestTrace, TraceLatencies, TracePrefixBlocks
 from comptroller.work.trace_columns import TraceColumnNames
+from comptroller.work.trace_tasks import TraceTasks
 
 SHOWN = 5
 """Bad rows that an error names; it states the number of all. Twice as many make the message twice as long."""
@@ -45,7 +46,7 @@ class TraceRows:
 
     line: line of the file, or place in a list, from 1.  problems: faults that the format's reader found, by index of
     the row.  origin_s: time that becomes second 0 of the trace; the first arrival, if not given.  tenant, tenants,
-    priority, notes: as in `RequestTrace`.  in_file_order: whether the order of the file is meant as that of arrival.
+    priority, notes, tasks: as in `RequestTrace`.  in_file_order: whether the file's order is meant as that of arrival.
     """
 
     line: Ints
@@ -62,6 +63,7 @@ class TraceRows:
     priority: Floats | None = None
     notes: tuple[str, ...] = ()
     in_file_order: bool = True
+    tasks: TraceTasks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ def _trace_of_sound_rows(rows: TraceRows, keep: Ints, path: Path) -> RequestTrac
         tenants=rows.tenants,
         priority=rows.priority,
         notes=rows.notes + (sorted_note if late and rows.in_file_order else ()),
+        tasks=rows.tasks,
     )
     part = all_rows.take(keep)
     return replace(

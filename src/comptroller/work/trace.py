@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.work.trace_tasks import TraceTasks
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -58,7 +60,7 @@ class RequestTrace:
     arrival_s: from the first arrival, from the start of the part that was read, or from the start of the client pool
     for formats that describe one.  session: number of the conversation, `NO_SESSION` for none.  dropped: bad rows left
     out.  tenant: place in `tenants` of who asked.  priority: larger first.  notes: what was taken for granted in
-    reading it, in sentences.
+    reading it, in sentences.  tasks: what requests wait for; the arrival of one that waits is when it was recorded.
     """
 
     arrival_s: Floats
@@ -73,6 +75,7 @@ class RequestTrace:
     tenants: tuple[str, ...] = ()
     priority: Floats | None = None
     notes: tuple[str, ...] = ()
+    tasks: TraceTasks | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -108,6 +111,7 @@ class RequestTrace:
             session=None if self.session is None else self.session[rows],
             tenant=None if self.tenant is None else self.tenant[rows],
             priority=None if self.priority is None else self.priority[rows],
+            tasks=self.tasks.take(rows) if self.tasks else None,
             measured=TraceLatencies(self.measured.ttft_s[rows], self.measured.e2e_s[rows]) if self.measured else None,
         )
 

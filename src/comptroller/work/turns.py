@@ -13,6 +13,7 @@ from comptroller.quantities import BYTES_PER_TOKEN
 from comptroller.work.rows import TraceReadOptions, TraceRows
 from comptroller.work.trace import NO_SESSION, TracePrefixBlocks
 from comptroller.work.trace_table import prefix_blocks, with_random_arrivals
+from comptroller.work.trace_tasks import NO_PARENT, TraceTasks
 
 TEXT_BLOCK_TOKENS = 16
 """Tokens of a prefix block of a conversation whose file names none: vLLM's block. At twice it a turn finds up to 16
@@ -112,8 +113,9 @@ def rows_of_turns(
     turns = [turn for _, own in conversations for turn in own]
     numbers = [number if joint else NO_SESSION for number, (joint, own) in enumerate(conversations) for _ in own]
     starts = np.array([start for _, own in conversations for start in _starts(own)], np.float64)
-    later = sum(math.isnan(turn.start_s) for _, own in conversations for turn in own[1:])
-    waits = f"{later} turns start their delay after the turn before: how long its reply took is not known, 0 s here"
+    after = [place > 0 and math.isnan(turn.start_s) for _, own in conversations for place, turn in enumerate(own)]
+    parent = np.where(after, np.arange(len(turns)) - 1, NO_PARENT)
+    waits = f"{sum(after)} turns come their delay after the reply to the turn before, in a simulation"
     rows = TraceRows(
         np.array([turn.line for turn in turns], np.int64),
         starts,
@@ -123,9 +125,10 @@ def rows_of_turns(
         blocks=_blocks_of(turns, block_tokens),
         session=np.array(numbers, np.int64),
         in_file_order=False,
+        tasks=TraceTasks.of(parent, [turn.delay_s for turn in turns]) if any(after) else None,
     )
     if np.isfinite(starts).any():
-        return replace(rows, notes=(waits,) if later else ())
+        return replace(rows, notes=(waits,) if any(after) else ())
     return with_random_arrivals(rows, path, reading, rng)
 
 

@@ -15,6 +15,7 @@ from comptroller.serving.state import (
     CANCELS,
     CLOCK,
     JOB,
+    LEVEL_FIELDS,
     NEVER,
     RANK,
     REQUEST,
@@ -33,8 +34,9 @@ def build(fleet: SimulatedFleet, sample_s: float) -> KernelWorld:
     """The world at second 0, without requests."""
     ints, floats = ArrayArena(np.int64), ArrayArena(np.float64)
     placed = fleet.replicas()
-    tables = {id(replica.table): TickTable.of(replica.table) for _, replica in placed}
+    tables = {id(table): TickTable.of(table) for _, replica in placed for table in replica.tables}
     packed = {key: _pack(table, ints, floats) for key, table in tables.items()}
+    levels = {id(replica): _pack_levels(replica, packed, ints) for _, replica in placed}
     ranks = records(RANK, sum(replica.ranks for _, replica in placed))
     first = 0
     for service, replica in placed:
@@ -45,6 +47,7 @@ def build(fleet: SimulatedFleet, sample_s: float) -> KernelWorld:
             _describe(rank, fleet, replica)
             for name, value in packed[id(replica.table)].items():
                 setattr(rank, name, value)
+            rank.levels = levels[id(replica)]
             _allot(rank, fleet, replica, ints, floats)
         first += replica.ranks
     _pair_stores(ranks, fleet)
@@ -76,6 +79,11 @@ def _pack(table: TickTable, ints: ArrayArena, floats: ArrayArena) -> dict[str, i
         "tokens": floats.put(table.mixed.packed()),
         "pairs": floats.put(table.pairs.packed()),
     }
+
+
+def _pack_levels(replica: SimulatedReplica, packed: dict[int, dict[str, int]], ints: ArrayArena) -> int:
+    """Where the step tables of a replica's levels stand."""
+    return ints.put([[packed[id(table)][name] for name in LEVEL_FIELDS] for table in replica.tables])
 
 
 def _describe(rank: Any, fleet: SimulatedFleet, replica: SimulatedReplica) -> None:

@@ -10,7 +10,15 @@ from comptroller.serving.kernel.cache import free, growth, move_on, pages, publi
 from comptroller.serving.kernel.decisions import budget
 from comptroller.serving.kernel.queues import pop, push, set_key
 from comptroller.serving.kernel.ranks import compose, fill, full, join_decode, leave_decode, leave_prefill, private
-from comptroller.serving.kernel.steps import decode_ticks, pass_run, prompt_ticks, spend_step, walk_group
+from comptroller.serving.kernel.steps import (
+    decode_ticks,
+    meter_part,
+    pass_run,
+    prompt_ticks,
+    spend_step,
+    take_level,
+    walk_group,
+)
 from comptroller.serving.policies.view import PENDING
 from comptroller.serving.state import END, NEVER, OVER, START, TICKS_PER_S, GroupActivity, KernelWorld, RequestState
 
@@ -38,6 +46,18 @@ def settle(w: KernelWorld, group: int, tick: int) -> None:
         pass_run(w, r, done, ticks)
     leader.since += ticks
     leader.planned -= done
+
+
+@jit
+def meter(w: KernelWorld, tick: int) -> None:
+    """Bring the meters of all ranks up to a tick, the steps under way included."""
+    for r in range(w.clock[0].ranks):
+        rank = w.ranks[r]
+        settle(w, rank.leader, tick)
+        kind = w.ranks[rank.leader].kind
+        rank.part_ticks, rank.part_j = 0, 0.0
+        if kind >= STEP:
+            meter_part(w, r, tick, kind == STEP)
 
 
 @part
@@ -191,6 +211,8 @@ def start(w: KernelWorld, group: int, tick: int) -> None:
         rank = w.ranks[r]
         if rank.peer >= 0:
             cut(w, rank.peer, tick)
+        if rank.level != rank.level_due:
+            take_level(w, r)
         compose(w, r, tick)
         rank.budget, mixes = budget(w.clock[0].batching, rank.batch * rank.verify, rank.chunk)
         if rank.intake >= 0 and rank.peer < 0 and not rank.disturbed:

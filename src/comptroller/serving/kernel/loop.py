@@ -17,7 +17,7 @@ from comptroller.serving.kernel.books import (
     time_out,
 )
 from comptroller.serving.kernel.cache import pages, release
-from comptroller.serving.kernel.groups import end, land, look, settle, start
+from comptroller.serving.kernel.groups import end, land, look, meter, settle, start
 from comptroller.serving.kernel.queues import first_group, pop
 from comptroller.serving.kernel.ranks import private
 from comptroller.serving.kernel.routes import dispatch, refresh, snapshot
@@ -175,6 +175,7 @@ def _observe(w: KernelWorld, last: int) -> int:
         snapshot(w, first)
         return 1
     refresh(w, first)
+    meter(w, first)
     clock.next_sample += clock.sample_every
     return 2
 
@@ -190,6 +191,8 @@ def _take_in(w: KernelWorld, cancels: int) -> bool:
         clock.count += 1
     for place in range(cancels):
         _cancel(w, w.ints[clock.cancels + place])
+    # Groups whose level was set; a run of theirs goes no further than the step under way.
+    look(w, clock.now >> 2)
     return True
 
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.cache import move_on
-from comptroller.serving.state import NEVER, TICKS_PER_S, KernelWorld
+from comptroller.serving.state import LEVEL_FIELDS, NEVER, TICKS_PER_S, KernelWorld
+
+LEVELS = len(LEVEL_FIELDS)
 
 
 @jit
@@ -34,6 +36,18 @@ def _curve(w: KernelWorld, base: int, count: int, part: int, x: float) -> float:
             high = middle - 1
     value = w.floats[base + part * count + low]
     return float(value + w.floats[base + (part + 1) * count + low] * (x - w.floats[base + low]))
+
+
+@part
+def take_level(w: KernelWorld, r: int) -> None:
+    """The steps of a rank from here on are those of the level that was set."""
+    rank = w.ranks[r]
+    rank.level = rank.level_due
+    row = rank.levels + LEVELS * rank.level
+    rank.nk, rank.nt, rank.np = w.ints[row], w.ints[row + 1], w.ints[row + 2]
+    rank.kv_x, rank.kv_v, rank.kv_m = w.ints[row + 3], w.ints[row + 4], w.ints[row + 5]
+    rank.kv_a, rank.kv_b = w.ints[row + 6], w.ints[row + 7]
+    rank.tokens, rank.pairs = w.ints[row + 8], w.ints[row + 9]
 
 
 @jit
@@ -158,23 +172,60 @@ def prompt_ticks(w: KernelWorld, r: int) -> int:
 
 
 @part
+def _mixed_j(w: KernelWorld, r: int) -> tuple[float, float, float, float]:
+    """Joules of a step with prompt tokens: by its tokens, by its query-key pairs, of its decodes beside their cached
+    tokens, and of each of those."""
+    rank = w.ranks[r]
+    beside = rank.batch * rank.verify if rank.step_decode else 0
+    joules = _curve(w, rank.tokens, rank.nt, 3, float(rank.step_prompt + beside))
+    pairs_j = _curve(w, rank.pairs, rank.np, 3, rank.step_pairs)
+    if beside == 0:
+        return joules, pairs_j, 0.0, 0.0
+    row = rank.batch * rank.nk
+    left = row + _segment(w, rank, rank.sum + rank.batch * rank.g)
+    return joules, pairs_j, w.floats[rank.kv_a + left] - w.floats[rank.kv_a + row], w.floats[rank.kv_b + left]
+
+
+@part
 def spend_step(w: KernelWorld, r: int, ticks: int) -> tuple[float, float]:
     """Book the decoding part of a mixed step; joules per prompt token and per query-key pair."""
     rank = w.ranks[r]
     beside = rank.batch * rank.verify if rank.step_decode else 0
     tokens = rank.step_prompt + beside
-    joules = _curve(w, rank.tokens, rank.nt, 3, float(tokens))
-    pairs_j = _curve(w, rank.pairs, rank.np, 3, rank.step_pairs)
+    joules, pairs_j, fixed, slope = _mixed_j(w, r)
     rank.joules += joules + pairs_j
     if beside > 0:
         kv = rank.sum + rank.batch * rank.g
-        row = rank.batch * rank.nk
-        left = row + _segment(w, rank, kv)
-        fixed = w.floats[rank.kv_a + left] - w.floats[rank.kv_a + row]
-        slope = w.floats[rank.kv_b + left]
         rank.a0 += slope
         rank.a1 += slope * float(rank.g)
         rank.even += fixed / rank.batch + joules / tokens * rank.verify
         rank.joules += fixed + slope * kv
         rank.share += float(ticks) * rank.verify / tokens
     return joules / tokens, pairs_j / max(rank.step_pairs, 1.0)
+
+
+@jit
+def meter_part(w: KernelWorld, r: int, tick: int, single: bool) -> None:
+    """What of the step under way has passed by a tick, in ticks and joules, the run of the rank being settled.
+
+    single: whether it is a step by itself, which is booked at its end, and not one of a run.
+    """
+    rank = w.ranks[r]
+    passed = tick - w.ranks[rank.leader].since
+    own, joules = 0, 0.0
+    if single:
+        own = rank.own_ticks
+        if rank.step_prompt > 0:
+            tokens_j, pairs_j, fixed, slope = _mixed_j(w, r)
+            joules = tokens_j + pairs_j + fixed + slope * (rank.sum + rank.batch * rank.g)
+    elif rank.batch > 0:
+        own = decode_ticks(w, r, rank.sum + rank.batch * rank.g)
+    if rank.batch > 0 and (not single or (rank.step_prompt == 0 and rank.step_decode)):
+        kv = rank.sum + rank.batch * rank.g
+        at = rank.batch * rank.nk + _segment(w, rank, kv)
+        joules = w.floats[rank.kv_a + at] + w.floats[rank.kv_b + at] * kv
+    share = min(float(passed) / max(own, 1), 1.0)
+    # The wait for a swap is booked when it begins; what has not passed of it is taken back.
+    waits_j = rank.idle_w * (rank.stall / TICKS_PER_S) if single else 0.0
+    rank.part_ticks = min(passed, own)
+    rank.part_j = share * joules - (1.0 - share) * waits_j

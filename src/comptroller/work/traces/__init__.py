@@ -19,6 +19,7 @@ from comptroller.work.tabular import open_text
 from comptroller.work.trace import RequestTrace
 from comptroller.work.trace_columns import TraceColumnNames
 from comptroller.work.trace_table import rows_of_table, trace_table
+from comptroller.work.trajectory_files import PARQUET
 
 HEAD_CHARACTERS = 65536
 """Characters of a file by which its format is recognised. Names of columns and keys are in the first line, except those
@@ -111,7 +112,7 @@ def read_trace(
 
 
 def _head(path: Path) -> str:
-    if path.is_dir():
+    if path.is_dir() or (path.suffix in PARQUET and path.exists()):
         return ""
     try:
         with open_text(path) as file:

@@ -1,0 +1,90 @@
+"""Tasks of agents in a simulation: how long they take, where the time goes, and what a solved one costs."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from comptroller.costs.inference_units import per_solved
+from comptroller.planning.simulation import PlanSimulation
+from comptroller.report.figures import dollars, number, seconds, with_prefix
+from comptroller.report.sheet import UNKNOWN, Cell, ReportSheet, left, right
+
+PARTS = {"queue": "queue_s", "prefill": "prefill_s", "decode": "decode_s", "tools": "tool_s"}
+"""Parts of a task's time, by what they are called: those of the calls add up, for each waits for the one before."""
+
+PERCENTS = (50, 95)
+
+
+def task_record(simulation: PlanSimulation) -> dict[str, Any]:
+    """What came of the tasks of a trace; empty where nothing in it waits for replies.
+
+    A task's seconds go from the arrival of its first call to the end of its last, tools between them included. Of the
+    fleet's dollars, joules and grams all are paid for by the solved tasks, in proportion to the tasks that were judged.
+    """
+    tasks, outcome = simulation.trace.tasks, simulation.outcome
+    if tasks is None or simulation.solved is not None:
+        return {}
+    _, place, calls = np.unique(tasks.task, return_inverse=True, return_counts=True)
+    add = partial(np.bincount, place)
+    first = np.nan_to_num(outcome.ttft_s - outcome.queue_s)
+    parts = {
+        "queue_s": add(np.nan_to_num(outcome.queue_s)),
+        "prefill_s": add(first),
+        "decode_s": add(np.nan_to_num(outcome.e2e_s - outcome.ttft_s)),
+        "tool_s": add(tasks.wait_s),
+    }
+    ended = add(outcome.done.astype(float)) == calls
+    parts = {name: seconds_of[ended] for name, seconds_of in parts.items()}
+    took = np.sum(list(parts.values()), axis=0)
+    score = tasks.score[np.unique(tasks.task)]
+    judged = np.isfinite(score) & ended
+    share = float(judged.mean())
+    whole = {"usd": outcome.meter_usd, "j": outcome.meter_j, "gco2e": outcome.meter_gco2e}
+    known = np.isfinite(tasks.cached)
+    prompts = simulation.trace.input_tokens
+    done = outcome.done
+    return {
+        "tasks": int(calls.size),
+        "ended": int(ended.sum()),
+        "calls_per_task": float(calls.mean()),
+        "judged": int(judged.sum()),
+        "solved": float(score[judged].sum()),
+        "task_s": {f"p{p}": float(np.percentile(took, p)) if took.size else np.nan for p in PERCENTS},
+        "time": {name: float(parts[key].sum() / took.sum()) if took.sum() else np.nan for name, key in PARTS.items()},
+        "cached": float(outcome.requests.cached[done].sum() / prompts[done].sum()) if done.any() else np.nan,
+        "cached_as_recorded": float(tasks.cached[known].sum() / prompts[known].sum()) if known.any() else np.nan,
+        **{f"{name}_per_task": amount / calls.size for name, amount in whole.items()},
+        **{f"{name}_per_solved": per_solved(amount * share, score[judged]) for name, amount in whole.items()},
+    }
+
+
+def tasks_sheet(simulation: PlanSimulation) -> ReportSheet:
+    """The tasks of a trace, if it has any."""
+    of = task_record(simulation)
+    columns = (left("what", ""), right("value", ""))
+    if not of:
+        return ReportSheet("Tasks", columns, ())
+    rows: list[tuple[Cell, ...]] = [
+        ("tasks", of["tasks"]),
+        ("done to the end", of["ended"]),
+        ("calls each", number(of["calls_per_task"])),
+        ("seconds of a task, p50", seconds(of["task_s"]["p50"])),
+        ("seconds of a task, p95", seconds(of["task_s"]["p95"])),
+        *((f"share of its time: {name}", f"{share:.1%}") for name, share in of["time"].items()),
+        ("prompt tokens from the cache", f"{of['cached']:.1%}"),
+    ]
+    if np.isfinite(of["cached_as_recorded"]):
+        rows.append(("as the trace recorded them", f"{of['cached_as_recorded']:.1%}"))
+    rows += [("energy per task", with_prefix(of["j_per_task"], "J")), ("dollars per task", dollars(of["usd_per_task"]))]
+    if of["judged"]:
+        solved = of["solved"] > 0
+        rows += [
+            ("solved of those judged", f"{of['solved']:g} of {of['judged']}"),
+            ("energy per solved task", with_prefix(of["j_per_solved"], "J") if solved else UNKNOWN),
+            ("dollars per solved task", dollars(of["usd_per_solved"]) if solved else UNKNOWN),
+            ("emissions per solved task, CO2e", with_prefix(of["gco2e_per_solved"], "g") if solved else UNKNOWN),
+        ]
+    return ReportSheet("Tasks", columns, tuple(rows))

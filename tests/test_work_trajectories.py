@@ -1,0 +1,122 @@
+"""Trajectories of agents: read from files, as traffic, and in a simulation."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comptroller.errors import FactError, RecordError
+from comptroller.serving.engine import simulate
+from comptroller.serving.fleet import ServingPolicies, SimulatedFleet
+from comptroller.serving.jobs import calls_of
+from comptroller.serving.ticks import linear
+from comptroller.work.rows import TraceReadOptions
+from comptroller.work.traces import read_trace
+from comptroller.work.trajectories import resistant_line, shared_prompt_tokens
+from comptroller.work.trajectory_files import read_trajectories
+
+SAMPLE = Path(__file__).parent / "traces" / "agent_calls.csv"
+RATED = TraceReadOptions(rate_per_s=1.0)
+HEAD = "instance,step,input_tokens,output_tokens,to_next_call_s\n"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "calls.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_run_is_its_calls_in_the_order_of_steps() -> None:
+    calls = read_trajectories(SAMPLE)
+    assert [(run.instance, run.group, run.score) for run in calls.runs] == [
+        ("acme__widgets-1", "acme", 1.0),
+        ("acme__gears-7", "acme", 0.0),
+    ]
+    assert calls.step.tolist() == [0, 1, 2, 0, 1] and calls.starts.tolist() == [0, 3, 5]
+    assert calls.waits.seconds.tolist() == [1.0, 4.0, 0.0, 0.5, 0.0] and calls.waits.told == 0
+
+
+def test_a_prompt_shares_what_stood_in_the_one_before() -> None:
+    """The reply without its reasoning stands in the next prompt; a prompt that shrank shares what its cache knew."""
+    calls = read_trajectories(SAMPLE)
+    assert shared_prompt_tokens(calls).tolist() == [0, 1080, 1350, 0, 980]
+    shrunk = replace(calls, input_tokens=np.array([1000.0, 1300, 900, 900, 1100]))
+    assert shared_prompt_tokens(shrunk)[2] == 900
+
+
+def test_tools_seconds_are_told_from_the_time_to_the_next_call(tmp_path: Path) -> None:
+    """A call takes 2 s and 10 ms a token; every tenth tool takes 30 s, and only those have a wait."""
+    rows = [(step, 100 * (step % 9 + 1)) for step in range(40)]
+    lines = [f"a,{step},1000,{out},{2 + 0.01 * out + 30 * (step % 10 == 3)}\n" for step, out in rows]
+    calls = read_trajectories(written(tmp_path, HEAD + "".join(lines)))
+    waits = calls.waits
+    assert waits.base_s == pytest.approx(2) and waits.per_token_s == pytest.approx(0.01)
+    assert waits.seconds.round(6).tolist() == [30.0 if step % 10 == 3 else 0.0 for step in range(40)]
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(0, 1e3)), min_size=9, max_size=60), st.floats(0.1, 10))
+def test_the_line_scales_with_the_seconds(points: list[tuple[float, float]], factor: float) -> None:
+    x, y = (np.array(column) for column in zip(*points, strict=True))
+    base_s, per_token_s = resistant_line(x, y)
+    assert resistant_line(x, factor * y) == pytest.approx((factor * base_s, factor * per_token_s), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a,0,10,5,1\na,0,12,5,1\n", "is there twice"),
+        ("a,0,10.5,5,1\n", "input_tokens is not a whole number"),
+        (",0,10,5,1\n", "instance is missing"),
+        ("a,0,10,0,1\n", "output_tokens is zero"),
+        ("a,0,10,5,-1\n", "to_next_s is negative"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, rows: str, message: str) -> None:
+    with pytest.raises(RecordError, match=message):
+        read_trajectories(written(tmp_path, HEAD + rows))
+
+
+def test_a_file_without_a_rate_says_what_it_needs() -> None:
+    with pytest.raises(FactError, match=r"no common clock.*--rate"):
+        read_trace(SAMPLE)
+
+
+def test_a_call_arrives_its_wait_after_the_reply_that_it_waits_for() -> None:
+    trace = read_trace(SAMPLE, RATED)
+    fleet = SimulatedFleet.uniform(linear(), 2, ServingPolicies(routing="session_affinity"))
+    calls = calls_of(trace)
+    outcome = simulate(replace(fleet, prefix_block_tokens=trace.blocks.tokens if trace.blocks else 0), calls)
+    assert outcome.done.all() and trace.tasks is not None
+    ends = outcome.arrival_s + outcome.e2e_s - outcome.outside_s
+    for place in np.flatnonzero(trace.tasks.parent >= 0):
+        parent, wait_s = trace.tasks.parent[place], trace.tasks.wait_s[place]
+        assert outcome.arrival_s[place] == pytest.approx(ends[parent] + wait_s, abs=1e-9)
+    assert outcome.requests.cached.sum() > 0
+
+
+def test_slower_tools_end_later_and_cost_the_same_tokens() -> None:
+    trace = read_trace(SAMPLE, RATED)
+    assert trace.tasks is not None
+    slow = replace(trace, tasks=replace(trace.tasks, wait_s=2 * trace.tasks.wait_s))
+    fleet = SimulatedFleet.uniform(linear(), 1)
+    one, other = (simulate(fleet, calls_of(each)) for each in (trace, slow))
+    assert other.horizon_s > one.horizon_s
+    assert other.requests.generated.sum() == one.requests.generated.sum()
+
+
+def test_recorded_runs_are_traffic_whose_cache_is_as_recorded() -> None:
+    file = Path(os.environ.get("COMPTROLLER_DATA", "")) / "agents" / "agent_calls.parquet"
+    if not file.exists():
+        pytest.skip("the recorded trajectories are not there (COMPTROLLER_DATA)")
+    trace = read_trace(file, RATED)
+    assert trace.blocks is not None and trace.tasks is not None
+    known = np.isfinite(trace.tasks.cached)
+    recorded = trace.tasks.cached[known].sum() / trace.input_tokens[known].sum()
+    assert recorded == pytest.approx(0.837, abs=0.001)
+    assert recorded < trace.blocks.reuse < 0.96
