@@ -24,10 +24,10 @@ def strategy_notes(quality: WorkloadQuality, plays: PlaySet, options: Sequence[O
         rates = quality.checker
         yield f"modelled: a checker accepts {rates.tpr:.0%} of right and {rates.fpr:.0%} of wrong answers, at no cost"
     if plays.evidence is not None:
-        yield from trained_notes(plays.evidence, [_gated(plays, option) for option in options])
+        yield from trained_notes(plays.evidence, [_gate_of(plays, option) for option in options])
 
 
-def _gated(plays: PlaySet, option: Option) -> GatedPlay:
+def _gate_of(plays: PlaySet, option: Option) -> GatedPlay:
     """What an option's strategy does with the questions of the evidence."""
     models = {role: str(plays.models[number]) for role, number in option.play.bound.items()}
     calls = np.bincount(option.play.calls.question, minlength=len(plays.question)).astype(float)
