@@ -36,7 +36,8 @@ ROOM_LINES = {
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
-    "planning": 15_270,
+    # who shares a simulated fleet, and who was slowed by whom (150 lines)
+    "planning": 15_470,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -48,8 +49,9 @@ ROOM_LINES = {
     # laws of the loss of pre-training, with what a fit is worth (400 lines); declared prices of recorded models
     # laws of stages, laws as files, laws of the loss by file
     # recorded trees and scored steps (160 lines)
+    # loads at equal steps, seven files of forecasts with intervals, their scores (600 lines)
     # trajectories of agents: their file, waits told, tasks of a trace, monitors (700 lines)
-    "work": 11_620,
+    "work": 12_220,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -67,19 +69,23 @@ ROOM_LINES = {
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
+    # stores of blocks outside the device, adapters in slots, counters of tenants, switches of contexts (650 lines)
+    # replicas that change speed, samples of the step under way (150 lines)
     # contexts prepared on a fleet (50 lines)
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # replicas that change speed, samples of the step under way (150 lines)
-    "serving": 6_560,
+    "serving": 7_240,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
     # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
     # registers of training runs, laws and stages of training
     # which engine holds which format (110 lines)
+    # tables by tenant, priority and adapter (140 lines)
+    # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
-    "report": 7_360,
+    "report": 7_560,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -115,9 +121,11 @@ ROOM_LINES = {
     # the input of a plan from books; options of scaling, of simulate
     # registers of training runs
     # roles of simulated questions, gates
-    # monitors, audits (250 lines)
-    "cli": 5_460,
+    # options of forecasts
     # judges and contexts of simulated questions
+    # monitors, audits (250 lines)
+    # judges and contexts of simulated questions
+    "cli": 5_700,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
