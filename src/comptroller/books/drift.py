@@ -59,7 +59,7 @@ def drift(ledger: CallLedger, before: LedgerScope, after: LedgerScope, false_ala
     found: list[DriftFinding] = []
     for service in sorted(set(periods[0]) & set(periods[1])):
         for measure in MEASURES:
-            one, other = (_known(period[service], measure) for period in periods)
+            one, other = (_values_of(period[service], measure) for period in periods)
             if min(len(one), len(other)) >= FEWEST_DAYS:
                 p_value = days_p_value(one, other)
                 days = (len(one), len(other))
@@ -72,10 +72,10 @@ def drift(ledger: CallLedger, before: LedgerScope, after: LedgerScope, false_ala
             f"drift: no service has {FEWEST_DAYS} days with calls in both periods (most in one: {most}); with fewer, "
             "no difference is rarer than chance"
         )
-    return _judged(found, false_alarm)
+    return _with_verdicts(found, false_alarm)
 
 
-def _judged(found: Sequence[DriftFinding], false_alarm: float) -> list[DriftFinding]:
+def _with_verdicts(found: Sequence[DriftFinding], false_alarm: float) -> list[DriftFinding]:
     """The findings, those that moved marked: Holm's step-down over all of them."""
     order = sorted(range(len(found)), key=lambda place: found[place].p_value)
     moved = set[int]()
@@ -140,5 +140,5 @@ def _measures(row: Mapping[str, Any], scores: Mapping[int, float]) -> dict[str, 
     }
 
 
-def _known(days: Mapping[int, Mapping[str, float]], measure: str) -> Floats:
+def _values_of(days: Mapping[int, Mapping[str, float]], measure: str) -> Floats:
     return np.array([means[measure] for _, means in sorted(days.items()) if measure in means])
