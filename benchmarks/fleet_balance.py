@@ -2,8 +2,8 @@
 
 Recorded: a month of two containers' processor, memory and network by ten minutes (Fisher), and what pods of a cluster
 ask for (Alibaba openb 2023). Modelled: services are days of the containers, each shifted by whole days so that the time
-of day stays, as large as a pod's request; nodes are alike; a move costs the memory that it copies. Every hour with
-overload is a case, from the assignment that the balancer left behind the hour before.
+of day stays, as large as a pod's request; nodes are alike; a move costs the memory that it copies. Every two hours with
+overload are a case, from the assignment that the balancer left behind.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from comptroller.work.arrow import read_columns as read_parquet
 from comptroller.work.tabular import numbers, read_columns
 from record import table, write
 
-NODES = 24
+NODES = 12
 DAY = 144
 """Samples of ten minutes in a day."""
-EVERY = 6
-"""Samples between two cases: an hour, the time in which a plan of moves is made and carried out."""
-LOADS = (0.55, 0.7, 0.85)
+EVERY = 12
+"""Samples between two cases: two hours. At half of it a month takes twice as long, and each case has half the moves."""
+LOADS = (0.6, 0.8)
 """Mean load of the scarcest resource: at the least of them overload is rare, at the largest it is the rule."""
-SEEDS = 3
+SEEDS = 2
 NETWORK_MIB_PER_S = 1e9 / 8 / 2**20
 
 
@@ -122,9 +122,9 @@ def main() -> None:
     ]
     text = f"""Balancers over a month of recorded load: {NODES} nodes, {NODES * 10} services, sums over {SEEDS} draws.
 
-Overload is in nodes, summed over the hours of a month; left is what stood right after the balancer's moves.
+Overload is in nodes, summed over cases two hours apart; left is what stood right after the balancer's moves.
 
-{table(("load, balancer", "overload without moves", "left", "removed", "moves", "cost s", "hours with overload"), rows)}
+{table(("load, balancer", "overload without moves", "left", "removed", "moves", "cost s", "cases with overload"), rows)}
 
 Least overload left, then least cost, by load: {"; ".join(winners)}.
 """
