@@ -45,10 +45,11 @@ class RecordedLoads:
 
     def words(self) -> str:
         """In a sentence or two."""
+        first, second = self.halves
         return (
             f"{self.requests:,} requests on {self.containers} containers in {self.span_s / 3600:.1f} h,"
-            f" {self.loads:,} loads of a base model,\n{self.load_s:.1f} s each in the mean: {self.per_request:.3f} loads a request"
-            f" ({self.halves[0]:.3f} in the first half, {self.halves[1]:.3f} in the second)."
+            f" {self.loads:,} loads of a base model,\n{self.load_s:.1f} s each in the mean: {self.per_request:.3f}"
+            f" loads a request ({first:.3f} in the first half, {second:.3f} in the second)."
         )
 
     @property
@@ -215,10 +216,10 @@ Nearest to what was recorded: {nearest.routing} with {nearest.slots} slot{"s" * 
 
 {REPLICAS} replicas ({WORDS}), {RATE_PER_S:g} requests
 a second (modelled), each base model an adapter of rank {RANK} ({megabytes:.0f} MB). Beside the loads stands what the
-planner's formula says (`costs.adapters.miss_share`, Che's approximation for a popularity that falls as a power of the rank and
-requests that name adapters independently), for routings that do not look at adapters. Shuffled: the same requests in
-random order, as the formula takes them; what is left is that the recorded popularity falls faster than a power of the
-rank where many slots are.
+planner's formula says (`costs.adapters.miss_share`, Che's approximation for a popularity that falls as a power of the
+rank and requests that name adapters independently), for routings that do not look at adapters. Shuffled: the same
+requests in random order, as the formula takes them; what is left is that the recorded popularity falls faster than a
+power of the rank where many slots are.
 
 {table(headings("formula"), rows_of(beside))}"""
     print(text)
