@@ -52,6 +52,10 @@ POLICIES = (
 )
 
 
+SHARDED = FairnessPolicy("shuffle sharding", "shuffle_shard")
+HASHES = range(12)
+
+
 @dataclass(frozen=True)
 class FairnessLine:
     """One policy beside one flood. Ratios are against the light tenant alone on the same fleet, under that policy.
@@ -103,10 +107,10 @@ def got(found: EngineOutcome, rows: np.ndarray) -> float:
     return float((found.jobs.prompt + share * found.jobs.output)[begun].sum())
 
 
-def line(policy: FairnessPolicy, one: StepTable, calls: CallTable, flood_per_s: float) -> FairnessLine:
+def line(policy: FairnessPolicy, one: StepTable, calls: CallTable, flood_per_s: float, seed: int = 0) -> FairnessLine:
     """What a run shows, beside the light tenant alone."""
     steps = replace(one, chunk_tokens=policy.chunk_tokens) if policy.chunk_tokens else one
-    policies = ServingPolicies(policy.routing, scheduling=policy.scheduling)
+    policies = ServingPolicies(policy.routing, scheduling=policy.scheduling, seed=seed)
     fleet = replace(SimulatedFleet.uniform(steps, REPLICAS, policies), tenants=2)
     light = calls["key"] == LIGHT
     found, alone = simulate(fleet, calls), simulate(fleet, calls.take(light))
@@ -154,6 +158,8 @@ def main() -> int:
         return 2
     one = step_table()
     lines = [line(policy, one, crowd(trace, rate, 0), rate) for rate in FLOODS_PER_S for policy in POLICIES]
+    hashes = [line(SHARDED, one, crowd(trace, FLOODS_PER_S[-1], 0), FLOODS_PER_S[-1], seed) for seed in HASHES]
+    ratios = sorted(each.ratio_p99 for each in hashes)
     within = [f"{each.policy} at {each.flood_per_s:g}/s" for each in lines if each.ratio_p99 <= GOAL]
     text = (
         f"# A light tenant beside a flooding one\n\n{REPLICAS} replicas ({WORDS}). The light tenant asks"
@@ -163,8 +169,15 @@ def main() -> int:
         f" token within {GOAL - 1:.0%} of alone: {'; '.join(within) or 'none'}.\n\n"
         f"{table(HEADS, [cells(each) for each in lines])}\n\n{WHY}"
     )
+    text += (
+        f"\n\nWho shares with whom is a hash: over {len(ratios)} of them, at the larger flood, the ratio under shuffle"
+        f" sharding is {ratios[0]:.2f} to {ratios[-1]:.3g}, {ratios[len(ratios) // 2]:.2f} in the middle,"
+        f" {sum(ratio <= GOAL for ratio in ratios)} of {len(ratios)} within the target; where both have the same six"
+        " replicas the light one waits like the flood."
+    )
     print(text)
-    write("fleet_fairness", {"runs": [asdict(each) for each in lines]}, text, ("numpy", "numba"))
+    figures = {"runs": [asdict(each) for each in lines], "hashes": [asdict(each) for each in hashes]}
+    write("fleet_fairness", figures, text, ("numpy", "numba"))
     return 0
 
 

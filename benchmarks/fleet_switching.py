@@ -1,9 +1,9 @@
-"""Switches of contexts where priorities change as a service runs: per-block swaps that wait, and grouped ones beside."""
+"""Switches of contexts where priorities change as a service runs: swaps page by page, in groups, beside the steps."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from served import recorded, step_table
 
 TRACE = "azure_2023_conv.csv"
 DEVICE = "a10g"
-RATES_PER_S = (1.0, 1.5)
+RATES_PER_S = (0.4, 0.6, 0.8)
 REQUESTS = 3000
 HOST_TOKENS = 450_000
 """60 GB of the host at 131 kB a token of Llama 3.1 8B."""
@@ -121,8 +121,9 @@ the lengths ({TRACE}); modelled are arrivals (Poisson), steps, and a switch: byt
 two copies a layer for each page of {BLOCK_TOKENS} tokens (vLLM), or for each group of {GROUP_BLOCKS} pages, while the
 step waits or beside it, where only what the host has no copy of is written. The host time of one copy is not recorded
 and is given as a range. FastSwitch (arXiv 2411.18424) reports {PAPER[0]} to {PAPER[1]} times better tails of TTFT and
-of the time between tokens than vLLM; here groups beside the steps are {min(spread):.2g} to {max(spread):.2g} times better. TPOT is the mean time
-of a request's tokens after the first, not a single gap, and copies across turns of a conversation are not reused.
+of the time between tokens than vLLM; here groups beside the steps are {min(spread):.2g} to {max(spread):.2g} times
+better. TPOT is the mean time of a request's tokens after the first, not a single gap, and copies across turns of a
+conversation are not reused.
 
 {table(HEADS, rows(lines))}"""
     print(text)
