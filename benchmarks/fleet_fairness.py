@@ -53,7 +53,7 @@ POLICIES = (
 
 
 SHARDED = FairnessPolicy("shuffle sharding", "shuffle_shard")
-HASHES = range(12)
+HASHES = range(8)
 
 
 @dataclass(frozen=True)
