@@ -95,8 +95,7 @@ def run(
     for note in requests.notes:
         say(note)
     if scaling.policies:
-        scaling.show(fleet_plan, requests, scale, priced, json, paths)
-        return
+        return scaling.show(fleet_plan, requests, scale, priced, json, paths)
     samples = SAMPLES if html or png or perfetto_ or json else 0
     settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers)
     simulations = [
