@@ -37,7 +37,8 @@ ROOM_LINES = {
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
-    "planning": 15_680,
+    # a fleet chosen over time (250 lines)
+    "planning": 15_940,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -88,7 +89,7 @@ ROOM_LINES = {
     # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
     # jobs on a cluster
-    "report": 7_840,
+    "report": 7_930,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -129,7 +130,7 @@ ROOM_LINES = {
     # monitors, audits (250 lines)
     # jobs on a cluster
     # judges and contexts of simulated questions
-    "cli": 5_760,
+    "cli": 5_860,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
