@@ -12,6 +12,7 @@ from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.start_up import WEIGHT_SOURCES
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.scaled_simulation import ScalingConditions, simulate_scaling
+from comptroller.planning.spot_simulation import SpotConditions
 from comptroller.report.scaling_tables import scaling_records, scaling_sheet
 from comptroller.report.terminal import console, print_sheet
 from comptroller.work.trace import RequestTrace
@@ -29,6 +30,12 @@ class ReplicaScalingOptions:
     most: int
     weights_from: str
     image_pulled: bool
+
+    def start_up(self, scale: float) -> SpotConditions:
+        """How a replica starts, and how fast the trace is replayed, for replicas that are spot."""
+        return SpotConditions(
+            self.start_up_s, weights_from=self.weights_from, image_pulled=self.image_pulled, scale=scale
+        )
 
     def show(self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool) -> None:
         """The policies side by side, after the fleet as it is."""

@@ -15,6 +15,7 @@ from comptroller.cli._output import FileContent, check, say, write_all
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
+from comptroller.cli._spot import ReplicaSpotOptions, spot_options
 from comptroller.planning.simulation import PlanSimulation, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.requests import writer_of
@@ -39,6 +40,7 @@ def run(
     plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
     scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
+    spot: Annotated[ReplicaSpotOptions, SharedOptions(spot_options)],
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
@@ -91,6 +93,9 @@ def run(
         requests = requests.scaled(rate / requests.rate_per_s)
     for note in requests.notes:
         say(note)
+    if spot.policies:
+        spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json)
+        return
     if scaling.policies:
         scaling.show(fleet_plan, requests, scale, priced, json)
         return
