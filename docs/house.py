@@ -36,7 +36,8 @@ ROOM_LINES = {
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
-    "planning": 15_270,
+    # who shares a simulated fleet, and who was slowed by whom (150 lines)
+    "planning": 15_620,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -58,27 +59,35 @@ ROOM_LINES = {
     # Anthropic's API as a service, counting of tokens, responses whole (700 lines)
     # contexts: notes made in idle capacity; hedged requests, with when and how often (170 lines)
     # keys in texts, thoughts within what is held, replies in other words
-    "gateway": 9_000,
+    "gateway": 9_030,
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
-    # what trained parts were trained on beside what they are asked about, gates of one's own (280 lines)
+    # what trained parts were trained on beside what they are asked about, gates of one's own (340 lines)
     # monitors of agents' runs: five, and what each saves (400 lines)
-    "strategies": 7_120,
+<<<<<<< HEAD
+    "strategies": 7_190,
+=======
+    "strategies": 8_450,
+    # thirteen strategies more (1,100 lines) and how alike texts are
+>>>>>>> main
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
+    # stores of blocks outside the device, adapters in slots, counters of tenants, switches of contexts (650 lines)
+    # replicas that change speed, samples of the step under way (150 lines)
     # contexts prepared on a fleet (50 lines)
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # replicas that change speed, samples of the step under way (150 lines)
-    "serving": 6_560,
+    "serving": 7_240,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
     # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
     # registers of training runs, laws and stages of training
     # which engine holds which format (110 lines)
+    # tables by tenant, priority and adapter (140 lines)
     # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
     "report": 7_560,
@@ -89,7 +98,7 @@ ROOM_LINES = {
     # FLOPs of a training run by two methods, what export controls count of a device (100 lines)
     # clocks and power limits, what a step asks of them (200 lines)
     # a replica that a neighbour slows (20 lines)
-    "costs": 7_530,
+    "costs": 7_650,
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
@@ -107,7 +116,7 @@ ROOM_LINES = {
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     # a core of this machine, a closed loop of requests at a running engine; runs by source, and the effects of causes
-    "measure": 4_680,
+    "measure": 4_730,
     # a file per command (eleven), most of it options and their help; `new` asks
     # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`;
     # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard
@@ -118,8 +127,8 @@ ROOM_LINES = {
     # options of forecasts
     # judges and contexts of simulated questions
     # monitors, audits (250 lines)
-    "cli": 5_570,
     # judges and contexts of simulated questions
+    "cli": 5_700,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
