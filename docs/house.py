@@ -37,7 +37,7 @@ ROOM_LINES = {
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
-    "planning": 15_620,
+    "planning": 15_680,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -64,12 +64,8 @@ ROOM_LINES = {
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (340 lines)
     # monitors of agents' runs: five, and what each saves (400 lines)
-<<<<<<< HEAD
-    "strategies": 7_190,
-=======
     "strategies": 8_450,
     # thirteen strategies more (1,100 lines) and how alike texts are
->>>>>>> main
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
@@ -80,7 +76,8 @@ ROOM_LINES = {
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # replicas that change speed, samples of the step under way (150 lines)
-    "serving": 7_240,
+    # what followed moments like now (50 lines), HARMONY's decision
+    "serving": 7_350,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -90,7 +87,7 @@ ROOM_LINES = {
     # tables by tenant, priority and adapter (140 lines)
     # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
-    "report": 7_560,
+    "report": 7_780,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -106,7 +103,8 @@ ROOM_LINES = {
     # archives that keep the chain, pseudonyms, reports by zone, tag and currency (600 lines)
     # calls as traces, logs and evidence of the next plan
     # contexts that all gateways know, and who makes their notes (180 lines); names of meters (100)
-    "books": 5_300,
+    # drift of services (130 lines)
+    "books": 5_440,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
@@ -116,7 +114,8 @@ ROOM_LINES = {
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     # a core of this machine, a closed loop of requests at a running engine; runs by source, and the effects of causes
-    "measure": 4_730,
+    # audits of endpoints (650 lines)
+    "measure": 5_410,
     # a file per command (eleven), most of it options and their help; `new` asks
     # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`;
     # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard
@@ -127,8 +126,9 @@ ROOM_LINES = {
     # options of forecasts
     # judges and contexts of simulated questions
     # monitors, audits (250 lines)
+    "cli": 5_760,
     # judges and contexts of simulated questions
-    "cli": 5_700,
+    "cli": 5_760,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

@@ -100,7 +100,7 @@ def run(
         spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json)
         return
     if scaling.policies:
-        scaling.show(fleet_plan, requests, scale, priced, json)
+        scaling.show(fleet_plan, requests, scale, priced, json, paths)
         return
     samples = SAMPLES if html or png or perfetto_ or json else 0
     settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers)
