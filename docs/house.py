@@ -37,7 +37,7 @@ ROOM_LINES = {
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
-    "planning": 15_470,
+    "planning": 15_480,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -51,7 +51,8 @@ ROOM_LINES = {
     # recorded trees and scored steps (160 lines)
     # loads at equal steps, seven files of forecasts with intervals, their scores (600 lines)
     # trajectories of agents: their file, waits told, tasks of a trace, monitors (700 lines)
-    "work": 12_220,
+    # recorded depth-first searches and programs (130 lines)
+    "work": 12_370,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -64,7 +65,7 @@ ROOM_LINES = {
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (280 lines)
     # monitors of agents' runs: five, and what each saves (400 lines)
-    "strategies": 8_450,
+    "strategies": 8_560,
     # thirteen strategies more (1,100 lines) and how alike texts are
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded

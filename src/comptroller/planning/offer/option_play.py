@@ -22,6 +22,7 @@ from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.spelling import names, parse, settings, spell
 from comptroller.strategies.stages import StagedStrategy
 from comptroller.strategies.study import SOLVERS
+from comptroller.strategies.world_inputs import lacking_inputs
 from comptroller.work.evidence import STEP, Evidence
 from comptroller.work.laws.caps import flag_truncated
 from comptroller.work.quality import WorkloadQuality
@@ -184,10 +185,14 @@ def _play_options(
     if quality.checker is not None:
         played["checker"] = played["reward"] = ModelledChecker(quality.checker.tpr, quality.checker.fpr)
     replay = EvidenceReplay(evidence, played)
+    for needed in lacking_inputs(strategy, replay):
+        rejected.add("not supported by the evidence", f"{spell(strategy)} needs {needed}")
+        return
     missing: list[tuple[str, str]] = []
-    lacking = set(question.tolist()) - set(replay.covered(uses(strategy)).tolist())
-    if lacking:
-        rejected.add("not recorded", f"{spell(strategy)}: {len(lacking)} questions lack what it asks for", len(lacking))
+    left_out = set(question.tolist()) - set(replay.covered(uses(strategy)).tolist())
+    if left_out:
+        told = f"{spell(strategy)}: {len(left_out)} questions lack what it asks for"
+        rejected.add("not recorded", told, len(left_out))
         return
     for point, rows in grid_runs(_points(strategy, quality), replay, question.tolist(), missing):
         score = np.array([value for value, _ in rows])
