@@ -97,9 +97,9 @@ def main() -> None:
     text = "\n\n".join((
         f"# Search over steps, live\n\n{(__doc__ or '').partition(chr(10))[0]}",
         table(["live", *names, "prompt cached"], rows),
-        f"{QUESTIONS} questions of arithmetic in words, steps of at most {STEP_TOKENS} tokens, SmolLM2-135M on the CPU, "
-        "asked as a request to the gateway is. Held: tokens of cache that a wave of steps and its ancestors hold. So few "
-        "questions to so small a model say that every search runs and what it takes, not which is better.",
+        f"{QUESTIONS} questions of arithmetic in words, steps of at most {STEP_TOKENS} tokens, SmolLM2-135M on the "
+        "CPU, asked as a request to the gateway is. Held: tokens of cache that a wave of steps and its ancestors hold. "
+        "So few questions to so small a model say that every search runs and what it takes, not which is better.",
     ))  # fmt: skip
     write("steps_live", found, text, ("xllamacpp",))
 

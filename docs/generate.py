@@ -255,7 +255,8 @@ def sleep_section() -> str:
         "    comptroller replay sleep_time once --evidence contexts\n\n"
         f"Queries a context from which notes pay, predicted from one half of {found['contexts']} contexts and measured "
         f"live on the other (the embedded model, both ways round): {told}. Right: {right['without notes']:.0%} from "
-        f"the text, {right['with notes']:.0%} from the notes alone, which a model of 135 million parameters writes badly: "
+        f"the text, {right['with notes']:.0%} from the notes alone, which a model of 135 million parameters writes "
+        "badly: "
         "[sleep_time.md](../benchmarks/results/sleep_time.md)."
     )
 

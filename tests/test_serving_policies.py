@@ -43,6 +43,10 @@ CALL = st.builds(
     session=st.integers(-1, 20),
     priority=st.integers(-3, 3).map(float),
     fair_start=st.floats(0, 1e6),
+    tenant=st.integers(0, 40),
+    adapter=st.integers(0, 40),
+    counter=st.floats(0, 1e6),
+    epoch=st.integers(0, 1000),
 )
 ROUTING = [*names("routing"), str(Path(__file__).with_name("own_routing.py"))]
 """Those that ship and one of a user's own: the suite is the same."""

@@ -12,13 +12,15 @@ from comptroller.cli._cache_tiers import CacheTiers, cache_tiers
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, say
 from comptroller.cli._plan_calibration import plan_with_calibration
-from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals
+from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
 from comptroller.planning.fleet_sharing import slowdowns_of
 from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
 from comptroller.report.requests import writer_of
 from comptroller.work.data_files import find_data
+from comptroller.work.rows import TraceReadOptions
+from comptroller.work.trace import RequestTrace
 from comptroller.work.traces import read_trace, reading_of
 
 File = Path | None
@@ -87,25 +89,30 @@ def run(
         check(path)
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
-    trace_file = Path(trace)
-    reading = reading_of(columns or [], skip_bad, rate)
-    requests = read_trace(trace_file if trace_file.exists() else find_data("trace", trace, plan), reading)
-    if rate is not None and requests.rate_per_s > 0:
-        requests = requests.scaled(rate / requests.rate_per_s)
-    for note in requests.notes:
-        say(note)
+    requests = _requests(trace, plan, reading_of(columns or [], skip_bad, rate))
     if scaling.policies:
-        scaling.show(fleet_plan, requests, scale, priced, json)
-        return
+        return scaling.show(fleet_plan, requests, scale, priced, json, paths)
     samples = SAMPLES if html or png or perfetto_ or json else 0
     settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers)
     simulations = [
         simulate_plan(fleet_plan, requests, replace(settings, routing=name), priced, questions)
         for name in dict.fromkeys(routing or [""])
     ]
+    say_gates(questions, simulations[0].solved)
     slowdowns = slowdowns_of(simulations, slowdown)
     write_files(simulations, paths, as_calls)
     if json:
         typer.echo(simulation_document(simulations, slowdowns), nl=False)
     else:
         print_simulations(simulations, slowdowns)
+
+
+def _requests(trace: str, plan: Path, reading: TraceReadOptions) -> RequestTrace:
+    """The requests of a trace, at the rate asked for; what its reader has to say is told."""
+    file = Path(trace)
+    requests = read_trace(file if file.exists() else find_data("trace", trace, plan), reading)
+    if reading.rate_per_s is not None and requests.rate_per_s > 0:
+        requests = requests.scaled(reading.rate_per_s / requests.rate_per_s)
+    for note in requests.notes:
+        say(note)
+    return requests

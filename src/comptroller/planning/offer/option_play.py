@@ -17,12 +17,11 @@ from comptroller.planning.offer.stage_plays import StagePlayCache
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
-from comptroller.strategies.results import grid_runs, uses
+from comptroller.strategies.results import grid_runs, lacking_inputs, uses
 from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.spelling import names, parse, settings, spell
 from comptroller.strategies.stages import StagedStrategy
 from comptroller.strategies.study import SOLVERS
-from comptroller.strategies.world_inputs import lacking_inputs
 from comptroller.work.evidence import STEP, Evidence
 from comptroller.work.laws.caps import flag_truncated
 from comptroller.work.quality import WorkloadQuality

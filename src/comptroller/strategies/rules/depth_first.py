@@ -53,17 +53,17 @@ class DepthFirstStrategy(StepSearchStrategy):
         """Visits step after step; what is proposed of a step is asked for when it is followed."""
         scores: StepScores = {}
         visited: list[Reply] = []
-        open_steps = yield from self._proposed(first_steps(question, self.branch), scores)
+        open_steps = yield from self._proposals(first_steps(question, self.branch), scores)
         while open_steps and len(visited) < self.steps:
             step = open_steps.pop(0)
             visited.append(step)
             going = scores.get(step, -1.0) > self.prune and len(path(step)) < self.depth
             if going and not ends_solution(step, self.ends) and len(visited) < self.steps:
-                more = yield from self._proposed(next_steps(step, self.branch), scores)
+                more = yield from self._proposals(next_steps(step, self.branch), scores)
                 open_steps = [*more, *open_steps]
         return self._chosen(visited, scores)
 
-    def _proposed(self, asks: Sequence[Any], scores: StepScores) -> Generator[All, tuple[Reply, ...], list[Reply]]:
+    def _proposals(self, asks: Sequence[Any], scores: StepScores) -> Generator[All, tuple[Reply, ...], list[Reply]]:
         """Steps in the order of asking; their scores are added."""
         place = {ask: number for number, ask in enumerate(asks)}
         steps = sorted(usable((yield All(*asks))), key=lambda step: place[step.ask])
