@@ -39,7 +39,19 @@ ROOM_LINES = {
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
     # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
+<<<<<<< HEAD
     "planning": 16_180,
+=======
+<<<<<<< HEAD
+    "planning": 15_960,
+=======
+<<<<<<< HEAD
+    "planning": 16_070,
+=======
+    "planning": 15_820,
+>>>>>>> main
+>>>>>>> main
+>>>>>>> main
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -67,9 +79,14 @@ ROOM_LINES = {
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (340 lines)
     # monitors of agents' runs: five, and what each saves (400 lines)
+    # thirteen strategies more (1,100 lines) and how alike texts are
     # agents: react, reflexion, plan and execute (210 lines)
+<<<<<<< HEAD
+    "strategies": 8_680,
+=======
     "strategies": 8_790,
     # thirteen strategies more (1,100 lines) and how alike texts are
+>>>>>>> main
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
@@ -81,7 +98,7 @@ ROOM_LINES = {
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # replicas that change speed, samples of the step under way (150 lines)
     # what followed moments like now (50 lines), HARMONY's decision
-    "serving": 7_350,
+    "serving": 7_420,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -92,7 +109,11 @@ ROOM_LINES = {
     # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
     # caches in tool waits side by side (70 lines)
+<<<<<<< HEAD
+    "report": 7_990,
+=======
     "report": 8_010,
+>>>>>>> main
     # jobs on a cluster
     "report": 8_010,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
