@@ -15,6 +15,7 @@ from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
+from comptroller.cli._spot import ReplicaSpotOptions, spot_options
 from comptroller.planning.fleet_sharing import slowdowns_of
 from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
 from comptroller.planning.tool_gaps import compare_tool_gaps
@@ -37,6 +38,7 @@ def run(
     plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
     scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
+    spot: Annotated[ReplicaSpotOptions, SharedOptions(spot_options)],
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
     tiers: Annotated[CacheTiers, SharedOptions(cache_tiers)],
     gaps: Annotated[bool, SharedOptions(tool_gaps)],
@@ -85,6 +87,8 @@ def run(
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
     requests = _requests(trace, plan, reading_of(columns or [], skip_bad, rate))
+    if spot.policies:
+        return spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json)
     if scaling.policies:
         return scaling.show(fleet_plan, requests, scale, priced, json, paths)
     samples = SAMPLES if html or png or perfetto_ or json else 0
