@@ -39,15 +39,7 @@ ROOM_LINES = {
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
     # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
-<<<<<<< HEAD
-    "planning": 15_960,
-=======
-<<<<<<< HEAD
     "planning": 16_070,
-=======
-    "planning": 15_820,
->>>>>>> main
->>>>>>> main
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -77,12 +69,7 @@ ROOM_LINES = {
     # monitors of agents' runs: five, and what each saves (400 lines)
     # thirteen strategies more (1,100 lines) and how alike texts are
     # agents: react, reflexion, plan and execute (210 lines)
-<<<<<<< HEAD
-    "strategies": 8_680,
-=======
     "strategies": 8_790,
-    # thirteen strategies more (1,100 lines) and how alike texts are
->>>>>>> main
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
@@ -92,7 +79,6 @@ ROOM_LINES = {
     # contexts prepared on a fleet (50 lines)
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
-    # replicas that change speed, samples of the step under way (150 lines)
     # what followed moments like now (50 lines), HARMONY's decision
     "serving": 7_420,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
@@ -105,11 +91,6 @@ ROOM_LINES = {
     # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
     # caches in tool waits side by side (70 lines)
-<<<<<<< HEAD
-    "report": 7_990,
-=======
-    "report": 8_010,
->>>>>>> main
     # jobs on a cluster
     "report": 8_010,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
@@ -152,7 +133,6 @@ ROOM_LINES = {
     # judges and contexts of simulated questions
     # monitors, audits (250 lines)
     # jobs on a cluster
-    # judges and contexts of simulated questions
     # tool waits of simulate (30 lines)
     "cli": 5_900,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
