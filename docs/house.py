@@ -39,17 +39,7 @@ ROOM_LINES = {
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
     # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
-<<<<<<< HEAD
     "planning": 16_180,
-=======
-<<<<<<< HEAD
-    "planning": 15_960,
-=======
-<<<<<<< HEAD
-    "planning": 16_070,
-=======
-    "planning": 15_820,
->>>>>>> main
 >>>>>>> main
 >>>>>>> main
     # launch lines
@@ -81,12 +71,8 @@ ROOM_LINES = {
     # monitors of agents' runs: five, and what each saves (400 lines)
     # thirteen strategies more (1,100 lines) and how alike texts are
     # agents: react, reflexion, plan and execute (210 lines)
-<<<<<<< HEAD
-    "strategies": 8_680,
-=======
-    "strategies": 8_790,
     # thirteen strategies more (1,100 lines) and how alike texts are
->>>>>>> main
+    "strategies": 8_790,
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
@@ -109,11 +95,7 @@ ROOM_LINES = {
     # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
     # caches in tool waits side by side (70 lines)
-<<<<<<< HEAD
-    "report": 7_990,
-=======
     "report": 8_010,
->>>>>>> main
     # jobs on a cluster
     "report": 8_010,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
