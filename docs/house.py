@@ -39,19 +39,7 @@ ROOM_LINES = {
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
     # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
-<<<<<<< HEAD
     "planning": 16_180,
-=======
-<<<<<<< HEAD
-    "planning": 15_960,
-=======
-<<<<<<< HEAD
-    "planning": 16_070,
-=======
-    "planning": 15_820,
->>>>>>> main
->>>>>>> main
->>>>>>> main
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -66,7 +54,7 @@ ROOM_LINES = {
     # loads at equal steps, seven files of forecasts with intervals, their scores (600 lines)
     # trajectories of agents: their file, waits told, tasks of a trace, monitors (700 lines)
     # recorded depth-first searches and programs (130 lines)
-    "work": 12_370,
+    "work": 12_895,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -81,12 +69,7 @@ ROOM_LINES = {
     # monitors of agents' runs: five, and what each saves (400 lines)
     # thirteen strategies more (1,100 lines) and how alike texts are
     # agents: react, reflexion, plan and execute (210 lines)
-<<<<<<< HEAD
-    "strategies": 8_680,
-=======
     "strategies": 8_790,
-    # thirteen strategies more (1,100 lines) and how alike texts are
->>>>>>> main
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
@@ -96,7 +79,6 @@ ROOM_LINES = {
     # contexts prepared on a fleet (50 lines)
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
-    # replicas that change speed, samples of the step under way (150 lines)
     # what followed moments like now (50 lines), HARMONY's decision
     "serving": 7_420,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
@@ -109,13 +91,8 @@ ROOM_LINES = {
     # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
     # caches in tool waits side by side (70 lines)
-<<<<<<< HEAD
-    "report": 7_990,
-=======
-    "report": 8_010,
->>>>>>> main
     # jobs on a cluster
-    "report": 8_010,
+    "report": 8_050,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -156,9 +133,8 @@ ROOM_LINES = {
     # judges and contexts of simulated questions
     # monitors, audits (250 lines)
     # jobs on a cluster
-    # judges and contexts of simulated questions
     # tool waits of simulate (30 lines)
-    "cli": 5_900,
+    "cli": 5_999,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
