@@ -19,7 +19,14 @@ from comptroller.cli._document_schemas import DOCUMENTS, document_schema
 from comptroller.facts.reader import QUANTITY
 from comptroller.report.facts import LISTS
 from comptroller.strategies import protocol
-from comptroller_lab.strategy_tables import rules, spelling_with_defaults, strategies, trained_parts, trained_routers
+from comptroller_lab.strategy_tables import (
+    rules,
+    spelling_with_defaults,
+    strategies,
+    trained_parts,
+    trained_routers,
+    world_inputs,
+)
 from comptroller_lab.tree_claims import tree_section
 
 HERE = Path(__file__).parent
@@ -218,6 +225,18 @@ def licences_page() -> str:
     )
 
 
+WORLDS = (
+    "Every strategy runs in all three worlds where its inputs are there: replayed on evidence, on a simulated fleet "
+    "(`comptroller simulate --strategy`), live (`comptroller/STRATEGY` at the gateway). Where one is missing it is "
+    "refused with all that is missing and who supplies it, exit code 2, or 400 at the gateway; a conformance test "
+    "takes every strategy through the worlds. Sleep-time compute prepares a context once: in a replay its queries "
+    "share the cost of the notes, and from how many queries on notes pay is told with an interval over contexts; on "
+    "a fleet the notes are made from the start, or `--lead` seconds before the first query of a context, and "
+    "queries that come before they are ready are answered from the text; live the gateway makes them when nobody "
+    "else asks (`POST /v1/contexts`)."
+)
+
+
 def strategies_page() -> str:
     """What a strategy is, the table of the folder, every published rule, and the trained parts."""
     results = HERE.parent / "benchmarks" / "results" / "trees.json"
@@ -242,7 +261,8 @@ def strategies_page() -> str:
         "`--spread 1200` spreads that mean of `--over` on the settings by predicted difficulty, names the shadow price "
         "and the ceiling, and judges the choice on questions that had no say in it. `--table` writes CSV and Parquet "
         "with raw values, Markdown or LaTeX; `--html` a page, `--png` the frontier, `--json` everything.\n\n"
-        f"{strategies().markdown()}\n\n{tree_section(searched)}\n\n## Rules\n{told}\n\n## Trained parts\n\n"
+        f"{strategies().markdown()}\n\n## Worlds and inputs\n\n{WORLDS}\n\n{world_inputs().markdown()}\n\n"
+        f"{tree_section(searched)}\n\n## Rules\n{told}\n\n## Trained parts\n\n"
         "Quality is cross-fitted: measured on folds that did not train. `python benchmarks/train_strategies.py` makes "
         "them. A replay tells of a part that was trained on other evidence its base rate beside that of this evidence, "
         "which share of questions or replies lies outside of its training (more than three standard deviations off), "

@@ -36,7 +36,7 @@ ROOM_LINES = {
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
-    "planning": 15_100,
+    "planning": 15_270,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -49,7 +49,7 @@ ROOM_LINES = {
     # laws of stages, laws as files, laws of the loss by file
     # recorded trees and scored steps (160 lines)
     # trajectories of agents: their file, waits told, tasks of a trace, monitors (700 lines)
-    "work": 11_460,
+    "work": 11_620,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -61,12 +61,16 @@ ROOM_LINES = {
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (280 lines)
-    "strategies": 6_290,
+    # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
+    "strategies": 6_720,
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
+    # contexts prepared on a fleet (50 lines)
+    # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
+    # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # replicas that change speed, samples of the step under way (150 lines)
-    "serving": 5_870,
+    "serving": 6_560,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -74,7 +78,7 @@ ROOM_LINES = {
     # registers of training runs, laws and stages of training
     # which engine holds which format (110 lines)
     # tasks of agents, monitors, audits (300 lines)
-    "report": 7_200,
+    "report": 7_360,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -82,7 +86,7 @@ ROOM_LINES = {
     # FLOPs of a training run by two methods, what export controls count of a device (100 lines)
     # clocks and power limits, what a step asks of them (200 lines)
     # a replica that a neighbour slows (20 lines)
-    "costs": 7_420,
+    "costs": 7_530,
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
@@ -108,7 +112,8 @@ ROOM_LINES = {
     # the input of a plan from books; options of scaling, of simulate
     # registers of training runs
     # roles of simulated questions, gates
-    "cli": 5_060,
+    # judges and contexts of simulated questions
+    "cli": 5_210,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
@@ -119,7 +124,7 @@ ROOM_LINES = {
     # registers of runs and the rules that they meet (400 lines)
     # controllers of reinforcement learning, replayed (450 lines)
     # lives of models: one budget over all stages (800 lines)
-    "training": 3_700,
+    "training": 3_950,
     # targets of export, one file each; refusals of what-ifs and of weights that have to be made
     # compose and LeaderWorkerSet; recipes for pools apart, llm-d and Dynamo, 125 lines each
     # training runs: configurations of four programs, three kinds of jobs (380 lines)

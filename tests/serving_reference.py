@@ -120,7 +120,8 @@ class ReferenceRank:
             self.queue.remove(request)
             self.prompts.append(request)
             request.started = tick if request.started < 0 else request.started
-            request.goal, request.context = goal, hits * self.size
+            came = 0 if request.preemptions else min(request.kept, goal - 1)
+            request.goal, request.context = goal, max(hits * self.size, came)
             self.hold(request, request.context)
             request.cached += max(0, request.context - request.high)
             request.high = max(request.high, request.context)

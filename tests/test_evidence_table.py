@@ -38,7 +38,7 @@ FAULTY = {
     "no such parent": ({"id": ["a", "b"], "parent": [None, "c"]}, "row 3: parent 'c' is the id of no other"),
     "own parent": ({"id": ["a", "b"], "parent": ["a", None]}, "row 2: parent 'a' is the id of no other"),
     "id twice": ({"id": ["a", "a"]}, "row 3: id 'a' is that of row 2 too"),
-    "strange role": ({"role": ["judge", ""]}, "row 2: role is 'judge'; known: solver, verifier, reviser"),
+    "strange role": ({"role": ["jury", ""]}, "row 2: role is 'jury'; known: solver, verifier, reviser"),
     "strange finish": ({"finish": ["done", ""]}, "row 2: finish is 'done'; known: stop, length"),
     "two texts": ({"text": ["one", "other"]}, "row 3: question 'q' has another text"),
 }

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from comptroller.errors import InputError
-from comptroller.serving.elastic import ElasticEngine, ElasticOutcome, ReplicaPhase, WorkAfterLoss
+from comptroller.serving.elastic import ElasticEngine, ElasticOutcome, ReplicaPhase
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.policies import decision, module, names
 from comptroller.serving.policies.scaling_view import ScalingView
 from comptroller.serving.scaling import ScalingSettings, scale
-from comptroller.serving.state import TICKS_PER_S
+from comptroller.serving.state import TICKS_PER_S, RequestState
 from comptroller.serving.ticks import linear
+from comptroller.serving.work_after_loss import CachePath, WorkAfterLoss
 from comptroller.work.call import CallTable
+from elastic_reference import ElasticReference, ScriptEvent
 from serving_reference import reference
 from serving_worlds import table
 
@@ -103,7 +105,7 @@ def lost(work: WorkAfterLoss) -> ElasticOutcome:
     return engine.finish()
 
 
-@pytest.mark.parametrize("work", WorkAfterLoss)
+@pytest.mark.parametrize("work", (WorkAfterLoss.RESTART, WorkAfterLoss.RESUME))
 def test_calls_on_a_replica_that_is_gone_end_elsewhere_once(work: WorkAfterLoss) -> None:
     found = lost(work)
     outcome, calls = found.outcome, 60
@@ -127,9 +129,8 @@ def test_what_is_resumed_makes_no_token_twice() -> None:
 
 def test_the_last_replica_is_not_taken_away() -> None:
     engine = ElasticEngine(fleet(2), load(5, 1.0), 1)
-    for end in (engine.drain, engine.lose):
-        with pytest.raises(InputError, match="replica 0 is the only one that takes calls; start another first"):
-            end(0)
+    with pytest.raises(InputError, match="replica 0 is the only one that takes calls; start another first"):
+        engine.drain(0)
     with pytest.raises(InputError, match="replica 0 is open; only one that is off starts"):
         engine.start(0, 1.0)
 
@@ -141,6 +142,99 @@ def test_the_last_replica_is_not_taken_away() -> None:
 def test_fleets_that_cannot_come_and_go_are_refused(change: dict[str, object], says: str) -> None:
     with pytest.raises(InputError, match=says):
         ElasticEngine(replace(fleet(1), **change), load(5, 1.0), 1)
+
+
+ALIKE = ("started", "first", "last", "prompt_rank", "generated", "cached", "computed", "preemptions", "steps")
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_losses_notices_and_moves_are_those_of_the_reference(seed: int) -> None:
+    """Random moments at which a replica starts, drains, is gone, or gets a notice; at times nobody takes calls."""
+    rng = np.random.default_rng(seed)
+    calls, fleet_ = load(120, 3.0, seed), fleet(4, seed)
+    engine, script = ElasticEngine(fleet_, calls, 2), list[ScriptEvent]()
+    path = CachePath(*rng.choice([2e6, 2e7, 2e9], 2))
+    for moment in np.sort(rng.uniform(0, 3.0, 10)):
+        engine.advance(float(moment))
+        at_s, act, work = engine.now_s, rng.integers(4), WorkAfterLoss(int(rng.integers(3)))
+        idle, opened = engine.of(ReplicaPhase.OFF), engine.of(ReplicaPhase.OPEN)
+        if act == 0 and idle:
+            engine.start(idle[0], 0.35)
+            script.append(ScriptEvent(at_s + 0.35, "open", idle[0]))
+        elif act == 1 and len(opened) > 1:
+            engine.drain(opened[0])
+            script.append(ScriptEvent(at_s, "close", opened[0]))
+        elif act == 2 and opened:
+            engine.lose(opened[-1], work)
+            script.append(ScriptEvent(at_s, "lose", opened[-1], work))
+        elif act == 3 and opened:
+            notice_s = float(rng.choice([0.0, 0.05, 0.2]))
+            engine.notice(opened[0], notice_s, work, path)
+            move = work == WorkAfterLoss.MOVE
+            script.append(ScriptEvent(at_s, "move" if move else "close", opened[0], work, notice_s, path))
+            script.append(ScriptEvent(at_s + notice_s, "lose", opened[0], work))
+    last_s = engine.now_s
+    for replica in engine.of(ReplicaPhase.OFF)[:1]:
+        engine.start(replica, 0.35)
+        script.append(ScriptEvent(last_s + 0.35, "open", replica))
+    engine.advance(5.0)
+    found = engine.finish().outcome
+    known = ElasticReference(fleet_, calls, script, {0, 1}).play()
+    assert len(known) == len(found)
+    ended = np.array([row.state == RequestState.DONE for row in known])
+    np.testing.assert_array_equal(found.done, ended)
+    for name in ALIKE:
+        values = np.array([getattr(row, name) for row in known])
+        np.testing.assert_array_equal(found.requests[name][ended], values[ended], err_msg=name)
+
+
+def noticed(notice_s: float, work: WorkAfterLoss, path: CachePath | None = None) -> ElasticOutcome:
+    """Sixty calls on two replicas, of which one is told at half a second that it will be gone."""
+    engine = ElasticEngine(SimulatedFleet.uniform(linear(), 2), load(60, 1.0), 2)
+    engine.advance(0.5)
+    engine.notice(1, notice_s, work, path)
+    engine.advance(20.0)
+    return engine.finish()
+
+
+def test_a_longer_notice_loses_no_more() -> None:
+    """Tokens that are in caches are computed again, or not; time may go either way, for prompts share steps."""
+    path = CachePath(20e6)
+    for work, way in ((WorkAfterLoss.RESUME, None), (WorkAfterLoss.MOVE, path)):
+        found = [noticed(notice_s, work, way) for notice_s in (0.0, 0.1, 0.5, 2.0, 30.0)]
+        lost = [sum(loss.tokens_lost for loss in one.losses) for one in found]
+        assert lost == sorted(lost, reverse=True) and lost[0] > lost[-1] == 0
+        computed = [int(one.outcome.meters.prompt_tokens.sum()) for one in found]
+        assert computed == sorted(computed, reverse=True)
+
+
+def test_a_fast_link_computes_nothing_again_and_a_drain_moves_nothing() -> None:
+    moved, drained = noticed(1.0, WorkAfterLoss.MOVE, CachePath(1e15)), noticed(1e3, WorkAfterLoss.RESUME)
+    resumed = noticed(0.0, WorkAfterLoss.RESUME)
+    assert sum(loss.moved for loss in moved.losses) > 0 and not drained.losses
+    prompts = load(60, 1.0)["input_tokens"].sum()
+    assert drained.outcome.meters.prompt_tokens.sum() == prompts
+    again = [one.outcome.meters.prompt_tokens.sum() - prompts for one in (moved, resumed)]
+    assert 0 < again[0] <= len(moved.outcome) - 60 < again[1], "of each that moved its last token alone"
+    assert moved.outcome.counts()["stop"] == drained.outcome.counts()["stop"] == 60
+
+
+def test_while_nobody_takes_calls_they_wait() -> None:
+    engine = ElasticEngine(SimulatedFleet.uniform(linear(), 2), load(60, 1.0), 1)
+    engine.advance(0.5)
+    engine.lose(0, WorkAfterLoss.RESUME)
+    engine.start(1, 2.0)
+    engine.advance(4.0)
+    found = engine.finish()
+    assert found.outcome.counts()["stop"] == 60 and np.isfinite(found.latency_s("e2e_s")).all()
+    calls = load(60, 1.0)
+    waited = (calls["arrival_s"] > 0.5) & (calls["arrival_s"] < 2.5)
+    assert (found.latency_s("ttft_s")[waited] >= 2.5 - calls["arrival_s"][waited]).all()
+
+
+def test_a_path_of_caches_without_a_rate_is_refused() -> None:
+    with pytest.raises(InputError, match="0 bytes/s out"):
+        CachePath(0.0)
 
 
 # policies

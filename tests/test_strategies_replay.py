@@ -126,8 +126,8 @@ def test_a_seed_deals_another_order_and_the_same_one_again():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sleep_time", "nothing plays the role 'sleeper'"),
-        ("best_of_n(n=4,by=reward)", "nothing plays the role 'reward'"),
+        ("sleep_time", r"needs a context and notes on it \(questions with a `context`"),
+        ("best_of_n(n=4,by=reward)", r"needs scores of a reward model \(`--role reward=MODEL`"),
         ("sample_and_vote(n=17)", "sample 17 is asked, 16 are recorded"),
         ("generative_verification(s=2,v=3)", "sample 3 is asked, 2 are recorded"),
         ("sequential_revision(rounds=3)", "no reply of a reviser is recorded"),
@@ -150,7 +150,7 @@ def bare(**given):
 def test_evidence_without_answers_cannot_vote_but_can_be_checked():
     evidence = bare(question=np.zeros(4, np.int64), sample=np.arange(4), score=np.array([0.0, 0.0, 1.0, 0.0]))
     replay = EvidenceReplay(evidence, {"solver": RecordedService(RecordedModel("m")), "checker": ModelledChecker()})
-    with pytest.raises(UnsupportedError, match="no answers are recorded"):
+    with pytest.raises(UnsupportedError, match="needs answers that compare"):
         replay_strategy(parse("sample_and_vote(n=4)"), replay)
     found = replay_strategy(parse("stop_on_success(cap=4)"), replay)
     assert found.score.tolist() == [1.0]

@@ -9,7 +9,7 @@ same, are right together and score alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import nan
@@ -20,6 +20,7 @@ from comptroller.errors import UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.modelled_reward import ModelledReward
 from comptroller.strategies.protocol import Answer, Ask, Reply
+from comptroller.strategies.recorded_service import RecordedReply
 from comptroller.strategies.replay import EvidenceReplay, RecordedService, ReplayWorld
 from comptroller.work.evidence import STEP, Evidence, Ints, RecordedModel, RecordedQuestion, columns
 
@@ -113,8 +114,8 @@ class DrawnTrees(EvidenceReplay):
         shares = np.arange(1, law.ways + 1, dtype=float) ** -law.skew
         self.taken = np.cumsum(shares / shares.sum())
 
-    def world(self, question: int) -> DrawnTreeWorld:
-        """A world for one run on the question of this index."""
+    def world(self, question: int, known: Mapping[Ask, RecordedReply] | None = None) -> DrawnTreeWorld:
+        """A world for one run on the question of this index; nothing is prepared of drawn questions."""
         return DrawnTreeWorld(self, question)
 
     def tree(self, question: int) -> DrawnTree:
@@ -161,7 +162,7 @@ class DrawnTreeWorld(ReplayWorld):
     """Answers the asks of one run on a drawn tree: the k-th sample after the same path is the same in every run."""
 
     def __init__(self, trees: DrawnTrees, question: int) -> None:
-        super().__init__(trees, question)
+        super().__init__(trees, question, {})
         self.trees, self.tree = trees, trees.tree(question)
         self._path: dict[Ask, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self._tokens: dict[Ask, int] = {}

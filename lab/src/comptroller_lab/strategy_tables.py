@@ -11,11 +11,12 @@ from comptroller.strategies.routers import router
 from comptroller.strategies.spelling import names, parse, rule, spell
 from comptroller.strategies.success_prediction import names as parts
 from comptroller.strategies.success_prediction import success_predictor
+from comptroller.strategies.world_inputs import INPUTS, needs
 
 
 def strategies() -> ReportSheet:
-    """One row per strategy: what it does, its parameters with their defaults, what the planner varies."""
-    columns = (left("strategy"), left("does", "what it does"), left("parameters"), left("grid"))
+    """One row per strategy: what it does, its parameters with their defaults, what the planner varies, its inputs."""
+    columns = (left("strategy"), left("does", "what it does"), left("parameters"), left("grid"), left("needs"))
     return ReportSheet("Strategies", columns, tuple(_row(name) for name in names()))
 
 
@@ -24,7 +25,14 @@ def _row(name: str) -> tuple[Cell, ...]:
     head = (sys.modules[kind.__module__].__doc__ or "").partition("\n")[0]
     given = ", ".join(f"{item.name}={_default(item)}" for item in fields(kind))
     grid = "; ".join(f"{key}: {', '.join(map(str, values))}" for key, values in kind.grid.items())
-    return (name, head.partition(": ")[2] or head, given, grid)
+    return (name, head.partition(": ")[2] or head, given, grid, ", ".join(needs(parse(name))))
+
+
+def world_inputs() -> ReportSheet:
+    """One row per input of strategies: what it is and who supplies it, recorded and live."""
+    columns = (left("input"), left("what"), left("recorded", "replay and simulation: supplied by"), left("live"))
+    rows = ((name, item.what, item.recorded, item.live) for name, item in INPUTS.items())
+    return ReportSheet("Inputs of strategies", columns, tuple(rows))
 
 
 def _default(item: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
@@ -34,6 +34,16 @@ ColumnTexts = Annotated[
         show_default=False,
     ),
 ]
+Rewards = Annotated[
+    str,
+    typer.Option(
+        help="Who scores steps where no recorded model does: true and false positive rate, or EVIDENCE:MODEL, whose "
+        "scores of right and wrong steps are drawn from.",
+        show_default=False,
+    ),
+]
+NEVER_WRONG = "1.0,0.0"
+Rates = Annotated[str, typer.Option(help="The modelled checker's true and false positive rate.")]
 RoleTexts = Annotated[
     list[str] | None, typer.Option(help="Which model plays a role, as weak=NAME; again for others.", show_default=False)
 ]
@@ -113,6 +123,24 @@ def numbers(name: str, text: str, count: int) -> list[float]:
     if len(values) != count or not all(value >= 0 for value in values):
         raise InputError(f"--{name} {text!r}: write {count} numbers from 0 up, separated by commas")
     return values
+
+
+class ModelledJudges(NamedTuple):
+    """Who checks answers and who scores steps where no recorded model does; nobody scores where `reward` is None."""
+
+    checker: ModelledChecker
+    reward: ModelledChecker | None
+
+    @property
+    def roles(self) -> dict[str, ModelledChecker]:
+        """Role -> who plays it."""
+        return {"checker": self.checker} | ({} if self.reward is None else {"reward": self.reward})
+
+
+def modelled_judges(checker: Rates = NEVER_WRONG, reward: Rewards = "") -> ModelledJudges:
+    """The modelled judges of a replay or simulation, by their error rates."""
+    tpr, fpr = numbers("checker", checker, 2)
+    return ModelledJudges(ModelledChecker(tpr, fpr), reward_of(reward) if reward else None)
 
 
 def reward_of(text: str) -> ModelledChecker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +10,13 @@ import typer
 
 from comptroller.cli._evidence_options import (
     DEFAULT_SAMPLES,
+    NEVER_WRONG,
     ColumnTexts,
+    Rates,
+    Rewards,
     RoleTexts,
     evidence_map,
+    modelled_judges,
     named_pairs,
     records_of,
     roles_of,
@@ -19,7 +24,7 @@ from comptroller.cli._evidence_options import (
 from comptroller.errors import InputError
 from comptroller.planning.question_arrivals import QuestionArrivals
 from comptroller.strategies.protocol import QuestionBudget
-from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
+from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import solving_roles
 from comptroller.work.evidence import Evidence, RecordedModel
@@ -43,6 +48,13 @@ Served = Annotated[
     ),
 ]
 AskedQuestions = QuestionArrivals | None
+Lead = Annotated[
+    float,
+    typer.Option(
+        help="Seconds before its first question from which a context is known and may be prepared.",
+        show_default="from the start",
+    ),
+]
 Limits = Annotated[str, typer.Option(help="Per question, as '2000 tokens, 30 s'.", show_default=False)]
 
 
@@ -54,19 +66,25 @@ def question_arrivals(
     role: RoleTexts = None,
     served: Served = None,
     budget: Limits = "",
+    checker: Rates = NEVER_WRONG,
+    reward: Rewards = "",
+    lead: Lead = inf,
 ) -> AskedQuestions:
     """The recorded questions and how they are solved, where they are asked for."""
     if not strategy and not evidence:
-        if role or served or model or named_columns:
-            raise InputError("--model, --role, --served and --map go with --strategy and --evidence")
+        if role or served or model or named_columns or reward or checker != NEVER_WRONG or lead != inf:
+            options = "--model, --role, --served, --map, --checker, --reward and --lead"
+            raise InputError(f"{options} go with --strategy and --evidence")
         return None
     if not evidence or not strategy:
         raise InputError("--strategy and --evidence go together: how questions are solved, and which")
     records = records_of(Path(evidence), DEFAULT_SAMPLES, 0, evidence_map(named_columns))
     played = {name: RecordedService(arm) for name, arm in solving_roles(_bound(records, model, role or [])).items()}
-    replay = EvidenceReplay(flag_truncated(records), {"checker": ModelledChecker(), **played})
+    replay = EvidenceReplay(flag_truncated(records), {**modelled_judges(checker, reward).roles, **played})
     pairs = named_pairs("served", "NAME=MODEL", served or [])
-    return QuestionArrivals(parse(strategy), replay, QuestionBudget.parse(budget), pairs)
+    if not lead >= 0:
+        raise InputError(f"--lead {lead:g}: seconds before its first question a context is known, from 0 up")
+    return QuestionArrivals(parse(strategy), replay, QuestionBudget.parse(budget), pairs, lead)
 
 
 def _bound(records: Evidence, model: str, roles: list[str]) -> dict[str, RecordedModel]:

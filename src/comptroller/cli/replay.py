@@ -17,13 +17,14 @@ from comptroller.cli._evidence_options import (
     DEFAULT_DEALS,
     DEFAULT_SAMPLES,
     EvidenceMap,
+    ModelledJudges,
     RoleTexts,
     arms_of,
     evidence_map,
+    modelled_judges,
     numbers,
     records_at_prices,
     records_of,
-    reward_of,
     roles_of,
 )
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
@@ -38,20 +39,11 @@ from comptroller.report.sheet import ReportSheet
 from comptroller.report.tables import RAW, writer_of
 from comptroller.report.terminal import console, print_sheet
 from comptroller.strategies.protocol import QuestionBudget
-from comptroller.strategies.replay import ModelledChecker, ServicePace
+from comptroller.strategies.replay import ServicePace
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import AMOUNTS, ReplayConditions, StrategyStudy, study
 
 File = Path | None
-Rewards = Annotated[
-    str,
-    typer.Option(
-        help="Who scores steps where no recorded model does: true and false positive rate, or EVIDENCE:MODEL, whose "
-        "scores of right and wrong steps are drawn from.",
-        show_default=False,
-    ),
-]
-Rates = Annotated[str, typer.Option(help="The modelled checker's true and false positive rate.")]
 Prices = Annotated[
     list[str] | None,
     typer.Option(
@@ -79,6 +71,7 @@ def run(
         Path, typer.Option(help="Recorded replies, in any known format or with --map.", show_default=False)
     ],
     columns: Annotated[EvidenceMap, SharedOptions(evidence_map)],
+    judges: Annotated[ModelledJudges, SharedOptions(modelled_judges)],
     model: Annotated[
         list[str] | None, typer.Option(help="Only models of this name; again for others.", show_default=False)
     ] = None,
@@ -93,8 +86,6 @@ def run(
     over: Annotated[
         str, typer.Option(help="The frontier is over " + ", ".join(AMOUNTS) + ".", show_default=False)
     ] = "",
-    checker: Rates = "1.0,0.0",
-    reward: Rewards = "",
     price: Prices = None,
     joules: Joules = "",
     shape: Shaped = "",
@@ -123,7 +114,7 @@ def run(
     as_table = writer_of(table) if table else None
     records, for_all = records_at_prices(records_of(evidence, samples, seed, columns), price or [])
     conditions = replace(
-        _declared_conditions(checker, for_all, joules, pace),
+        _declared_conditions(judges, for_all, joules, pace),
         arms=arms_of(records, model or []),
         roles=roles_of(records, role or []),
         budget=QuestionBudget.parse(budget),
@@ -133,7 +124,6 @@ def run(
         seed=seed,
         shape=ModelCostShape.of(model_of(shape)) if shape else None,
         spread=spread,
-        reward=reward_of(reward) if reward else None,
     )
     replayed = study(records, strategies, conditions, frontier, over)
     _write(replayed, {"png": png, "html": html, "table": table}, as_table)
@@ -169,12 +159,12 @@ def _print(replayed: StrategyStudy) -> None:
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
 
 
-def _declared_conditions(checker: str, price: str, joules: str, pace: str) -> ReplayConditions:
+def _declared_conditions(judges: ModelledJudges, price: str, joules: str, pace: str) -> ReplayConditions:
     """The conditions that are declared, not recorded."""
-    tpr, fpr = numbers("checker", checker, 2)
     usd, price_note = _price(price) if price else (None, ())
     return ReplayConditions(
-        checker=ModelledChecker(tpr, fpr),
+        checker=judges.checker,
+        reward=judges.reward,
         pace=ServicePace(*numbers("pace", pace, 3)) if pace else None,
         price=usd,
         joules=TokenPrice(*numbers("joules", joules, 2)) if joules else None,

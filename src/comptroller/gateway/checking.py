@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isnan, nan
 from re import _parser  # type: ignore[attr-defined]  # the only way to read a pattern without compiling it
 from typing import Any
@@ -14,12 +14,14 @@ from comptroller.gateway.formats import CheckerOptions
 from comptroller.gateway.problems import GatewayError
 from comptroller.strategies.protocol import Strategy
 from comptroller.strategies.spelling import spell
+from comptroller.strategies.world_inputs import INPUTS
 
 __all__ = [
     "CheckerPool",
     "CheckerRequestError",
     "answer_of",
     "last_number",
+    "require_context",
     "require_verdicts",
     "score",
     "valid_checker",
@@ -169,6 +171,15 @@ async def score(checker: CheckerOptions, content: str, pool: CheckerPool, key: s
     if checker.number is not None:
         return float(abs(last_number(content) - checker.number) <= checker.tolerance)
     return await pool.score(checker, content, key)
+
+
+def require_context(strategy: Strategy, wanted: Iterable[str], context: str | None) -> None:
+    """Raises GatewayError where a strategy wants notes on a context and none is named. wanted: its inputs."""
+    if "context" in wanted and not context:
+        raise GatewayError(
+            400, f"{spell(strategy)} needs {INPUTS['context'].what}: {INPUTS['context'].live}", "missing",
+            "comptroller.context",
+        )  # fmt: skip
 
 
 def require_verdicts(strategy: Strategy, checker: object | None, scored: bool, roles: Mapping[str, str]) -> None:

@@ -26,6 +26,7 @@ from comptroller.gateway.problems import GatewayError
 from comptroller.gateway.shapes import cost_of, number_or_none
 from comptroller.quantities import Cost
 from comptroller.strategies.protocol import QuestionBudget
+from comptroller.strategies.rules.sleep_time import PROMPT
 
 if TYPE_CHECKING:
     from comptroller.gateway.runtime import GatewayRequest, GatewayRuntime
@@ -35,11 +36,6 @@ log = logging.getLogger("comptroller.gateway")
 
 ROLE = "sleeper"
 """Role of the calls that make notes, in the books."""
-INSTRUCTION = (
-    "Questions about the text above will come later. Work out now what they may need: write down the facts, the "
-    "conclusions that follow from them, sums and comparisons with their results, and answers to the questions that are "
-    "most likely to be asked. Write notes, not prose; leave out what the text does not support."
-)
 IDLE_S = 0.2
 """How often it is looked whether a service is idle. At twice it notes are ready 0.2 s later."""
 ADOPT_S = 30.0
@@ -199,10 +195,10 @@ class ContextNotes:
         """The call that makes the notes, within what is left of its budget: a call that a gateway died over counts."""
         budget = QuestionBudget.parse(context.budget)
         gateway = self._gateway
-        turns = [{"role": "system", "content": context.text}, {"role": "user", "content": INSTRUCTION}]
+        turns = [{"role": "system", "content": context.text}, {"role": "user", "content": PROMPT}]
         body = {"model": context.model, "messages": turns, "max_tokens": context.max_tokens}
         options = RequestOptions(tags={"context": context.id})
-        size = len(context.text.encode()) + len(INSTRUCTION)
+        size = len(context.text.encode()) + len(PROMPT)
         order = gateway.order(gateway.request("chat/completions", body, size, options, caller), role=ROLE)
         service = order.services[0]
         worst_pusd = order.worst_pusd(service, order.body_for(service))

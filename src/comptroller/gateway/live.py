@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf, nan
 from typing import Any
 
@@ -63,18 +63,6 @@ class LiveRunSettings:
     plan: str = ""
     most_calls: int = 256
     labels: Mapping[str, Any] = field(default_factory=dict)
-
-
-def mentions(strategy: Any, word: str) -> bool:
-    """Whether a strategy, or one inside it, has a parameter of this value.
-
-    >>> from comptroller.strategies.spelling import parse
-    >>> mentions(parse("difficulty_gate(slow=best_of_n(by=likelihood))"), "likelihood")
-    True
-    """
-    if not is_dataclass(strategy):
-        return bool(strategy == word)
-    return any(mentions(getattr(strategy, item.name), word) for item in fields(strategy))
 
 
 class LiveWorld:

@@ -22,14 +22,14 @@ from comptroller.facts.prices import PriceBook
 from comptroller.gateway.admission import GatewayAdmissionController, GatewayCaller
 from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.booking import LedgerBooks, NullBooks
-from comptroller.gateway.checking import CheckerPool, answer_of, require_verdicts, valid_checker
+from comptroller.gateway.checking import CheckerPool, answer_of, require_context, require_verdicts, valid_checker
 from comptroller.gateway.config import GatewayConfig
 from comptroller.gateway.contexts import ContextNotes
 from comptroller.gateway.conversation import ClientConversation, text_of
 from comptroller.gateway.desk import UpstreamDispatcher
 from comptroller.gateway.forecast import RequestCostForecast
 from comptroller.gateway.formats import MOST_QUESTION, RequestOptions
-from comptroller.gateway.live import LiveRunSettings, LiveWorld, mentions
+from comptroller.gateway.live import LiveRunSettings, LiveWorld
 from comptroller.gateway.metrics import GatewayMetrics
 from comptroller.gateway.order import UpstreamRequest
 from comptroller.gateway.plan_drift import PlanDriftMonitor, request_latencies, served_plan
@@ -42,6 +42,7 @@ from comptroller.quantities import Cost
 from comptroller.strategies.drive import StrategyDriver
 from comptroller.strategies.protocol import QuestionBudget, Strategy, StrategyQuestion
 from comptroller.strategies.spelling import PREFIX, names, parse, spell
+from comptroller.strategies.world_inputs import needs
 from comptroller.work.call import Call
 
 Json: TypeAlias = dict[str, Any]
@@ -245,19 +246,19 @@ class GatewayRuntime:
             )  # fmt: skip
         spelled, roles, plan = self._bound(spelled or "", asked)
         strategy = given or self._strategy(spelled)
-        budget = QuestionBudget.parse(asked.options.budget or "")
-        guard = self.config.guard
+        budget, guard = QuestionBudget.parse(asked.options.budget or ""), self.config.guard
         reminder = guard.reminder if asked.options.reminder else ""
         talk = ClientConversation(asked.path, asked.body, reminder)
         checker = valid_checker(asked.options.checker, self.config.checkers) if asked.options.checker else None
         if checker is not None and checker.model is not None:
             asked.options.roles["checker"] = checker.model
         choose = self._choosing(asked, roles)
-        scored = mentions(strategy, "score")
-        require_verdicts(strategy, checker, scored, asked.options.roles | self.config.roles)
+        wanted = needs(strategy)
+        require_context(strategy, wanted, asked.options.context)
+        require_verdicts(strategy, checker, "score" in wanted, asked.options.roles | self.config.roles)
         cast = LiveRunSettings(
-            choose, answer_of(asked.options.answer), checker, self.checkers, scored,
-            mentions(strategy, "likelihood"), guard, asked.options.stop_repetition, self._affinity(asked),
+            choose, answer_of(asked.options.answer), checker, self.checkers, "score" in wanted,
+            "likelihood" in wanted, guard, asked.options.stop_repetition, self._affinity(asked),
             _session(asked) or f"run {asked.id}", plan, self.config.max_calls, self._labels(asked),
         )  # fmt: skip
         choose("solver")

@@ -75,6 +75,7 @@ async def solve_live(
             "chat/completions", body, size, convert(RequestOptions, dict(options or {})), GatewayCaller(),
             gateway.desk.books.new_id()
         )  # fmt: skip
+        await gateway.contexts.apply(asked)
         job = gateway.run(asked, parse(strategy) if isinstance(strategy, str) else strategy)
         assert job is not None
         played = await play(job.drive, job.world)

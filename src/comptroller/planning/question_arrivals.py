@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from comptroller.serving.world import Place, QuestionStream, SimulatedStrategy
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import uses
+from comptroller.strategies.spelling import spell
+from comptroller.strategies.world_inputs import require_inputs
 from comptroller.work.evidence import RecordedModel
 from comptroller.work.trace import RequestTrace
 
@@ -24,19 +27,22 @@ from comptroller.work.trace import RequestTrace
 class QuestionArrivals:
     """What arrives in place of the trace's own lengths: recorded questions, each solved by a strategy on a budget.
 
-    served: a plan's model by the recorded name that it plays, where the names differ.
+    served: a plan's model by the recorded name that it plays, where the names differ.  lead_s: seconds before its first
+    question from which a context is known.
     """
 
     strategy: Strategy
     replay: EvidenceReplay
     budget: QuestionBudget = UNLIMITED
     served: Mapping[str, str] = field(default_factory=dict)
+    lead_s: float = inf
 
 
 def question_arrivals_of(
     questions: QuestionArrivals, trace: RequestTrace, services: Sequence[ServiceDocument], rng: np.random.Generator
 ) -> QuestionStream:
     """A recorded question for every arrival of a trace: each once, in an order drawn, before any comes again."""
+    require_inputs(questions.strategy, questions.replay, spell(questions.strategy))
     recorded = questions.replay.covered(uses(questions.strategy))
     if not recorded.size:
         raise UnsupportedError("no question has replies of every model and role, so there is nothing to solve")
@@ -45,7 +51,7 @@ def question_arrivals_of(
     seed = int(rng.integers(1 << 32))
     playing = services_by_role(services, questions.replay, questions.served)
     play = SimulatedStrategy(questions.strategy, questions.replay, place_by_role(services, playing, rng))
-    return QuestionStream((play,), trace.arrival_s, chosen, questions.budget, seed)
+    return QuestionStream((play,), trace.arrival_s, chosen, questions.budget, seed, lead_s=questions.lead_s)
 
 
 def services_by_role(

@@ -55,7 +55,7 @@ class EngineJob(NamedTuple):
     wait_s: how long it waits; of a request with tokens, after its parent.  parent: id of the request it waits for.
     blocks, block_count: as `EventEngine.add_blocks` returned them.  service: 0 any, else one more than its place in the
     fleet.  watched: whether `advance` returns when it ends.  awaits: requests, if several, that it waits for.  joins:
-    one more than the id of the one that awaits this and others.
+    one more than the id of the one that awaits this and others.  kept: tokens of the prompt whose cache comes with it.
     """
 
     arrival_s: float
@@ -73,6 +73,7 @@ class EngineJob(NamedTuple):
     watched: int = 1
     awaits: int = 0
     joins: int = 0
+    kept: int = 0
 
 
 class EventEngine:

@@ -21,6 +21,7 @@ from comptroller.serving.state import JOB, records
 from comptroller.serving.world import SimulatedStrategy, tokens_of, whole_ticks_s
 from comptroller.strategies.drive import StrategyDriver
 from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex
+from comptroller.strategies.prepared_contexts import prepared_context, prepared_question
 from comptroller.strategies.protocol import UNLIMITED, Ask, QuestionBudget, Reply, Run, Strategy, StrategyQuestion
 from comptroller.strategies.replay import ModelledChecker
 
@@ -165,8 +166,10 @@ def recorded_graph(
     Raises:
         UnsupportedError: the strategy asks for what is not recorded, or the record lacks tokens.
     """
-    watched, world = _WatchedStrategy(play.strategy), play.replay.world(question)
-    drive = StrategyDriver(watched, play.replay.questions[question], UNLIMITED, rng)
+    prepared = prepared_context(play.strategy, play.replay, question)
+    asked, known = prepared_question(play.replay, question, prepared)
+    watched, world = _WatchedStrategy(play.strategy), play.replay.world(question, known)
+    drive = StrategyDriver(watched, asked, UNLIMITED, rng)
     calls, asks, places = list[GraphCall](), list[tuple[Ask, CallTokenCounts]](), dict[Ask, int]()
     wait, ordered = 0, drive.start()
     while ordered.begin and not ordered.cut:

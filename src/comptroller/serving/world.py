@@ -20,8 +20,9 @@ from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.state import TICKS_PER_S, RequestState, ticks
 from comptroller.strategies.drive import DriverOrders, StrategyDriver
 from comptroller.strategies.prefixes import CallTokenCounts, QuestionPrefixIndex
-from comptroller.strategies.protocol import UNLIMITED, Ask, QuestionBudget, Reply, Strategy
-from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, ReplayWorld
+from comptroller.strategies.prepared_contexts import offline_of, prepared_question
+from comptroller.strategies.protocol import NOTHING, UNLIMITED, Ask, QuestionBudget, Reply, Strategy, StrategyQuestion
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, PreparedContext, ReplayWorld
 from comptroller.strategies.spelling import spell
 from comptroller.work.call import CallTable
 
@@ -62,6 +63,7 @@ class QuestionStream:
     """Questions over time: when each arrives, which of the evidence it is, how it is solved, and on what budget.
 
     play: of each question, a place in `plays`; the first for all, if none is given.
+    lead_s: before its first question a context is known, and what a strategy prepares of it is begun.
     A budget in seconds ends a run at that moment; one in tokens, dollars or joules is looked at when a call ends.
     """
 
@@ -71,6 +73,7 @@ class QuestionStream:
     budget: QuestionBudget = UNLIMITED
     seed: int = 0
     play: Ints | None = None
+    lead_s: float = math.inf
 
     def of(self, number: int) -> SimulatedStrategy:
         """How a question is solved."""
@@ -99,6 +102,7 @@ class _Run(NamedTuple):
     world: ReplayWorld
     prefixes: QuestionPrefixIndex
     blocks: dict[Ask, Ints]
+    context: str = ""
 
 
 class _IssuedCall(NamedTuple):
@@ -164,6 +168,8 @@ class _World:
         self._cut: set[Ask] = set()
         self._issued: list[_IssuedCall] = []
         self._deadlines: list[tuple[float, int, _Run]] = []
+        self._to_come: list[tuple[float, int]] = []
+        self._prepared: dict[tuple[SimulatedStrategy, str], _Run] = {}
         self._blocks_made = 0
         self._outside: dict[tuple[int, int], float] = {}
         count = thinking.question.size
@@ -172,27 +178,62 @@ class _World:
     def solved(self) -> QuestionStreamOutcome:
         """Play all questions to their end."""
         for number in range(self._thinking.question.size):
-            self._begin(number)
+            self._expect(number)
+        for context in list(self._prepared.values()):
+            self._obey(context, context.drive.start(), context.drive.start_s)
         while True:
             while self._deadlines and self._deadlines[0][2].drive.settled:
                 heappop(self._deadlines)
-            until_s = self._deadlines[0][0] if self._deadlines else math.inf
+            comes_s = self._to_come[0][0] if self._to_come else math.inf
+            until_s = min(comes_s, self._deadlines[0][0] if self._deadlines else math.inf)
             ended = self._engine.advance(until_s)
             # What ends at one moment goes on by question, whatever number its request has.
             for _, request in sorted((self._going[request].run.number, request) for request in ended.tolist()):
                 self._end(request)
             if not ended.size:
-                if not self._deadlines:
+                if until_s == math.inf:
                     break
-                self._expire(heappop(self._deadlines)[2])
+                if comes_s == until_s:
+                    self._begin(heappop(self._to_come)[1])
+                else:
+                    self._expire(heappop(self._deadlines)[2])
         return QuestionStreamOutcome(self._calls(), self._engine.outcome(), self._score, self._answer_s)
+
+    def _expect(self, number: int) -> None:
+        """Begins a question, or what is prepared for it, in which case the question waits until it arrives."""
+        thinking, play = self._thinking, self._thinking.of(number)
+        offline, evidence = offline_of(play.strategy), play.replay.evidence
+        name = evidence.items[int(thinking.question[number])].context
+        if offline is None or not name:
+            self._begin(number)
+            return
+        arrival_s = whole_ticks_s(float(thinking.arrival_s[number]))
+        heappush(self._to_come, (arrival_s, number))
+        known = self._prepared.get((play, name))
+        start_s = max(0.0, arrival_s - thinking.lead_s)
+        if known is None or start_s < known.drive.start_s:
+            place = evidence.item(name)
+            rng, text = (
+                np.random.default_rng([thinking.seed, place]),
+                StrategyQuestion(name, context=evidence.items[place].text),
+            )
+            drive = StrategyDriver(offline, text, UNLIMITED, rng, start_s)
+            self._prepared[play, name] = _Run(
+                number, play, drive, play.replay.world(place), QuestionPrefixIndex(), {}, name
+            )
 
     def _begin(self, number: int) -> None:
         thinking = self._thinking
-        question, start_s = int(thinking.question[number]), whole_ticks_s(float(thinking.arrival_s[number]))
+        place, start_s = int(thinking.question[number]), whole_ticks_s(float(thinking.arrival_s[number]))
         rng, play = np.random.default_rng([thinking.seed, number]), thinking.of(number)
-        drive = StrategyDriver(play.strategy, play.replay.questions[question], thinking.budget, rng, start_s)
-        run = _Run(number, play, drive, play.replay.world(question), QuestionPrefixIndex(), {})
+        known, prefixes, blocks = None, QuestionPrefixIndex(), dict[Ask, Ints]()
+        made = self._prepared.get((play, play.replay.evidence.items[place].context))
+        if made is not None and made.drive.answer is not None:  # else the question came before the notes were ready
+            known = PreparedContext(made.drive.answer.reply, NOTHING, made.world.records)
+            prefixes, blocks = made.prefixes.copy(), dict(made.blocks)
+        question, records = prepared_question(play.replay, place, known)
+        drive = StrategyDriver(play.strategy, question, thinking.budget, rng, start_s)
+        run = _Run(number, play, drive, play.replay.world(place, records), prefixes, blocks)
         if drive.deadline_s < math.inf:
             heappush(self._deadlines, (drive.deadline_s, number, run))
         self._obey(run, drive.start(), start_s)
@@ -212,7 +253,7 @@ class _World:
             if not call.job.watched:
                 reply = run.world.cut(call.reply, at_s) if call.ask in self._cut else call.reply
                 self._obey(run, run.drive.feed(reply), at_s)
-        if run.drive.answer is not None and math.isnan(self._answer_s[run.number]):
+        if run.drive.answer is not None and not run.context and math.isnan(self._answer_s[run.number]):
             self._answer_s[run.number] = at_s - run.drive.start_s
             self._score[run.number] = run.world.score(run.drive.answer)
             run.blocks.clear()

@@ -286,7 +286,7 @@ class FinishedRun:
     """A finished run of a strategy on a question.
 
     replies: in the order of booking.  elapsed_s: seconds from the first ask to the answer.  expired: whether the budget
-    ended it.  order: ask -> its position in the order of asking.
+    ended it.  order: ask -> its position in the order of asking.  beforehand: its share of what was prepared before it.
     """
 
     question: StrategyQuestion
@@ -295,11 +295,12 @@ class FinishedRun:
     elapsed_s: float
     expired: bool
     order: Mapping[Ask, int] = field(default_factory=dict)
+    beforehand: Cost | None = None
 
     @property
     def cost(self) -> Cost:
-        """The sum over all replies, cut and unused ones included."""
-        return total(reply.cost for reply in self.replies)
+        """The sum over all replies, cut and unused ones included, and its share of what was prepared."""
+        return total((*(reply.cost for reply in self.replies), *([self.beforehand] if self.beforehand else ())))
 
 
 def total(costs: Iterable[Cost]) -> Cost:

@@ -42,6 +42,12 @@ class QuestionPrefixIndex:
         self._first_alike: dict[tuple[Hashable, Reply | None, str, str], Ask] = {}
         self._calls: dict[Ask, tuple[Hashable, CallTokenCounts]] = {}
 
+    def copy(self) -> QuestionPrefixIndex:
+        """The same calls, for another run that goes on from them."""
+        other = QuestionPrefixIndex()
+        other._first_alike, other._calls = dict(self._first_alike), dict(self._calls)
+        return other
+
     def add(self, ask: Ask, player: Hashable, text: CallTokenCounts) -> tuple[Ask | None, float]:
         """Adds a call; returns the earlier call whose text its prompt begins with, if any, and the shared tokens."""
         first = self._first_alike.setdefault((player, ask.after, ask.content, ask.effort), ask)

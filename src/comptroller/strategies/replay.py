@@ -9,126 +9,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from math import isnan, nan
 from typing import NamedTuple
 
 import numpy as np
 
-from comptroller.costs.inference_units import (
-    ModelCostShape,
-    TokenPrice,
-    attention_flops,
-    cache_bytes_read,
-    parameter_flops,
-)
-from comptroller.errors import InputError, UnsupportedError
+from comptroller.errors import UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
-from comptroller.strategies.protocol import Answer, Ask, Finish, Reply, StrategyQuestion
+from comptroller.strategies.protocol import Answer, Ask, Reply, Strategy, StrategyQuestion
 from comptroller.strategies.recorded_price import recorded_price
-from comptroller.work.evidence import REVISER, SOLVER, STEP, VERIFIER, Evidence, Ints, RecordedAskKey, RecordedModel
+from comptroller.strategies.recorded_service import (
+    RIGHT,
+    TICKS,
+    ModelledChecker,
+    RecordedReply,
+    RecordedService,
+    ServicePace,
+)
+from comptroller.work.evidence import ASIDE, REVISER, SLEEPER, SOLVER, STEP, VERIFIER, Evidence, Ints, RecordedAskKey
+
+__all__ = ["RIGHT", "EvidenceReplay", "ModelledChecker", "RecordedService", "ReplayWorld", "ServicePace"]
 
 
-@dataclass(frozen=True, slots=True)
-class ServicePace:
-    """A declared latency model: seconds to the first token, per prompt token, and per generated token."""
-
-    first_s: float
-    input_token_s: float
-    token_s: float
-
-
-TICKS = ServicePace(0.0, 0.0, 1.0)
-"""One second per generated token, where neither latency nor pace is known: it only orders parallel replies by length.
-Its seconds are not reported: twice the value changes nothing."""
-
-RIGHT = 0.5
-"""Score from which a modelled checker treats a reply as right. Recorded scores that ship are 0 or 1, where any value in
-(0, 1] decides alike; at 1 partial credit counts as wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedService:
-    """A recorded model bound to a role, with declared rates that replace or complete its record.
-
-    pace: latency; None for the recorded one.  price: dollars per token; None for recorded dollars.  joules: per token;
-    None for unknown energy.  shape: of the model, for FLOPs and cache bytes; None for unknown.
-    """
-
-    arm: RecordedModel
-    pace: ServicePace | None = None
-    price: TokenPrice | None = None
-    joules: TokenPrice | None = None
-    shape: ModelCostShape | None = None
-
-    def cost(self, input_tokens: float, output_tokens: float, reasoning_tokens: float, usd: float) -> Cost:
-        """Cost of a reply from its tokens; `usd` are the recorded dollars, used where no price is declared."""
-        generated = output_tokens + reasoning_tokens
-        flops = moved = nan
-        if self.shape is not None:
-            work = attention_flops(self.shape, input_tokens, generated)
-            flops = float(parameter_flops(self.shape.params, input_tokens + generated) + work)
-            moved = float(cache_bytes_read(self.shape, input_tokens, generated))
-        return Cost(
-            device_s=nan,
-            tokens=TokenCounts(input=input_tokens, output=output_tokens, reasoning=reasoning_tokens),
-            flops=flops,
-            bytes=moved,
-            j=nan if self.joules is None else float(self.joules.usd(input_tokens, generated)),
-            usd=usd if self.price is None else float(self.price.usd(input_tokens, generated)),
-            gco2e=nan,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ModelledChecker:
-    """A modelled checker of the reply that an ask continues: the one role that uses recorded truth.
-
-    tpr: chance that it accepts a right answer.  fpr: chance that it accepts a wrong one.  cost, seconds: of a check.
-    Every check draws a verdict independently. A verdict has a score and no text, so a revision after it is the one
-    recorded for the checked reply.
-
-    Raises:
-        InputError: a rate lies outside [0, 1], or seconds are negative.
-    """
-
-    tpr: float = 1.0
-    fpr: float = 0.0
-    cost: Cost = field(default_factory=Cost)
-    seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.tpr <= 1 and 0 <= self.fpr <= 1 and self.seconds >= 0):
-            raise InputError(f"checker: rates must lie in [0, 1] and seconds not below 0, not {self}")
-
-    def judged(self, right: bool, rng: np.random.Generator) -> float:
-        """A verdict, 1 for accepted."""
-        return float(rng.random() < (self.tpr if right else self.fpr))
-
-
-class RecordedReply(NamedTuple):
-    """A recorded reply of a service. row: in the evidence.  first_s, last_s: seconds to the first and last token."""
-
-    row: int
-    finish: Finish
-    answer: str | None
-    content: str
-    score: float
-    logprobs: tuple[float, ...] | None
-    cost: Cost
-    first_s: float
-    last_s: float
-
-    @property
-    def made(self) -> float:
-        """Generated tokens, reasoning included."""
-        return float(self.cost.tokens.output + self.cost.tokens.reasoning)
-
-
-RECORDED = {"verifier": VERIFIER, "reviser": REVISER, "reward": VERIFIER, "step": STEP}
+RECORDED = {"verifier": VERIFIER, "reviser": REVISER, "reward": VERIFIER, "step": STEP, "sleeper": SLEEPER}
+RECORDED |= {role: role for role in ASIDE}
+BESIDE = {"sleeper", *ASIDE}
 """Role of a strategy -> role of its replies in the evidence; every other role reads a solver's replies, or steps where
 it asks for one (`Ask.stop`)."""
+
+
+class PreparedContext(NamedTuple):
+    """What was prepared of a context before its questions came: the reply, what it took, and who said what for it."""
+
+    reply: Reply | None
+    cost: Cost
+    records: Mapping[Ask, RecordedReply]
 
 
 class EvidenceReplay:
@@ -145,12 +62,16 @@ class EvidenceReplay:
         self, evidence: Evidence, roles: Mapping[str, RecordedService | ModelledChecker], seed: int | None = None
     ) -> None:
         self.evidence, self.roles, self.seed = evidence, dict(roles), seed
-        self.questions = tuple(StrategyQuestion(item.id, item.text, task=item.task) for item in evidence.items)
+        texts = {item.id: item.text for item in evidence.items}
+        self.questions = tuple(
+            StrategyQuestion(item.id, item.text, texts.get(item.context, ""), task=item.task) for item in evidence.items
+        )
         services = [role for role in roles.values() if isinstance(role, RecordedService)]
         self._arms = {service.arm: evidence.arm(service.arm) for service in services}
         self._prices = {arm: recorded_price(evidence, number) for arm, number in self._arms.items()}
         self._records: dict[tuple[str, int], RecordedReply] = {}
         self.dealt: dict[RecordedAskKey, list[int]] = {}
+        self.prepared: dict[tuple[Strategy, int], PreparedContext] = {}
         of_arms = np.isin(evidence.rows.arm, list(self._arms.values()))
         recorded = not np.isnan(evidence.rows.latency_s[of_arms]).any()
         self.timed = all(service.pace is not None for service in services) or recorded
@@ -158,7 +79,7 @@ class EvidenceReplay:
     def dealt_by(self, seed: int) -> EvidenceReplay:
         """The same with another order of the recorded samples."""
         other = copy(self)
-        other.seed, other.dealt = seed, {}
+        other.seed, other.dealt, other.prepared = seed, {}, {}
         return other
 
     @cached_property
@@ -173,25 +94,31 @@ class EvidenceReplay:
         """Questions (indices) where every bound model has a reply or steps, and every role in `uses` what it reads."""
         rows, count = self.evidence.rows, len(self.evidence.items)
         arms = {role: self._arms[who.arm] for role, who in self.roles.items() if isinstance(who, RecordedService)}
-        needed = {(arm, (VERIFIER,) if role == "reward" else (SOLVER, STEP)) for role, arm in arms.items()}
-        needed |= {(self._arms[self._service(role).arm], (RECORDED[role],)) for role in uses if role in RECORDED}
+        needed = {
+            (arm, (VERIFIER,) if role == "reward" else (SOLVER, STEP))
+            for role, arm in arms.items()
+            if role not in BESIDE
+        }
+        needed |= {
+            (self._arms[self._service(role).arm], (RECORDED[role],))
+            for role in uses
+            if role in RECORDED and role in self.roles
+        }
         recorded = [
             np.bincount(rows.question[(rows.arm == arm) & np.isin(rows.role, kinds)], minlength=count) > 0
             for arm, kinds in needed
         ]
         return np.flatnonzero(np.all(recorded, axis=0))
 
-    def require_answers(self) -> None:
-        """Raises UnsupportedError unless some reply of the bound models has an answer to compare."""
+    @cached_property
+    def answered(self) -> bool:
+        """Whether some reply of the bound models has an answer to compare."""
         answers = self.evidence.rows.answer[np.isin(self.evidence.rows.arm, list(self._arms.values()))]
-        if all(answer is None for answer in answers):
-            raise UnsupportedError(
-                f"{self.evidence.source or 'evidence'}: no answers are recorded, so there is nothing to vote over"
-            )
+        return any(answer is not None for answer in answers)
 
-    def world(self, question: int) -> ReplayWorld:
-        """A world for one run on the question of this index."""
-        return ReplayWorld(self, question)
+    def world(self, question: int, known: Mapping[Ask, RecordedReply] | None = None) -> ReplayWorld:
+        """A world for one run on the question of this index. known: what was replied before the question came."""
+        return ReplayWorld(self, question, known or {})
 
     def arm(self, service: RecordedService, effort: str) -> int:
         """Index of the recorded model that answers asks of an effort; raises UnsupportedError if there is none."""
@@ -253,7 +180,20 @@ class EvidenceReplay:
         share = made / record.made if record.made > 0 else 1.0
         last = record.first_s + (record.last_s - record.first_s) * share
         cost = self._truncated_cost(self._service(role), record.cost, made)
-        return record._replace(finish="length", answer=None, content="", cost=cost, last_s=last)
+        logprobs = record.logprobs and record.logprobs[: int(made)]
+        return record._replace(finish="length", answer=None, content="", logprobs=logprobs, cost=cost, last_s=last)
+
+    def resumed(self, role: str, record: RecordedReply, made: float) -> RecordedReply:
+        """What comes of the reply after its first `made` generated tokens, which its prompt then holds."""
+        whole, service = record.cost, self._service(role)
+        prompt, reasoning = float(whole.tokens.input + whole.tokens.cached) + made, float(whole.tokens.reasoning)
+        left = max(reasoning - made, 0.0)
+        output = record.made - made - left
+        price = self._prices[service.arm] if service.price is None else None
+        usd = nan if price is None else float(price.usd(prompt, left + output))
+        last = record.first_s + (record.last_s - record.first_s) * (1 - made / record.made)
+        logprobs = record.logprobs and record.logprobs[int(made) :]
+        return record._replace(cost=service.cost(prompt, output, left, usd), logprobs=logprobs, last_s=last)
 
     def _truncated_cost(self, service: RecordedService, whole: Cost, made: float) -> Cost:
         reasoning = min(made, float(whole.tokens.reasoning))
@@ -265,13 +205,13 @@ class EvidenceReplay:
 
 
 class ReplayWorld:
-    """Answers the asks of one run; each recorded sample is used once."""
+    """Answers the asks of one run; each recorded sample is used once, but a shortened one may be resumed."""
 
-    def __init__(self, replay: EvidenceReplay, question: int) -> None:
+    def __init__(self, replay: EvidenceReplay, question: int, known: Mapping[Ask, RecordedReply]) -> None:
         self.replay, self.question = replay, question
         self._rows_left: dict[tuple[object, ...], Iterator[int]] = {}
-        self._records: dict[Ask, RecordedReply] = {}
-        self._shortened: set[Ask] = set()
+        self.records: dict[Ask, RecordedReply] = dict(known)
+        self._shortened: dict[Ask, RecordedReply] = {}
 
     @cached_property
     def _rng(self) -> np.random.Generator:
@@ -291,23 +231,35 @@ class ReplayWorld:
             )
         if isinstance(role, ModelledChecker):
             return self._verdict(ask, role, at_s)
+        record = self._rest(ask) or self._next(ask, role)
+        if ask.max_tokens is not None and not record.made <= ask.max_tokens:
+            if isnan(record.made):
+                raise UnsupportedError(f"{self._where(ask)}: max_tokens is set, but output tokens are not recorded")
+            self._shortened[ask] = record
+            record = self.replay.shortened(ask.role, record, ask.max_tokens)
+        self.records[ask] = record
+        _, finish, answer, content, score, logprobs, cost, _, last_s = record
+        return Reply(ask, finish, content, answer, score, logprobs, cost, at_s, at_s + last_s)
+
+    def _next(self, ask: Ask, role: RecordedService) -> RecordedReply:
+        """The next recorded reply to identical asks."""
         key = (ask.role, ask.after, ask.effort, ask.sampling.temperature == 0)
         rows = self._rows_left.get(key)
         if rows is None:
             rows = self._rows_left[key] = self._rows_for(ask, role)
-        record = self.replay.record(ask.role, next(rows))
-        if ask.max_tokens is not None and not record.made <= ask.max_tokens:
-            if isnan(record.made):
-                raise UnsupportedError(f"{self._where(ask)}: max_tokens is set, but output tokens are not recorded")
-            self._shortened.add(ask)
-            record = self.replay.shortened(ask.role, record, ask.max_tokens)
-        self._records[ask] = record
-        _, finish, answer, content, score, logprobs, cost, _, last_s = record
-        return Reply(ask, finish, content, answer, score, logprobs, cost, at_s, at_s + last_s)
+        return self.replay.record(ask.role, next(rows))
+
+    def _rest(self, ask: Ask) -> RecordedReply | None:
+        """The rest of a shortened reply, where an ask of its role goes on from it without a word; else None."""
+        earlier = ask.after
+        if earlier is None or ask.content or ask.role != earlier.ask.role or earlier.ask not in self._shortened:
+            return None
+        whole = self._shortened[earlier.ask]
+        return self.replay.resumed(ask.role, whole, self.records[earlier.ask].made)
 
     def cut(self, reply: Reply, at_s: float) -> Reply:
         """The reply cut at `at_s`: `cancelled`, at the cost of its prompt and the tokens generated by then."""
-        cost, record = reply.cost, self._records.get(reply.ask)
+        cost, record = reply.cost, self.records.get(reply.ask)
         if at_s < reply.done_s:
             cost = Cost()
             if record is not None:
@@ -340,8 +292,8 @@ class ReplayWorld:
         """The evidence row of a reply, or of the nearest recorded reply that it continues."""
         ancestor: Reply | None = reply
         while ancestor is not None:
-            if ancestor.ask in self._records:
-                return self._records[ancestor.ask].row
+            if ancestor.ask in self.records:
+                return self.records[ancestor.ask].row
             ancestor = ancestor.ask.after
         raise UnsupportedError(f"{self._where(reply.ask)}: it goes on from a reply that is not in the evidence")
 
@@ -350,8 +302,6 @@ class ReplayWorld:
         kind = RECORDED.get(ask.role, STEP if ask.stop else SOLVER)
         arm = self.replay.arm(service, ask.effort)
         parent = -1 if ask.after is None else self._recorded_row(ask.after)
-        if kind == SOLVER and parent >= 0:
-            raise UnsupportedError(f"{self._where(ask)}: no recorded reply goes on from another as this ask does")
         greedy = ask.sampling.temperature == 0 and kind == SOLVER
         key = RecordedAskKey(self.question, arm, kind, parent, greedy)
         rows = self.replay.dealt.get(key)
@@ -389,6 +339,8 @@ class ReplayWorld:
             return "no greedy reply is recorded, only samples (once(greedy=false) takes one)"
         if key.role == STEP and key.parent >= 0:
             return "the step was never continued in the record"
+        if key.role == SOLVER and key.parent >= 0:
+            return "no recorded reply goes on from another as this ask does"
         return f"no {'greedy ' * key.greedy}reply of a {key.role} is recorded"
 
     def _where(self, ask: Ask) -> str:

@@ -15,9 +15,16 @@ from comptroller.errors import InputError, UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.result_views import ResultViews as ResultViews  # noqa: PLC0414 - what a result is, for the rooms to its right
 from comptroller.strategies.drive import FinishedRun, StrategyDriver, play
+from comptroller.strategies.prepared_contexts import (
+    prepared_context,
+    prepared_question,
+    questions_on_contexts,
+    with_share,
+)
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Reply, Strategy
-from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, ReplayWorld
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, PreparedContext, ReplayWorld
 from comptroller.strategies.spelling import spell
+from comptroller.strategies.world_inputs import require_inputs
 
 Floats = npt.NDArray[np.float64]
 
@@ -144,6 +151,7 @@ def replay_strategy(
         UnsupportedError: a reply that the strategy asks for, or a quantity that the budget limits, is not recorded.
         InputError: no question is left, or a budget in seconds has no clock.
     """
+    require_inputs(strategy, replay, spell(strategy))
     chosen = _questions(strategy, replay, questions, budget)
     return gather(spell(strategy), chosen, runs(strategy, replay, chosen, budget), replay)
 
@@ -152,8 +160,13 @@ def runs(
     strategy: Strategy, replay: EvidenceReplay, questions: Sequence[int], budget: QuestionBudget = UNLIMITED
 ) -> list[tuple[float, FinishedRun]]:
     """Replays a strategy on questions; returns the score and the run of each."""
-    rows = [_replay_question(strategy, replay, number, budget) for number in questions]
-    return [(world.score(run.answer), run) for world, run in rows]
+    asked = questions_on_contexts(replay, questions)
+    found = []
+    for number in questions:
+        made = prepared_context(strategy, replay, number)
+        world, run = _replay_question(strategy, replay, number, budget, made)
+        found.append((world.score(run.answer), with_share(run, made, asked[replay.evidence.items[number].context])))
+    return found
 
 
 def _questions(
@@ -164,8 +177,6 @@ def _questions(
     chosen = [int(number) for number in (replay.covered(uses(strategy)) if questions is None else questions)]
     if not chosen:
         raise InputError("no question has replies of every bound model, so there is nothing to replay")
-    if "answer" in getattr(strategy, "reads", ()):
-        replay.require_answers()
     return chosen
 
 
@@ -176,11 +187,12 @@ def uses(strategy: object) -> tuple[str, ...]:
 
 
 def _replay_question(
-    strategy: Strategy, replay: EvidenceReplay, number: int, budget: QuestionBudget
+    strategy: Strategy, replay: EvidenceReplay, number: int, budget: QuestionBudget, made: PreparedContext | None = None
 ) -> tuple[ReplayWorld, FinishedRun]:
-    world = replay.world(number)
+    question, known = prepared_question(replay, number, made)
+    world = replay.world(number, known)
     rng = np.random.default_rng([replay.seed or 0, number])
-    return world, play(StrategyDriver(strategy, replay.questions[number], budget, rng), world)
+    return world, play(StrategyDriver(strategy, question, budget, rng), world)
 
 
 def nested_results(

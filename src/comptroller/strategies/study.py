@@ -34,17 +34,19 @@ from comptroller.strategies.results import (
 )
 from comptroller.strategies.routing import RoutingComparison
 from comptroller.strategies.rules.once import OnceStrategy
+from comptroller.strategies.sleep_break_even import sleep_notes
 from comptroller.strategies.spelling import settings, spell
 from comptroller.strategies.step_support import searches, within_record
 from comptroller.strategies.study_notes import checker_notes, reward_notes, trained_notes
 from comptroller.strategies.study_routing import routing_comparisons
-from comptroller.work.evidence import Evidence, RecordedModel
+from comptroller.strategies.world_inputs import require_inputs
+from comptroller.work.evidence import ASIDE, Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
 
 AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "flops", "eflops", "strong_calls", "calls")
 """Quantities that a frontier may be drawn over; by default the first that is known for all settings."""
 
-SOLVERS = ("solver", "verifier", "reviser", "step")
+SOLVERS = ("solver", "verifier", "reviser", "step", "sleeper", *ASIDE)
 """Roles that the solver's model plays unless they are bound to another."""
 
 
@@ -184,7 +186,12 @@ def study(
         source=evidence.source,
         settings=tuple(compared),
         missing=tuple(dict.fromkeys(missing)),
-        notes=(*coverage_notes, *step_notes, *_notes(evidence, conditions, compared)),
+        notes=(
+            *coverage_notes,
+            *step_notes,
+            *_notes(evidence, conditions, compared),
+            *sleep_notes(questions, strategies, conditions.seed),
+        ),
         over=amount,
         routed=tuple(
             comparison
@@ -230,8 +237,9 @@ def solving_roles(roles: Mapping[str, RecordedModel]) -> dict[str, RecordedModel
     """Roles that are bound, and those of `SOLVERS` that are not, which the solver's model plays, else the last one's.
 
     >>> weak, strong = RecordedModel("small"), RecordedModel("large")
-    >>> {role: arm.model for role, arm in solving_roles({"weak": weak, "strong": strong}).items() if role != "step"}
-    {'solver': 'large', 'verifier': 'large', 'reviser': 'large', 'weak': 'small', 'strong': 'large'}
+    >>> played = solving_roles({"weak": weak, "strong": strong})
+    >>> {role: played[role].model for role in ("solver", "reviser", "weak", "strong")}
+    {'solver': 'large', 'reviser': 'large', 'weak': 'small', 'strong': 'large'}
     """
     return dict.fromkeys(SOLVERS, roles.get("solver", list(roles.values())[-1])) | dict(roles)
 
@@ -308,6 +316,11 @@ def _points(
 ) -> list[ReplayResults]:
     """The strategy, or every point of its grid, where the evidence supports it."""
     points = settings(strategy) if grid else [strategy]
+    try:
+        require_inputs(strategy, replay, spell(strategy))
+    except UnsupportedError as gap:
+        missing.append((spell(strategy), str(gap)))
+        return []
 
     def dealt(again: EvidenceReplay) -> list[ReplayResults]:
         runs = grid_runs(points, again, chosen, missing, conditions.budget)

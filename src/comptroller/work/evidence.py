@@ -24,9 +24,14 @@ Ints = npt.NDArray[np.int64]
 FINISHES = ("stop", "length", "refused", "failed", "")
 """How a reply ended; "" where it is not recorded."""
 
-SOLVER, VERIFIER, REVISER, STEP = "solver", "verifier", "reviser", "step"
+SOLVER, VERIFIER, REVISER, STEP, SLEEPER = "solver", "verifier", "reviser", "step", "sleeper"
 """Roles of a reply. A step is a part of a solution: the first has no parent, a later one goes on from its parent; one
-with an answer ends a solution. Its score is whether the solution may still become right."""
+with an answer ends a solution. Its score is whether the solution may still become right. A sleeper's reply is notes on
+a context, recorded of the question that is the context itself; a solver's reply with notes for its parent was given
+from them, and one with another reply for its parent goes on from it."""
+ASIDE = ("planner", "judge", "probe", "teammate", "memory")
+"""Roles of replies beside the question itself: an outline of it, how hard it is, a short answer asked early, a second
+word on what others said, what a context holds about it."""
 
 
 class RecordedModel(NamedTuple):
@@ -41,11 +46,15 @@ class RecordedModel(NamedTuple):
 
 
 class RecordedQuestion(NamedTuple):
-    """A question: its id, its text and its task (domain); "" where a part is not recorded."""
+    """A question: its id, its text and its task (domain); "" where a part is not recorded.
+
+    context: id of the question whose text it is about, as several are.
+    """
 
     id: str
     text: str = ""
     task: str = ""
+    context: str = ""
 
 
 class RecordedAskKey(NamedTuple):
@@ -233,8 +242,8 @@ class Evidence:
 
     @property
     def samples(self) -> npt.NDArray[np.bool_]:
-        """True for replies of solvers that are not known to be greedy, of shape (replies,)."""
-        return np.asarray((self.rows.role == SOLVER) & ~self.greedy)
+        """True for replies of solvers to the bare question that are not known to be greedy, of shape (replies,)."""
+        return np.asarray((self.rows.role == SOLVER) & (self.rows.parent < 0) & ~self.greedy)
 
     def counts(self) -> EvidenceCounts:
         """Number of samples and of correct ones, per question and arm.

@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from comptroller.errors import RecordError
 from comptroller.work.evidence import (
+    ASIDE,
     FINISHES,
     NUMBERS,
     REVISER,
+    SLEEPER,
     SOLVER,
     STEP,
     TOKENS,
@@ -30,8 +32,8 @@ from comptroller.work.evidence import (
 SHOWN = 5
 """Bad rows that an error names; it states the number of all. Twice as many make the message twice as long."""
 
-ROLES = (SOLVER, VERIFIER, REVISER, STEP)
-TEXTS = ("question", "text", "task", "model", "format", "effort", "role", "finish")
+ROLES = (SOLVER, VERIFIER, REVISER, STEP, SLEEPER, *ASIDE)
+TEXTS = ("question", "text", "task", "context", "model", "format", "effort", "role", "finish")
 KNOWN = ("id", "parent", "sample", *TEXTS, "answer", "content", *NUMBERS, "logprobs")
 """Columns of evidence, as a user's own CSV or JSON lines name them."""
 
@@ -290,16 +292,18 @@ def _questions_of(
     by_id: dict[str, RecordedQuestion] = {}
     index: dict[str, int] = {}
     codes = []
-    for row, (name, text, task) in enumerate(zip(texts["question"], texts["text"], texts["task"], strict=True)):
-        item = by_id.get(name)
-        if item is None:
-            index[name] = len(by_id)
-            by_id[name] = RecordedQuestion(name, text, task)
-        elif (text and item.text and text != item.text) or (task and item.task and task != item.task):
-            faults.add(row, f"question {name!r} has another text or task than in an earlier row")
-        elif (text and not item.text) or (task and not item.task):
-            by_id[name] = RecordedQuestion(name, item.text or text, item.task or task)
-        codes.append(index[name])
+    for row, told in enumerate(zip(*(texts[name] for name in ("question", "text", "task", "context")), strict=True)):
+        told_item = RecordedQuestion(*told)
+        item = by_id.setdefault(told_item.id, told_item)
+        index.setdefault(told_item.id, len(index))
+        if told_item != item:
+            if any(new and old and new != old for new, old in zip(told_item, item, strict=True)):
+                faults.add(row, f"question {item.id!r} has another text, task or context than in an earlier row")
+            by_id[item.id] = RecordedQuestion(*(old or new for new, old in zip(told_item, item, strict=True)))
+        codes.append(index[told_item.id])
+    for row, name in enumerate(texts["context"]):
+        if name and name not in by_id:
+            faults.add(row, f"context {name!r} is the id of no question; its text and notes are rows of its own")
     return tuple(by_id.values()), codes
 
 

@@ -230,6 +230,9 @@ def _start_prefill(w: KernelWorld, r: int, i: int) -> None:
         hold(w, r, find(w, r, w.blocks[request.blocks + place]))
     request.held = hits
     request.done = hits * rank.prefix_tokens
+    if request.preemptions == 0:
+        # The last token is computed in any case: from it comes the next one.
+        request.done = max(request.done, min(w.jobs[request.id].kept, request.goal - 1))
     request.cached += max(0, request.done - request.high)
     request.high = max(request.high, request.done)
     request.state = PREFILL

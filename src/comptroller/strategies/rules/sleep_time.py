@@ -2,7 +2,7 @@
 
 Lin et al., Sleep-time Compute, arXiv 2504.13171: cost per query = (T_sleep + t sum_j T_test,j) / queries, with
 test-time tokens priced t times those of idle hours. The notes are made once per context by the `offline` strategy,
-whose reply arrives as `question.prepared`; a question without prepared notes generates and pays for them itself.
+whose reply arrives as `question.prepared`; a query that comes before they are ready is answered from the context.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from comptroller.strategies.checks import at_least
 from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Run, StrategyQuestion
 from comptroller.strategies.votes import candidates, vote
 
-PROMPT = "Work out what will be needed to answer questions about the text above, and write it down."
+PROMPT = (
+    "Questions about the text above will come later. Work out now what they may need: write down the facts, the "
+    "conclusions that follow from them, sums and comparisons with their results, and answers to the questions that are "
+    "most likely to be asked. Write notes, not prose; leave out what the text does not support."
+)
+"""What the role `sleeper` is asked about a context, here and by the gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class SleepTimeStrategy:
 
     # doubling, see sample_and_vote
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"n": (1, 2, 4)}
+    reads: ClassVar[tuple[str, ...]] = ("context",)
     n: int = 1
     notes_tokens: int = 0
 
@@ -53,9 +59,8 @@ class SleepTimeStrategy:
         return ContextNotesStrategy(self.notes_tokens or None)
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
-        """Asks for samples that continue the notes, and votes."""
+        """Asks for samples that continue the notes, or the context where there are none yet, and votes."""
         notes = question.prepared
-        if notes is None:
-            notes = (yield from self.offline.solve(question, budget, rng)).reply
-        replies = yield All(*Ask(after=notes, content=question.content).times(self.n))
+        text = f"{question.context}\n\n{question.content}" if question.context and notes is None else question.content
+        replies = yield All(*Ask(after=notes, content=text).times(self.n))
         return vote(replies)

@@ -46,6 +46,7 @@ def _reply_columns(evidence: Evidence) -> Mapping[str, list[Any]]:
         "question": [item.id for item in items],
         "text": [item.text or None for item in items],
         "task": [item.task or None for item in items],
+        "context": [item.context or None for item in items],
         "model": [arm.model for arm in arms],
         "format": [arm.format or None for arm in arms],
         "effort": [arm.effort or None for arm in arms],
@@ -62,7 +63,9 @@ def _reply_columns(evidence: Evidence) -> Mapping[str, list[Any]]:
 
 def _count_columns(counts: EvidenceCounts) -> Mapping[str, list[Any]]:
     answered = zip(*counts.n.nonzero(), strict=True)
-    rows = [(*counts.items[q], *counts.arms[a], int(counts.n[q, a]), float(counts.correct[q, a])) for q, a in answered]
+    rows = [
+        (*counts.items[q][:3], *counts.arms[a], int(counts.n[q, a]), float(counts.correct[q, a])) for q, a in answered
+    ]
     return {name: [row[place] for row in rows] for place, name in enumerate(COUNTED)}
 
 
