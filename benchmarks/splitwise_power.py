@@ -53,17 +53,14 @@ def read_power(path: Path, model_name: str, hardware: str) -> PowerReadings:
 
 
 def powered_table(timings: Timings, readings: PowerReadings) -> StepTable:
-    """The step table of a machine with the joules of its devices as measured; what else its server draws is not in it."""
+    """The step table of a machine with its devices' joules as measured; what else its server draws is not in it."""
     table = step_table(timings, Timings.decode_at)
     device = accelerator(DEVICES[timings.hardware])
     limit_w = TP * device.tdp_w
     decode_w = limit_w * _between(readings.decode, np.maximum(np.arange(table.max_batch + 1), 1))
     mixed_w = limit_w * _between(readings.prompt, table.token_knots)
     return replace(
-        table,
-        decode_j=table.decode_s * decode_w[:, None],
-        mixed_j=table.mixed_s * mixed_w,
-        idle_w=idle_w(device) * TP,
+        table, decode_j=table.decode_s * decode_w[:, None], mixed_j=table.mixed_s * mixed_w, idle_w=idle_w(device) * TP
     )
 
 
@@ -95,7 +92,7 @@ class ClockRatios:
         return tabulate(replica_timer(one, FittedCalibration.shipped()), memory(one), SiteRates(0.0, 1.0, 0.0), 8192)
 
     def at(self, table: StepTable, setting: PowerSetting) -> StepTable:
-        """The table at a setting. Below the lowest clock that is priced, steps are longer by the ratio of the clocks."""
+        """The table at a setting; below the lowest clock that is priced steps are longer by the ratio of clocks."""
         clock = max(setting.clock, LEAST_LOCK)
         hz, watts = (clock * (self.device.clock_hz or 0.0), setting.limit * self.device.tdp_w)
         other = self._table(ClockSetting(hz if clock < 1 else None, watts if setting.limit < 1 else None))

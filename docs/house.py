@@ -36,7 +36,8 @@ ROOM_LINES = {
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
-    "planning": 15_270,
+    # rows within a power budget (130 lines)
+    "planning": 15_410,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -70,7 +71,8 @@ ROOM_LINES = {
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # replicas that change speed, samples of the step under way (150 lines)
-    "serving": 6_560,
+    # rows, samples of power and power policies (610 lines)
+    "serving": 7_180,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -78,7 +80,8 @@ ROOM_LINES = {
     # registers of training runs, laws and stages of training
     # which engine holds which format (110 lines)
     # tasks of agents, monitors, audits (300 lines)
-    "report": 7_360,
+    # rows within a power budget (190 lines)
+    "report": 7_550,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -113,7 +116,8 @@ ROOM_LINES = {
     # registers of training runs
     # roles of simulated questions, gates
     # judges and contexts of simulated questions
-    "cli": 5_210,
+    # rows within a power budget (100 lines)
+    "cli": 5_310,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

@@ -13,6 +13,7 @@ from rich.markup import escape
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import FileContent, check, say, write_all
 from comptroller.cli._plan_calibration import plan_with_calibration
+from comptroller.cli._power import RowPowerOptions, power_options
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.planning.simulation import PlanSimulation, TraceReplaySettings, simulate_plan
@@ -39,6 +40,7 @@ def run(
     plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
     scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
+    power: Annotated[RowPowerOptions, SharedOptions(power_options)],
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
@@ -93,6 +95,9 @@ def run(
         say(note)
     if scaling.policies:
         scaling.show(fleet_plan, requests, scale, priced, json)
+        return
+    if power.policies:
+        power.show(fleet_plan, requests, scale, priced, json, {"html": html, "png": png})
         return
     samples = SAMPLES if html or png or perfetto_ or json else 0
     simulations = [

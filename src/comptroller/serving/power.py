@@ -52,13 +52,19 @@ class PowerOutcome:
     def over_s(self) -> float:
         """Seconds that a row was above its budget, over all rows."""
         every_s = float(module("power", self.conditions.policy).EVERY_S)
-        return float((self.row_w > self.conditions.row_budget_w).sum() * every_s)
+        # Sums of watts that are equal to the budget are not above it for their last digit.
+        return float((self.row_w > self.conditions.row_budget_w * (1 + 1e-9)).sum() * every_s)
 
     @property
     def brakes(self) -> int:
         """How often a row was braked."""
         braked = {n for n, setting in enumerate(self.conditions.settings) if setting.brake}
         return len({(order.at_s, order.row) for order in self.orders if order.setting in braked})
+
+    @property
+    def energy_j(self) -> float:
+        """Joules of all replicas, idle and beside their steps too."""
+        return float(self.replica_j.sum())
 
     def quantile_s(self, what: str, quantile: float, tier: int | None = None) -> float:
         """A quantile of `ttft_s`, `tpot_s` or `e2e_s` over the calls of a tier that have one."""
@@ -95,7 +101,7 @@ def simulate_rows(
     Raises:
         InputError: a fleet, a budget or calls that the policy cannot work with.
     """
-    tier = tier_of(conditions.policy, calls)
+    tier = tier_of(conditions.tiers_as or conditions.policy, calls)
     split, sent = by_tier(fleet, calls, tier, conditions.tiers)
     leveled = {id(one): levels.of(one, conditions.settings) for _, one in split.replicas()}
     services = tuple(replace(s, replicas=tuple(leveled[id(one)] for one in s.replicas)) for s in split.services)

@@ -30,7 +30,8 @@ class PowerConditions:
     """How rows are powered. policy: its id, the path of its file or its dotted path.  row_budget_w: of each row.
 
     rows: over which the replicas of each tier are spread evenly.  other_w: watts of a replica's servers that its step
-    table does not count.  tpot_s: what a token may take.
+    table does not count.  tpot_s: what a token may take.  tiers_as: policy whose tiers calls and replicas are split by,
+    where not its own.
     """
 
     policy: str
@@ -38,6 +39,7 @@ class PowerConditions:
     rows: int = 1
     other_w: float = 0.0
     tpot_s: float = np.inf
+    tiers_as: str = ""
 
     def __post_init__(self) -> None:
         module("power", self.policy)
@@ -55,7 +57,7 @@ class PowerConditions:
     @property
     def tiers(self) -> tuple[str, ...]:
         """Names of the tiers, lowest first, that the policy tells apart."""
-        return tuple(getattr(module("power", self.policy), "TIERS", ("all",)))
+        return tuple(getattr(module("power", self.tiers_as or self.policy), "TIERS", ("all",)))
 
 
 @dataclass(frozen=True, slots=True)
