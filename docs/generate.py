@@ -191,7 +191,8 @@ def gallery_page() -> str:
 
 
 DEPENDENCIES = {
-    "BSD-3-Clause": "numpy, scipy, msgspec, starlette, uvicorn, jinja2, torch (extra `kernels`)",
+    "BSD-3-Clause": "numpy, scipy, msgspec, starlette, uvicorn, jinja2, torch (extra `kernels`), scikit-learn (extra "
+    "`forecast`)",
     "BSD-2-Clause": "numba",
     "MIT": "highspy, pydantic, typer, rich, httptools, jsonschema, sqlalchemy, genai-prices, gguf, xllamacpp",
     "Apache-2.0": "pyarrow, aiohttp (and MIT), prometheus-client (and BSD-2-Clause), uvloop (and MIT), reasoning-gym, "

@@ -49,8 +49,9 @@ ROOM_LINES = {
     # laws of the loss of pre-training, with what a fit is worth (400 lines); declared prices of recorded models
     # laws of stages, laws as files, laws of the loss by file
     # recorded trees and scored steps (160 lines)
+    # loads at equal steps, seven files of forecasts with intervals, their scores (600 lines)
     # trajectories of agents: their file, waits told, tasks of a trace, monitors (700 lines)
-    "work": 11_620,
+    "work": 12_220,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -62,8 +63,9 @@ ROOM_LINES = {
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (280 lines)
+    # monitors of agents' runs: five, and what each saves (400 lines)
+    "strategies": 7_120,
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
-    "strategies": 6_720,
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
@@ -79,9 +81,10 @@ ROOM_LINES = {
     # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
     # registers of training runs, laws and stages of training
     # which engine holds which format (110 lines)
+    # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
     # rows within a power budget (190 lines)
-    "report": 7_550,
+    "report": 7_750,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -115,9 +118,11 @@ ROOM_LINES = {
     # the input of a plan from books; options of scaling, of simulate
     # registers of training runs
     # roles of simulated questions, gates
+    # options of forecasts
     # judges and contexts of simulated questions
+    # monitors, audits (250 lines)
     # rows within a power budget (100 lines)
-    "cli": 5_310,
+    "cli": 5_670,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

@@ -15,7 +15,7 @@ FOUND_BY_STEM = (
     "cli", "export", "gateway/backends", "launch", "measure/run_readers", "planning/export", "planning/launch",
     "serving/policies/batching", "serving/policies/routing", "serving/policies/scaling", "serving/policies/scheduling",
     "strategies/rules",
-    "work/evidence_readers", "work/laws", "work/loss_laws", "work/traces",
+    "work/evidence_readers", "work/forecasts", "work/laws", "work/loss_laws", "work/traces",
 )  # fmt: skip
 """Folders that are registries: the stem of a file is what a user writes."""
 

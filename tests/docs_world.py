@@ -95,6 +95,7 @@ def made(folder: Path) -> Path:
     for last, days in ((PUT_AWAY, 2), (COMPARED, 4), (datetime.now(UTC), 1)):
         fill(folder / "books.sqlite", load_plan(golden), days=days, now_us=int(last.timestamp() * 1e6))
     _traces(folder)
+    _loads(folder)
     _answers(folder)
     _weights(folder)
     return folder
@@ -109,6 +110,16 @@ def _traces(folder: Path) -> None:
     rows = [f"{n},{100 + n},{20 + n},2026-10-01T08:00:{n:02d}Z,{100 + n},{20 + n}" for n in range(40)]
     (folder / "requests.csv").write_text("\n".join([head, *rows]) + "\n")
     write_runs(folder / "agent_calls.csv")
+
+
+def _loads(folder: Path) -> None:
+    load = 6 - 4 * np.cos(2 * np.pi * np.arange(24 * 12) / 24) + np.random.default_rng(0).random(24 * 12)
+    start = np.datetime64("2026-01-05T00:00")
+    rows = [f"{start + np.timedelta64(place, 'h')},chat,{value:.3f}" for place, value in enumerate(load)]
+    arrivals = np.cumsum(np.random.default_rng(1).exponential(2.0, 800))
+    requests = [f"{second:.3f},300,50" for second in arrivals]
+    (folder / "arrivals.csv").write_text("\n".join(["arrival_s,input_tokens,output_tokens", *requests]) + "\n")
+    (folder / "load.csv").write_text("\n".join(["date,service,load", *rows]) + "\n")
 
 
 def _answers(folder: Path) -> None:

@@ -54,8 +54,8 @@ def compiled(kind: str, name: str) -> Any:
     return numba.njit(decision(kind, name))
 
 
-DECISIONS = {kind: function for kind, function in KINDS.items() if kind != "scaling"}
-"""Policies of the kernel; those of scaling decide between its events (tests/test_serving_elastic.py)."""
+DECISIONS = {kind: function for kind, function in KINDS.items() if kind not in ("scaling", "power")}
+"""Policies of the kernel; the others decide between its events (tests/test_serving_elastic.py, test_serving_power.py)."""
 
 
 @pytest.mark.parametrize("check", PROPERTIES, ids=lambda check: check.__name__)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import typer
 
+from comptroller.cli._monitors import fit_monitors
 from comptroller.cli._output import check, say, write_all
 from comptroller.cli._routers import PartFitOptions, fit_routers
 from comptroller.errors import InputError
@@ -77,5 +78,5 @@ def _kind_and_samples(wish: PartFitOptions, out: Path | None, files: Mapping[str
     return wish.kinds[0], next(iter(wish.samples), 1)
 
 
-PARTS = {"routers": fit_routers, "gates": fit_gates}
+PARTS = {"routers": fit_routers, "gates": fit_gates, "monitors": fit_monitors}
 """What trains the parts of strategies, by subject of `comptroller fit`."""

@@ -25,6 +25,7 @@ NEEDED_FOR = {
     "sim": "plan, simulate: the compiled event engine, some 60 times as fast",
     "tables": "Parquet and Zstandard: evidence, traces, --table x.parquet",
     "plot": "--png",
+    "forecast": "fit forecasts: boosted trees, and the blend with them",
     "serve": "serve, books, fit calibration from a ledger",
     "postgres": "books in PostgreSQL",
     "prices": "what APIs ask, in plan, replay and books",

@@ -14,13 +14,14 @@ from comptroller.gateway.formats import CheckerOptions
 from comptroller.gateway.problems import GatewayError
 from comptroller.strategies.protocol import Strategy
 from comptroller.strategies.spelling import spell
-from comptroller.strategies.world_inputs import INPUTS
+from comptroller.strategies.world_inputs import INPUTS, needs
 
 __all__ = [
     "CheckerPool",
     "CheckerRequestError",
     "answer_of",
     "last_number",
+    "needs",
     "require_context",
     "require_verdicts",
     "score",

@@ -22,7 +22,7 @@ from comptroller.facts.prices import PriceBook
 from comptroller.gateway.admission import GatewayAdmissionController, GatewayCaller
 from comptroller.gateway.attempt import CallAttempt
 from comptroller.gateway.booking import LedgerBooks, NullBooks
-from comptroller.gateway.checking import CheckerPool, answer_of, require_context, require_verdicts, valid_checker
+from comptroller.gateway.checking import CheckerPool, answer_of, needs, require_context, require_verdicts, valid_checker
 from comptroller.gateway.config import GatewayConfig
 from comptroller.gateway.contexts import ContextNotes
 from comptroller.gateway.conversation import ClientConversation, text_of
@@ -42,7 +42,6 @@ from comptroller.quantities import Cost
 from comptroller.strategies.drive import StrategyDriver
 from comptroller.strategies.protocol import QuestionBudget, Strategy, StrategyQuestion
 from comptroller.strategies.spelling import PREFIX, names, parse, spell
-from comptroller.strategies.world_inputs import needs
 from comptroller.work.call import Call
 
 Json: TypeAlias = dict[str, Any]

@@ -13,11 +13,12 @@ from comptroller import __version__
 from comptroller.errors import InputError
 from comptroller.planning.simulation import PlanSimulation
 from comptroller.report import simulation_tables
-from comptroller.report.chart import ChartAxis, LineSeries, ReportChart
+from comptroller.report.chart import ReportChart
 from comptroller.report.drawing import ChartPicture
 from comptroller.report.figures import dollars, number, seconds, with_prefix
 from comptroller.report.page import PageSection, PageTile, ReportPage
 from comptroller.report.perfetto import power_w, rank_tables
+from comptroller.report.time_chart import TimePanel, time_chart
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,12 +27,6 @@ LEAST_SAMPLES = 2
 
 MOST_LINES = 6
 """Services up to which each has a line of its own; `drawing.INKS` has colours for seven."""
-
-STEPS_S = tuple(step * unit for unit in (1e-3, 1e-2, 0.1, 1, 60, 3600, 86400) for step in (1, 2, 5, 10, 15, 30))
-"""Round steps of a clock."""
-
-MOST_TICKS = 5
-"""Times along the bottom: labels such as `2:30:00` would touch if there were twice as many."""
 
 
 def page(simulation: PlanSimulation, beside: Sequence[PlanSimulation] = ()) -> str:
@@ -119,22 +114,7 @@ def _chart(
     simulation: PlanSimulation, title: str, unit: tuple[str, Callable[[float], str]], lines: Mapping[str, Floats]
 ) -> ReportChart:
     """Lines over time from 0 on. unit: the label of their axis, and how a value is read out."""
-    clock = [sample.at_s for sample in simulation.outcome.series]
-    label, words = unit
-    most = max(float(np.nanmax(values, initial=0.0)) for values in lines.values()) or 1.0
-    step = next((s for s in STEPS_S if (clock[-1] - clock[0]) / s <= MOST_TICKS), STEPS_S[-1])
-    marks = (np.arange(np.ceil(clock[0] / step), np.floor(clock[-1] / step) + 1) * step).tolist()
-    ticks = tuple((at_s, simulation_tables.moment(at_s)) for at_s in marks)
-    return ReportChart(
-        title,
-        ChartAxis("time", low=clock[0], high=clock[-1], ticks=ticks),
-        ChartAxis(label, lambda value: words(value) if value else "0", 0.0, 1.05 * most, count=words is number),
-        tuple(
-            LineSeries(name, clock, values.tolist(), words=tuple("–" if np.isnan(v) else words(v) for v in values))
-            for name, values in lines.items()
-        ),
-        moments=tuple(simulation_tables.moment(at_s) for at_s in clock),
-    )
+    return time_chart(TimePanel(title, unit, lines), [sample.at_s for sample in simulation.outcome.series])
 
 
 def _by_service(simulation: PlanSimulation, values: Floats, weight: Floats | None = None) -> dict[str, Floats]:

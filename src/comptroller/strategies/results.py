@@ -24,7 +24,7 @@ from comptroller.strategies.prepared_contexts import (
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Reply, Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, PreparedContext, ReplayWorld
 from comptroller.strategies.spelling import spell
-from comptroller.strategies.world_inputs import require_inputs
+from comptroller.strategies.world_inputs import require_inputs as require_inputs  # noqa: PLC0414 - for studies too
 
 Floats = npt.NDArray[np.float64]
 

@@ -69,14 +69,16 @@ def recorded_break_even(
     for number in questions:
         made = prepared_context(strategy, replay, number)
         assert made is not None
-        spent = [_spent(strategy, replay, number, known, amount) for known in (None, made)]
+        spent = [_amount(strategy, replay, number, known, amount) for known in (None, made)]
         row = (MEASURES[amount](made.cost), spent[0], spent[1])
         by_context.setdefault(replay.evidence.items[number].context, []).append(row)
     means = np.array([np.mean(rows, axis=0) for rows in by_context.values()])
     return SleepBreakEven(means[:, 0], means[:, 1], means[:, 2])
 
 
-def _spent(strategy: Strategy, replay: EvidenceReplay, number: int, made: PreparedContext | None, amount: str) -> float:
+def _amount(
+    strategy: Strategy, replay: EvidenceReplay, number: int, made: PreparedContext | None, amount: str
+) -> float:
     """What a question takes, without what was prepared."""
     question, known = prepared_question(replay, number, made)
     rng = np.random.default_rng([replay.seed or 0, number])

@@ -30,16 +30,15 @@ from comptroller.strategies.results import (
     paired_difference,
     per_solved_interval,
     replay_strategy,
+    require_inputs,
     uses,
 )
 from comptroller.strategies.routing import RoutingComparison
 from comptroller.strategies.rules.once import OnceStrategy
-from comptroller.strategies.sleep_break_even import sleep_notes
 from comptroller.strategies.spelling import settings, spell
 from comptroller.strategies.step_support import searches, within_record
-from comptroller.strategies.study_notes import checker_notes, reward_notes, trained_notes
+from comptroller.strategies.study_notes import checker_notes, reward_notes, sleep_notes, trained_notes
 from comptroller.strategies.study_routing import routing_comparisons
-from comptroller.strategies.world_inputs import require_inputs
 from comptroller.work.evidence import ASIDE, Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
 

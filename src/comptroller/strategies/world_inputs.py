@@ -39,12 +39,12 @@ def _bound(role: str) -> Callable[[EvidenceReplay], bool]:
     return lambda replay: role in replay.roles
 
 
-def _judged(replay: EvidenceReplay) -> bool:
+def _has_scores(replay: EvidenceReplay) -> bool:
     rows = replay.evidence.rows
     return bool(np.isfinite(rows.judgement[np.isin(rows.role, (SOLVER, STEP))]).any())
 
 
-def _continued(replay: EvidenceReplay) -> bool:
+def _goes_on(replay: EvidenceReplay) -> bool:
     rows = replay.evidence.rows
     return bool(((rows.role == SOLVER) & (rows.parent >= 0)).any())
 
@@ -64,7 +64,7 @@ INPUTS: Mapping[str, WorldInput] = {
         "log-probabilities of tokens", "the column `logprobs`", "a service that tells `logprobs`",
         lambda replay: replay.evidence.logprobs is not None,
     ),
-    "score": WorldInput("scores of samples", "the column `judgement`", "`comptroller.checker`", _judged),
+    "score": WorldInput("scores of samples", "the column `judgement`", "`comptroller.checker`", _has_scores),
     "checker": WorldInput(
         "a check of answers", "`--checker TPR,FPR`, with recorded scores", "`comptroller.checker`, or that role",
         _bound("checker"),
@@ -80,7 +80,7 @@ INPUTS: Mapping[str, WorldInput] = {
         "a context and notes on it", "questions with a `context`, and rows of the role sleeper of the context itself",
         "POST /v1/contexts, and its id as `comptroller.context`", _on_contexts,
     ),
-    "continuation": WorldInput("replies that go on from replies", OWN_RUNS.format("solver"), PREFILL, _continued),
+    "continuation": WorldInput("replies that go on from replies", OWN_RUNS.format("solver"), PREFILL, _goes_on),
     **{
         role: WorldInput(f"replies of a {role}", OWN_RUNS.format(role), f"the role `{role}`", _rows(role))
         for role in ASIDE
@@ -98,11 +98,11 @@ def needs(strategy: Any) -> tuple[str, ...]:
     >>> needs(parse("rebase(by=likelihood)")), needs(parse("sleep_time"))
     (('likelihood', 'step'), ('context',))
     """
-    found = set(_declared(strategy))
+    found = set(_input_names(strategy))
     return tuple(name for name in INPUTS if name in found)
 
 
-def _declared(strategy: Any) -> Iterator[str]:
+def _input_names(strategy: Any) -> Iterator[str]:
     yield from getattr(strategy, "uses", ())
     yield from getattr(strategy, "reads", ())
     for name in BY:
@@ -111,7 +111,7 @@ def _declared(strategy: Any) -> Iterator[str]:
             yield from success_predictor(value).signals if value in predictors() else ()
     for item in fields(strategy):
         if is_dataclass(inside := getattr(strategy, item.name)):
-            yield from _declared(inside)
+            yield from _input_names(inside)
 
 
 def lacking(strategy: Any, replay: EvidenceReplay) -> list[str]:

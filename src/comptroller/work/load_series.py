@@ -1,0 +1,120 @@
+"""Loads at equal steps of time: columns of a table, one series for each of its groups, or arrivals of a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from comptroller.errors import FactError, InputError
+from comptroller.work import arrow, tabular
+from comptroller.work.load_frame import Floats
+from comptroller.work.trace import RequestTrace
+from comptroller.work.trace_times import ArrivalCells, arrival_seconds
+
+TIME_NAMES = ("date", "utc", "time", "timestamp", "window_s", "t_s", "arrival_s", "start_s")
+"""What a column of times is called, looked for in this order where none is named."""
+
+MOST_EMPTY = 0.1
+"""Share of steps without a value that are drawn as a line between their neighbours; more is no record of a load."""
+
+LEAST_STEPS = 20
+"""Values that a series needs: fewer leave six to be judged on."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadColumns:
+    """What of a table is a load. value: its column.  by: columns whose values part its series.  time: of its moments,
+    one of `TIME_NAMES` where it is empty."""
+
+    value: str
+    by: tuple[str, ...] = ()
+    time: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadSeries:
+    """A load at equal steps. name: what it is of.  step_s: between values.  note: what was taken for granted."""
+
+    name: str
+    step_s: float
+    values: Floats
+    note: str = ""
+
+
+def read_loads(path: Path, columns: LoadColumns) -> tuple[LoadSeries, ...]:
+    """The series of a table, CSV or Parquet.
+
+    Raises:
+        FactError: a column is missing, or times or values are none.
+        InputError: a series is short, or lacks too many steps.
+    """
+    names = arrow.column_names(path) if path.suffix == ".parquet" else tabular.columns_of(path)
+    time = columns.time or next((name for name in TIME_NAMES if name in {one.lower() for one in names}), "")
+    time = next((name for name in names if name.lower() == time.lower()), time)
+    if missing := next((name for name in (time, columns.value, *columns.by) if name not in names), None):
+        raise FactError(path.name, missing or "time", "no such column", ", ".join(sorted(names)))
+    cells = _cells(path, (time, columns.value, *columns.by))
+    read = ArrivalCells()
+    moments, _ = arrival_seconds(path.name, time, read, read(cells[0]), "s" if read.is_stamps is False else None)
+    values = tabular.numbers(cells[1])
+    keys = [" ".join(str(cell) for cell in row) for row in zip(*cells[2:], strict=True)] or [columns.value] * len(
+        values
+    )
+    groups = np.array(keys)
+    return tuple(
+        _at_equal_steps(f"{path.stem} {name}".strip(), moments[groups == name], values[groups == name])
+        for name in dict.fromkeys(keys)
+    )
+
+
+def arrivals_by_step(trace: RequestTrace, name: str, step_s: float) -> LoadSeries:
+    """Requests per second of a trace over whole steps.
+
+    Raises:
+        InputError: the step is not above 0, or too few fit.
+    """
+    if not step_s > 0:
+        raise InputError(f"steps of {step_s:g} s; allowed: above 0")
+    steps = int(trace.span_s // step_s)
+    if steps < LEAST_STEPS:
+        raise InputError(
+            f"{name}: {trace.span_s:,.0f} s hold {steps} steps of {step_s:g} s; needed: {LEAST_STEPS} "
+            f"(--every {trace.span_s / LEAST_STEPS:.3g} or less)"
+        )
+    counts = np.bincount((trace.arrival_s // step_s).astype(np.int64), minlength=steps)[:steps]
+    return LoadSeries(name, step_s, counts / step_s)
+
+
+def _cells(path: Path, names: Sequence[str]) -> list[Sequence[Any]]:
+    if path.suffix == ".parquet":
+        found, _ = arrow.read_columns(path)
+        return [found[name] for name in names]
+    parts: list[list[Any]] = [[] for _ in names]
+    for chunk in tabular.chunks(path, names):
+        for part, cells in zip(parts, chunk, strict=True):
+            part.extend(cells)
+    return list(parts)
+
+
+def _at_equal_steps(name: str, moments_s: Floats, values: Floats) -> LoadSeries:
+    """A series on its own grid; steps without a value are drawn between their neighbours, and told."""
+    good = np.isfinite(moments_s) & np.isfinite(values)
+    moments_s, first = np.unique(moments_s[good], return_index=True)
+    values = values[good][first]
+    if moments_s.size < LEAST_STEPS:
+        raise InputError(f"{name}: {moments_s.size} values; needed: {LEAST_STEPS}")
+    step_s = float(np.median(np.diff(moments_s)))
+    places = np.round((moments_s - moments_s[0]) / step_s).astype(np.int64)
+    grid = np.arange(int(places[-1]) + 1)
+    empty = grid.size - np.unique(places).size
+    if empty > MOST_EMPTY * grid.size:
+        raise InputError(
+            f"{name}: {empty} of {grid.size} steps of {step_s:g} s have no value; at most {MOST_EMPTY:.0%} may lack one"
+        )
+    filled = np.interp(grid, places, values)
+    note = f"{name}: {empty} of {grid.size} steps without a value, drawn between their neighbours" if empty else ""
+    return LoadSeries(name, step_s, filled, note)
