@@ -50,6 +50,20 @@ def test_policies_stand_beside_the_fleet_as_it_is(files: tuple[str, str], capsys
     assert "Scaling: 10 s from a decision" in capsys.readouterr().out
 
 
+def test_a_start_up_that_is_not_stated_is_told_by_its_parts(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, trace = files
+    words = ["simulate", plan, "--trace", trace, "--scaling", "hpa"]
+    assert ends([*words, "--weights-from", "disk", "--pull-image", "--json"]) == 0
+    parts = json.loads(capsys.readouterr().out)["scaling"][0]["start_up_parts_s"]
+    assert set(parts) == {"boot", "image", "weights", "warm_up"} and all(value > 0 for value in parts.values())
+    assert ends(words) == 0
+    assert "boot 100 s, weights" in capsys.readouterr().out
+    assert ends([*words, "--weights-from", "tape"]) == 2
+    assert "allowed: disk, object_store, peer" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from comptroller.costs.replica_timer import TimingCalibration
+from comptroller.costs.start_up import WEIGHT_SOURCES
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.scaled_simulation import ScalingConditions, simulate_scaling
 from comptroller.report.scaling_tables import scaling_records, scaling_sheet
@@ -24,13 +25,15 @@ class ReplicaScalingOptions:
     """Policies that scale, none where nothing does, and their conditions."""
 
     policies: tuple[str, ...]
-    start_up_s: float
+    start_up_s: float | None
     most: int
+    weights_from: str
+    image_pulled: bool
 
     def show(self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool) -> None:
         """The policies side by side, after the fleet as it is."""
         names = [AS_IT_IS, *(name for name in dict.fromkeys(self.policies) if name != AS_IT_IS)]
-        conditions = ScalingConditions(self.start_up_s, self.most, scale)
+        conditions = ScalingConditions(self.start_up_s, self.most, scale, self.weights_from, self.image_pulled)
         found = simulate_scaling(plan, trace, names, conditions, priced)
         if json:
             typer.echo(documents.dumps({"name": plan.name, "scaling": scaling_records(found)}, indent=2))
@@ -48,11 +51,22 @@ def scaling_options(
         ),
     ] = None,
     start_up_s: Annotated[
-        float, typer.Option("--start-up", help="Scaling: seconds until a started replica takes calls.")
-    ] = 180.0,
+        float | None,
+        typer.Option(
+            "--start-up",
+            help="Seconds until a started replica takes calls.",
+            show_default="of the machine, the weights and the engine's warm-up",
+        ),
+    ] = None,
+    weights_from: Annotated[
+        str, typer.Option(help=f"Where a started replica has its weights from: {', '.join(WEIGHT_SOURCES)}.")
+    ] = "object_store",
+    image_pulled: Annotated[
+        bool, typer.Option("--pull-image", help="A started replica pulls the engine's image first.")
+    ] = False,
     most_replicas: Annotated[
         int, typer.Option(help="Scaling: replicas that there may be.", show_default="twice the plan's")
     ] = 0,
 ) -> ReplicaScalingOptions:
     """What the options say."""
-    return ReplicaScalingOptions(tuple(scaling or ()), start_up_s, most_replicas)
+    return ReplicaScalingOptions(tuple(scaling or ()), start_up_s, most_replicas, weights_from, image_pulled)

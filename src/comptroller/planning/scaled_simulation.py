@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.replica_timer import TimingCalibration
+from comptroller.costs.start_up import StartUpTime, start_up
 from comptroller.errors import InputError, UnsupportedError
-from comptroller.planning.ground.plan_calibration import calibration_of_plan
+from comptroller.planning.ground.plan_calibration import calibration_of_plan, replica_of_pool
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
 from comptroller.serving.elastic import ElasticOutcome, ReplicaPhase
 from comptroller.serving.fleet import SimulatedFleet
-from comptroller.serving.scaling import START_UP_S, ScalingSettings, scale
+from comptroller.serving.scaling import ScalingSettings, scale
 from comptroller.work.trace import RequestTrace
 
 MORE = 2
@@ -27,22 +28,26 @@ twice it is what a policy can be wrong by."""
 
 @dataclass(frozen=True, slots=True)
 class ScalingConditions:
-    """How a plan's service is scaled. start_up_s: until a replica takes calls.  most: replicas, 0 for `MORE` times the
-    plan's.  scale: times as fast as the trace was."""
+    """How a plan's service is scaled. start_up_s: until a replica takes calls; where not given, `start_up` of its
+    weights from `weights_from`, the image pulled first or on the machine.  most: replicas, 0 for `MORE` times the plan's.
+    scale: times as fast as the trace was."""
 
-    start_up_s: float = START_UP_S
+    start_up_s: float | None = None
     most: int = 0
     scale: float = 1.0
+    weights_from: str = "object_store"
+    image_pulled: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class ScaledSimulation:
-    """What came of a trace on replicas that a policy starts and drains."""
+    """What came of a trace on replicas that a policy starts and drains. start_up: its parts, where none was stated."""
 
     plan: Plan
     trace: RequestTrace
     settings: ScalingSettings
     outcome: ElasticOutcome
+    start_up: StartUpTime | None = None
 
     @cached_property
     def within(self) -> npt.NDArray[np.bool_]:
@@ -101,24 +106,41 @@ def simulate_scaling(
         UnsupportedError: the plan has not one service in one pool, or buys from an API.
     """
     how = conditions or ScalingConditions()
-    if plan.offers or len(plan.services) != 1 or len(plan.services[0].deployment.pools) != 1:
-        raise UnsupportedError(f"plan {plan.name!r}: what is scaled is one service of one pool, and no API beside it")
-    (service,) = plan.services
+    service = scaled_service(plan)
     first = service.deployment.pools[0].replicas
     most = how.most or MORE * first
     if most < first:
         raise InputError(f"at most {most} replicas are fewer than the {first} of the plan")
     replayed = trace.scaled(how.scale) if how.scale != 1 else trace
-    fleet = _of_size(fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, 0), most)
+    fleet = fleet_of_size(fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, 0), most)
     asked = calls_of(plan.services, replayed, np.random.default_rng(0))
     per_s, in_flight = replica_targets(service)
+    parts = None if how.start_up_s is not None else service_start_up(plan, how.weights_from, how.image_pulled)
+    start_up_s = parts.total_s if parts else float(how.start_up_s or 0.0)
     settings = [
-        ScalingSettings(name, in_flight, per_s, first=first, most=most, start_up_s=how.start_up_s) for name in policies
+        ScalingSettings(name, in_flight, per_s, first=first, most=most, start_up_s=start_up_s) for name in policies
     ]
-    return tuple(ScaledSimulation(plan, replayed, one, scale(fleet, asked, one)) for one in settings)
+    return tuple(ScaledSimulation(plan, replayed, one, scale(fleet, asked, one), parts) for one in settings)
 
 
-def _of_size(fleet: SimulatedFleet, replicas: int) -> SimulatedFleet:
+def scaled_service(plan: Plan) -> ServiceDocument:
+    """The one service of a plan whose replicas may come and go.
+
+    Raises:
+        UnsupportedError: the plan has not one service in one pool, or buys from an API.
+    """
+    if plan.offers or len(plan.services) != 1 or len(plan.services[0].deployment.pools) != 1:
+        raise UnsupportedError(f"plan {plan.name!r}: what is scaled is one service of one pool, and no API beside it")
+    return plan.services[0]
+
+
+def service_start_up(plan: Plan, weights_from: str, image_pulled: bool) -> StartUpTime:
+    """The start-up of a replica of a plan's one service."""
+    deployment = scaled_service(plan).deployment
+    return start_up(replica_of_pool(deployment, deployment.pools[0], plan.library), weights_from, image_pulled)
+
+
+def fleet_of_size(fleet: SimulatedFleet, replicas: int) -> SimulatedFleet:
     """The fleet with so many of its one service's replicas."""
     (service,) = fleet.services
     return replace(fleet, services=(replace(service, replicas=(service.replicas[0],) * replicas),))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from comptroller.costs.start_up import StartUpTime
 from comptroller.planning.scaled_simulation import ScaledSimulation
 from comptroller.quantities import short
 from comptroller.report.figures import dollars, seconds
@@ -29,9 +30,20 @@ SCALING: SheetColumns[ScaledSimulation] = (
 )
 
 
+def start_up_words(parts: StartUpTime) -> str:
+    """A start-up by its parts.
+
+    >>> start_up_words(StartUpTime(100.0, 0.0, 30.3, 44.8))
+    'boot 100 s, weights 30 s, warm up 45 s'
+    """
+    return ", ".join(f"{name.replace('_', ' ')} {value:.0f} s" for name, value in parts.parts_s().items() if value)
+
+
 def scaling_sheet(simulations: Sequence[ScaledSimulation]) -> ReportSheet:
     """A row for each policy."""
-    title = f"Scaling: {simulations[0].settings.start_up_s:g} s from a decision until a replica takes calls"
+    first = simulations[0]
+    title = f"Scaling: {first.settings.start_up_s:.3g} s from a decision until a replica takes calls"
+    title += f" ({start_up_words(first.start_up)})" if first.start_up else ""
     return ReportSheet.of(title, SCALING, simulations)
 
 
@@ -42,7 +54,8 @@ def scaling_records(simulations: Sequence[ScaledSimulation]) -> list[dict[str, A
             "policy": one.settings.policy,
             "target_per_s": short(one.settings.target_per_s),
             "target_calls": short(one.settings.target_calls),
-            "start_up_s": one.settings.start_up_s,
+            "start_up_s": short(one.settings.start_up_s),
+            "start_up_parts_s": one.start_up and {name: short(value) for name, value in one.start_up.parts_s().items()},
             "within": short(one.attainment),
             "replica_h": short(one.outcome.replica_hours),
             "usd": short(one.outcome.usd),
