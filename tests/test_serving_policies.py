@@ -55,7 +55,7 @@ def compiled(kind: str, name: str) -> Any:
 
 
 DECISIONS = {kind: function for kind, function in KINDS.items() if kind not in ("scaling", "power")}
-"""Policies of the kernel; the others decide between its events (tests/test_serving_elastic.py, test_serving_power.py)."""
+"""Policies of the kernel; the others decide between its events (test_serving_elastic.py, test_serving_power.py)."""
 
 
 @pytest.mark.parametrize("check", PROPERTIES, ids=lambda check: check.__name__)

@@ -16,6 +16,7 @@ from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._power import RowPowerOptions, power_options
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
+from comptroller.cli._trace_requests import requests_of
 from comptroller.planning.simulation import PlanSimulation, TraceReplaySettings, simulate_plan
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.requests import writer_of
@@ -24,8 +25,6 @@ from comptroller.report.simulation_page import page, picture
 from comptroller.report.simulation_tables import headline, routings, setting, sheets
 from comptroller.report.terminal import console, print_sheet
 from comptroller.work.call import CallTable
-from comptroller.work.data_files import find_data
-from comptroller.work.traces import read_trace, reading_of
 
 File = Path | None
 SAMPLES = 240
@@ -86,13 +85,7 @@ def run(
         check(path)
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
-    trace_file = Path(trace)
-    reading = reading_of(columns or [], skip_bad, rate)
-    requests = read_trace(trace_file if trace_file.exists() else find_data("trace", trace, plan), reading)
-    if rate is not None and requests.rate_per_s > 0:
-        requests = requests.scaled(rate / requests.rate_per_s)
-    for note in requests.notes:
-        say(note)
+    requests = requests_of(trace, plan, columns or [], skip_bad, rate)
     if scaling.policies:
         scaling.show(fleet_plan, requests, scale, priced, json)
         return

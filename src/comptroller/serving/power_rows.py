@@ -92,7 +92,9 @@ _SEEN = 512
 
 
 @dataclass(frozen=True, slots=True)
-class _Drawn:
+class _RowMeter:
+    """What each replica has drawn and how long it has stepped, up to a moment."""
+
     at_s: float
     step_j: Floats
     busy_s: Floats
@@ -122,7 +124,7 @@ class PowerRows:
         self.at_s: list[float] = []
         self._row_w: list[Floats] = []
         self._in_force: list[Ints] = []
-        self._before = _Drawn(0.0, np.zeros(len(placed)), np.zeros(len(placed)))
+        self._before = _RowMeter(0.0, np.zeros(len(placed)), np.zeros(len(placed)))
         self._check_budget()
         self._most_w = self._most()
 
@@ -167,7 +169,7 @@ class PowerRows:
 
     def _watts(self, sample: RankSample, paid: npt.NDArray[np.bool_] | None) -> Floats:
         """Mean watts of the rows since the sample before."""
-        drawn = _Drawn(sample.at_s, self.of_replicas(sample.step_j), self.of_replicas(sample.busy_s))
+        drawn = _RowMeter(sample.at_s, self.of_replicas(sample.step_j), self.of_replicas(sample.busy_s))
         span_s = drawn.at_s - self._before.at_s
         ranks = np.array([one.ranks for one in self.replicas])
         waits = 1.0 - (drawn.busy_s - self._before.busy_s) / (span_s * ranks)

@@ -91,12 +91,12 @@ JOB = np.dtype(
     _fields("f8", "arrival_s wait_s priority")
     + _fields("i8", "session blocks parent")
     + _fields("i4", "prompt output predicted block_count tenant")
-    + _fields("i2", "service watched")
-    + _fields("i4", "awaits joins kept")
+    + _fields("i4", "service watched awaits joins kept")
 )
 """A request as it enters: tokens (both 0: a wait of wait_s, else wait_s passes between its parent and it), who it
 belongs to, where its blocks start; how many requests it awaits, if several; one more than the id that awaits it so;
-prompt tokens whose cache comes with it, from a replica that is gone."""
+prompt tokens whose cache comes with it, from a replica that is gone. A row is whole words of eight bytes, or uncompiled
+code could not read it."""
 
 RESULT = np.dtype(
     _fields("i8", "arrival started first last")
