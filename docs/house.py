@@ -37,7 +37,8 @@ ROOM_LINES = {
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
     # rows within a power budget (130 lines)
-    "planning": 15_410,
+    # who shares a simulated fleet, and who was slowed by whom (150 lines)
+    "planning": 15_610,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -69,18 +70,21 @@ ROOM_LINES = {
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
+    # stores of blocks outside the device, adapters in slots, counters of tenants, switches of contexts (650 lines)
+    # replicas that change speed, samples of the step under way (150 lines)
     # contexts prepared on a fleet (50 lines)
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # replicas that change speed, samples of the step under way (150 lines)
     # rows, samples of power and power policies (610 lines)
-    "serving": 7_180,
+    "serving": 7_860,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
     # pictures of a decision: bars with intervals, use of limits, waterfalls, spreads, operations under their roof
     # registers of training runs, laws and stages of training
     # which engine holds which format (110 lines)
+    # tables by tenant, priority and adapter (140 lines)
     # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
     # rows within a power budget (190 lines)
@@ -122,7 +126,8 @@ ROOM_LINES = {
     # judges and contexts of simulated questions
     # monitors, audits (250 lines)
     # rows within a power budget (100 lines)
-    "cli": 5_670,
+    # judges and contexts of simulated questions
+    "cli": 5_800,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

@@ -106,8 +106,8 @@ def _traces(folder: Path) -> None:
         plain.write(stream(60), folder / name)
     shutil.copy(ROOT / "tests" / "traces" / "azure.csv", folder / "azure_2023_conv.csv")
     shutil.copy(ROOT / "tests" / "traces" / "mooncake.jsonl", folder / "mooncake_conversation.jsonl")
-    head = "arrival_s,input_tokens,output_tokens,when,prompt,reply"
-    rows = [f"{n},{100 + n},{20 + n},2026-10-01T08:00:{n:02d}Z,{100 + n},{20 + n}" for n in range(40)]
+    head = "arrival_s,input_tokens,output_tokens,when,prompt,reply,customer"
+    rows = [f"{n},{100 + n},{20 + n},2026-10-01T08:00:{n:02d}Z,{100 + n},{20 + n},c{n % 3}" for n in range(40)]
     (folder / "requests.csv").write_text("\n".join([head, *rows]) + "\n")
     write_runs(folder / "agent_calls.csv")
 

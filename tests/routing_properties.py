@@ -39,6 +39,8 @@ class Call(NamedTuple):
     session: int = -1
     priority: float = 0.0
     fair_start: float = 0.0
+    tenant: int = 0
+    adapter: int = 0
 
 
 class Case(NamedTuple):
@@ -59,6 +61,8 @@ def drawn(rng: np.random.Generator, sessions: bool = True) -> Case:
     call = Call(int(rng.integers(0, 1000)), int(rng.integers(1, 5000)), int(rng.integers(0, 5000)))
     if sessions and rng.random() < 0.5:
         call = call._replace(session=int(rng.integers(0, 1 << 62)))
+    if sessions:
+        call = call._replace(tenant=int(rng.integers(0, 40)), adapter=int(rng.integers(0, 40)))
     router = RouterState(int(rng.integers(0, 50)), int(rng.integers(0, 9)), 1.25, 0.5)
     return Case(view, ranks if ranks.size else np.arange(count), call, router)
 
@@ -154,7 +158,9 @@ def served(policy: ModuleType, count: int, sessions: bool, replicas: int = 6) ->
     going: deque[tuple[int, Call]] = deque()
     calls, over = np.zeros(replicas), 0.0
     for number in range(count):
-        call = Call(number, int(rng.integers(1, 3000)), int(rng.integers(1, 500)), 5 if sessions else number)
+        call = Call(
+            number, int(rng.integers(1, 3000)), int(rng.integers(1, 500)), 5 if sessions else number, tenant=number
+        )
         limit = ceil(1.25 * (view[:, ACTIVE].sum() + 1) / replicas)
         rank = policy.choose(view, ranks, call, RouterState(number, 0, 1.25, 1.0))
         columns = np.array([1, 1, call.prompt, call.prompt + call.predicted, call.prompt, 0, 0, 0])

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica
+from comptroller.serving.fleet import BlockStore, SimulatedFleet, SimulatedReplica
 from comptroller.serving.jobs import fill
 from comptroller.serving.outcome import EngineOutcome, RankMeters
-from comptroller.serving.policies import decision
+from comptroller.serving.policies import decision, module
 from comptroller.serving.policies.view import RouterState
 from comptroller.serving.state import ARRIVE, END, JOB, RESULT, START, TICKS_PER_S, RequestState, records
 from comptroller.serving.ticks import TickTable
@@ -30,8 +30,9 @@ class ReferenceRequest:
         vars(self).update(dict.fromkeys(RESULT.names or (), 0), **dict(zip(JOB.names or (), job.item(), strict=True)))
         self.id, self.blocks, self.arrival = number, blocks, int(job.arrival_s * TICKS_PER_S + 0.5)
         self.started = self.first = self.last = self.prompt_rank = self.token_rank = -1
-        self.key = self.fair_start = 0.0
-        self.goal = self.context = self.high = self.held = 0
+        self.key = self.fair_start = self.counter = 0.0
+        self.goal = self.context = self.high = self.held = self.ready = self.due = 0
+        self.slot: list[int] | None = None
 
 
 def place(request: Any) -> tuple[float, int, int]:
@@ -42,8 +43,12 @@ def place(request: Any) -> tuple[float, int, int]:
 class ReferenceRank:
     """One rank: its queue, its batch, its memory (idle cached blocks last), its meters."""
 
-    def __init__(self, fleet: SimulatedFleet, replica: SimulatedReplica) -> None:
+    def __init__(self, fleet: SimulatedFleet, replica: SimulatedReplica, shared: ReferenceStore | None) -> None:
         self.policies, self.replica, self.table = fleet.policies, replica, replica.table
+        self.stores = [ReferenceStore(store, fleet) for store in replica.stores] + ([shared] if shared else [])
+        self.pooled, self.loading, self.loaded, self.link = shared, [], [], 0
+        self.slots = [[-1, 0, 0, 0] for _ in range(replica.adapter_slots)]
+        self.turn, self.counters, self.last = 0, ReferenceCounters(fleet, self), -1
         self.ticks, self.block = TickTable.of(replica.table), replica.table.kv_block_tokens
         self.spans: list[tuple[int, int, float]] = []
         self.size = fleet.prefix_block_tokens if replica.prefixes else 0
@@ -67,7 +72,8 @@ class ReferenceRank:
         return kept + (footprint.state_bytes if tokens else 0)
 
     def occupied(self) -> int:
-        private = sum(self.pages(max(r.goal, r.context)) - r.held * self.shared for r in self.prompts + self.batch)
+        on = self.prompts + self.batch + self.loading + self.loaded
+        private = sum(self.pages(max(r.goal, r.context)) - r.held * self.shared for r in on)
         return private + (len(self.users) - len(self.idle)) * self.shared
 
     def room(self) -> int:
@@ -77,12 +83,23 @@ class ReferenceRank:
 
     def trim(self) -> None:
         while self.idle and len(self.idle) * self.shared > self.capacity - self.occupied():
-            del self.users[self.idle.popitem(last=False)[0]]
+            block = self.idle.popitem(last=False)[0]
+            del self.users[block]
+            put(self.stores, block, self.table.kv_bytes_per_token)
             self.meters["evictions"] += 1
 
     def matched(self, request: Any, tokens: int) -> int:
         known = [block in self.users for block in request.blocks[: (tokens - 1) // self.size if self.size else 0]]
         return known.index(False) if False in known else len(known)
+
+    def reach(self, request: Any) -> int:
+        """Leading blocks that are in the device or in a store."""
+        most, count = (request.prompt - 1) // self.size if self.size else 0, 0
+        for block in request.blocks[:most]:
+            if block not in self.users and not any(block in store.blocks for store in self.stores):
+                break
+            count += 1
+        return count
 
     def hold(self, request: Any, tokens: int) -> None:
         """Share the full blocks of a request's first tokens."""
@@ -94,6 +111,8 @@ class ReferenceRank:
     def leave(self, request: Any) -> None:
         """A request stops running; its blocks are free, its cached ones idle once nobody uses them."""
         (self.batch if request in self.batch else self.prompts).remove(request)
+        if request.slot:
+            request.slot[1], request.slot = request.slot[1] - 1, None
         for block in reversed(request.blocks[: request.held]):
             self.users[block] -= 1
             if not self.users[block]:
@@ -102,7 +121,7 @@ class ReferenceRank:
 
     def row(self, request: Any) -> list[float]:
         """What a router sees."""
-        alive, hits = [r for r in self.sent if r.state < RequestState.DONE], self.matched(request, request.prompt)
+        alive, hits = [r for r in self.sent if r.state < RequestState.DONE], self.reach(request)
         pending, promised = sum(r.prompt for r in alive if r.first < 0), sum(r.prompt + r.predicted for r in alive)
         memory = (size * self.block // self.unit for size in (self.occupied(), self.capacity))
         return [len(alive), len(self.queue), pending, promised, *memory, self.replica.weight, hits * self.size]
@@ -110,33 +129,86 @@ class ReferenceRank:
     def admit(self, tick: int) -> None:
         """Take requests from the queue as long as seats, blocks and the step's budget last."""
         while self.queue:
-            request = min(self.queue, key=place)
+            request = self.counters.first() if self.counters.policy else min(self.queue, key=place)
             left, goal = self.budget - sum(r.goal - r.context for r in self.prompts), request.prompt + request.generated
             hits = self.matched(request, goal)
             used = sum(block not in self.idle for block in request.blocks[:hits])
             fits = self.pages(goal) - used * self.shared <= self.room()
-            if left <= 0 or not fits or len(self.batch + self.prompts) >= self.table.max_batch:
+            seats = len(self.batch + self.prompts + self.loading + self.loaded)
+            slot = self.slot_of(request)
+            if left <= 0 or not fits or slot is False or seats >= self.table.max_batch:
                 return
             self.queue.remove(request)
-            self.prompts.append(request)
+            self.counters.admit(request)
             request.started = tick if request.started < 0 else request.started
             came = 0 if request.preemptions else min(request.kept, goal - 1)
             request.goal, request.context = goal, max(hits * self.size, came)
             self.hold(request, request.context)
-            request.cached += max(0, request.context - request.high)
-            request.high = max(request.high, request.context)
+            request.due = self.load(request, slot, hits, tick)
+            if request.due > tick:
+                self.loading.append(request)
+                self.trim()
+                continue
+            self.prompts.append(request)
+            self.find(request, request.context)
             self.trim()
             self.hold(request, request.context + max(0, min(goal - request.context, left)))
             self.trim()
 
+    def find(self, request: Any, context: int) -> None:
+        """A request has its first tokens in cache."""
+        request.cached += max(0, context - request.high)
+        request.context, request.high = context, max(request.high, context)
+
+    def slot_of(self, request: Any) -> Any:
+        """The slot for a request's adapter: None if it needs none, False if there is none."""
+        if not self.slots or not request.adapter:
+            return None
+        own = [slot for slot in self.slots if slot[0] == request.adapter]
+        free = [slot for slot in self.slots if slot[1] == 0]
+        return own[0] if own else min(free, key=lambda slot: slot[2]) if free else False
+
+    def load(self, request: Any, slot: list[int] | None, hits: int, tick: int) -> int:
+        """When the adapter and the blocks that lie in stores are in the device."""
+        due, self.turn = tick, self.turn + 1
+        if slot:
+            if slot[0] != request.adapter:
+                self.link = max(tick, self.link) + int(self.replica.adapter_load_s * TICKS_PER_S + 0.5)
+                slot[0], slot[3] = request.adapter, self.link
+                request.adapter_loads += 1
+                self.meters["adapter_loads"] += 1
+            slot[1], slot[2], request.slot, due = slot[1] + 1, self.turn, slot, max(due, slot[3])
+        request.ready, ticks = hits, 0
+        for block in request.blocks[hits : (request.goal - 1) // self.size if self.size else 0]:
+            having = [store for store in self.stores if block in store.blocks]
+            if block not in self.users and not having:
+                break
+            request.ready += 1
+            if block not in self.users:
+                having[0].blocks.move_to_end(block)
+                request.loaded, ticks = request.loaded + self.size, ticks + having[0].ticks
+        if ticks:
+            self.link = max(tick, self.link) + ticks
+            due = max(due, self.link)
+        return due
+
+    def share(self, request: Any) -> None:
+        for block in reversed(request.blocks[: request.held] if self.pooled else []):
+            put([self.pooled], block, 0)
+
     def begin(self, tick: int) -> int:
         """Make up the next step; the ticks it takes alone, 0 if there is nothing to do."""
         self.disturbed = False
+        for request in self.loaded:
+            self.hold(request, request.ready * self.size)
+            self.find(request, request.ready * self.size)
+            self.prompts.append(request)
+        self.loaded = []
         while self.batch and self.room() < 0:
             request, self.disturbed = max(self.batch + self.prompts, key=place), True
             request.preemptions, request.high = request.preemptions + 1, max(request.high, request.context)
             self.leave(request)
-            self.queue.append(request)
+            self.join_queue(request)
         batching = decision("batching", self.policies.batching)
         self.budget, mixes = batching(len(self.batch), self.table.chunk_tokens)
         if not self.disturbed:
@@ -197,9 +269,14 @@ class ReferenceRank:
             request.j_decode += joules
             self.charge(request, seconds / tokens, joules)
             request.context, request.generated = request.context + 1, request.generated + 1
+            self.counters.made(request)
             self.meters["output_tokens"] += 1
         self.spans.append((now - ticks, now, self.meters["step_j"] - before))
         self.trim()
+
+    def join_queue(self, request: Any) -> None:
+        self.counters.lift(request.tenant)
+        self.queue.append(request)
 
     def charge(self, request: Any, seconds: float, joules: float) -> None:
         request.steps, request.device_s = request.steps + 1, request.device_s + seconds
@@ -216,11 +293,73 @@ class ReferenceRank:
                 self.batch.append(request)
                 request.first = tick if request.first < 0 else request.first
                 request.generated += 1
+                self.counters.made(request)
+                self.share(request)
                 self.meters["output_tokens"] += 1
             if request.generated == request.output:
                 self.hold(request, min(request.context, request.prompt + request.output - 1))
+                self.share(request)
                 self.leave(request)
                 request.state, request.last = RequestState.DONE, tick
+
+
+class ReferenceStore:
+    """Blocks outside the device, in order of last use."""
+
+    def __init__(self, store: BlockStore, fleet: SimulatedFleet) -> None:
+        table, size = fleet.replicas()[0][1].table, fleet.prefix_block_tokens
+        self.most = store.tokens // size if size else 0
+        self.ticks = int(store.block_s(size * table.kv_bytes_per_token) * TICKS_PER_S + 0.5)
+        self.blocks: OrderedDict[int, None] = OrderedDict()
+
+
+def put(stores: list[ReferenceStore], block: int, _: float) -> None:
+    """A block comes to the first store that takes any; what that forgets goes to the next."""
+    for place, store in enumerate(stores):
+        if store.most:
+            store.blocks[block] = None
+            store.blocks.move_to_end(block)
+            if len(store.blocks) > store.most:
+                put(stores[place + 1 :], store.blocks.popitem(last=False)[0], _)
+            return
+
+
+class ReferenceCounters:
+    """The virtual token counter of Sheng et al. (OSDI 2024), algorithm 2, in its own words: c_u of every client u."""
+
+    def __init__(self, fleet: SimulatedFleet, rank: ReferenceRank) -> None:
+        self.policy = "counter" in getattr(module("scheduling", fleet.policies.scheduling), "NEEDS", ())
+        self.rank, self.had, self.last = rank, [0.0] * fleet.tenants, -1
+        self.log: list[tuple[float, ...]] = []
+
+    def lift(self, client: int) -> None:
+        """A request of u comes: if u has none in Q, c_u = max(c_u, least of those in Q, or of the last that left)."""
+        waiting = {request.tenant for request in self.rank.queue}
+        if client not in waiting:
+            floor = (
+                min(self.had[other] for other in waiting) if waiting else self.had[self.last] if self.last >= 0 else 0
+            )
+            self.had[client] = max(self.had[client], floor)
+
+    def first(self) -> Any:
+        """The earliest request of the client k = argmin c_i."""
+        for request in self.rank.queue:
+            request.counter = self.had[request.tenant]
+        heads = {}
+        for request in sorted(self.rank.queue, key=lambda r: (r.arrival, r.id)):
+            heads.setdefault(request.tenant, request)
+        of = decision("scheduling", self.rank.policies.scheduling)
+        return min(heads.values(), key=lambda r: (of(r), r.arrival, r.id))
+
+    def admit(self, request: Any) -> None:
+        self.last = request.tenant
+        self.had[request.tenant] += VTC_INPUT * request.prompt * (request.started < 0)
+
+    def made(self, request: Any) -> None:
+        self.had[request.tenant] += VTC_OUTPUT
+
+
+VTC_INPUT, VTC_OUTPUT = 1.0, 2.0
 
 
 def segment(knots: Any, x: float) -> int:
@@ -249,23 +388,30 @@ def reference(
     jobs, policies, turns, now = records(JOB, len(calls)), fleet.policies, [0, 0], 0
     fill(jobs, calls, fleet)
     requests: list[Any] = [ReferenceRequest(n, job, calls.blocks(n).tolist()) for n, job in enumerate(jobs)]
-    ranks = [ReferenceRank(fleet, replica) for _, replica in fleet.replicas()]
+    pool = ReferenceStore(fleet.shared_store, fleet) if fleet.shared_store else None
+    ranks = [ReferenceRank(fleet, replica, pool) for _, replica in fleet.replicas()]
     acts: list[tuple[int, int] | None] = [None] * len(ranks)
     since, coming = [0] * len(ranks), sorted(requests, key=lambda r: (r.arrival, r.id))
-    while coming or any(acts):
+    while coming or any(acts) or any(rank.loading for rank in ranks):
         arrivals = [(r.arrival, ARRIVE, r.id) for r in coming[:1]]
+        arrivals += [(r.due, ARRIVE, r.id) for rank in ranks for r in rank.loading]
         now, phase, number = min([(*at, rank) for rank, at in enumerate(acts) if at] + arrivals)
-        if phase == ARRIVE:
+        if phase == ARRIVE and requests[number].state == RequestState.QUEUED:
+            request, number = requests[number], requests[number].prompt_rank
+            ranks[number].loading.remove(request)
+            ranks[number].loaded.append(request)
+            acts[number] = acts[number] or (now, START)
+        elif phase == ARRIVE:
             request = coming.pop(0)
             view = np.array([rank.row(request) for rank in ranks])
             who = np.arange(len(ranks)) if taking is None else np.array(taking(now))
             router = RouterState(turns[request.service], policies.seed, policies.bound, policies.overlap)
             turns[request.service] += 1
             number = decision("routing", policies.routing)(view, who, request, router)
-            request.key = decision("scheduling", policies.scheduling)(request)
+            request.key = 0.0 if ranks[0].counters.policy else decision("scheduling", policies.scheduling)(request)
             request.prompt_rank, request.token_rank, request.state = number, number, RequestState.QUEUED
             ranks[number].sent.append(request)
-            ranks[number].queue.append(request)
+            ranks[number].join_queue(request)
             acts[number] = acts[number] or (now, START)
         elif phase == END:
             ranks[number].finish(now - since[number], now)

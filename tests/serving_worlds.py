@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from comptroller.costs.steptable import SequenceFootprint, StepTable
 from comptroller.serving.fleet import (
+    BlockStore,
     RouterTelemetry,
     ServingPolicies,
     SimulatedFleet,
@@ -71,9 +72,17 @@ def footprints(draw: st.DrawFn, made: StepTable) -> StepTable:
 
 
 @st.composite
+def stores(draw: st.DrawFn) -> tuple[BlockStore, ...]:
+    """None, or up to two, small enough to forget; their loads last from a step to many."""
+    rates = draw(st.lists(st.sampled_from([1e8, 1e9]), max_size=draw(st.sampled_from([0, 0, 2]))))
+    return tuple(BlockStore(draw(st.sampled_from([0, 16, 48, 4000])), rate, 1e-4) for rate in rates)
+
+
+@st.composite
 def replicas(draw: st.DrawFn, block: int, pool: PoolRole = PoolRole.MIXED) -> SimulatedReplica:
     """One engine of any kind."""
     drafts = draw(st.sampled_from([0, 0, 0, 3]))
+    swap = draw(st.sampled_from([0, 0, 30, 100, 10_000]))
     made = table(
         draw(st.integers(0, 5)),
         draw(st.integers(1, 6)),
@@ -88,8 +97,11 @@ def replicas(draw: st.DrawFn, block: int, pool: PoolRole = PoolRole.MIXED) -> Si
         pool=pool,
         draft_tokens=drafts,
         acceptance=draw(st.sampled_from([0.0, 0.6, 1.0])) if drafts else 0.0,
-        swap_tokens=draw(st.sampled_from([0, 0, 30, 100, 10_000])),
+        swap_tokens=swap,
         weight=draw(st.sampled_from([1.0, 2.5])),
+        stores=draw(stores()),
+        adapter_slots=0 if swap else draw(st.sampled_from([0, 0, 1, 2])),
+        adapter_load_s=draw(st.sampled_from([0.0, 0.03])),
     )
 
 
@@ -140,7 +152,10 @@ def fleets(draw: st.DrawFn) -> SimulatedFleet:
     made = tuple(draw(services(name, block)) for name in ("a", "b")[: draw(st.integers(1, 2))])
     split = SplitThresholds(draw(st.sampled_from([40, 8192])), draw(st.sampled_from([8, 2048])))
     prefix = draw(st.sampled_from([0, 4, 8]))
-    return SimulatedFleet(made, policies, telemetry, split, prefix, tenants=3)
+    if any(one.pool or one.storage is not None for service in made for one in service.replicas):
+        policies = dataclasses.replace(policies, scheduling=policies.scheduling.replace("vtc", "fair_share"))
+    shared = draw(st.sampled_from([None, None, BlockStore(400, 3e8)]))
+    return SimulatedFleet(made, policies, telemetry, split, prefix, tenants=3, shared_store=shared)
 
 
 @st.composite
@@ -166,7 +181,7 @@ def workloads(draw: st.DrawFn, fleet: SimulatedFleet, most: int = 25) -> CallTab
     starts, ids = _blocks(rng, prompt, output, fleet.prefix_block_tokens)
     ids <<= draw(st.sampled_from([0, 0, 20, 44]))
     return CallTable.of(
-        {"service": services if named else ("", *services), "key": ("k0", "k1", "k2")},
+        {"service": services if named else ("", *services), "key": ("k0", "k1", "k2"), "adapter": ("", "x", "y", "z")},
         (ids, starts),
         arrival_s=arrival,
         wait_s=np.where(waits, rng.exponential(0.1, count), 0.0),
@@ -178,6 +193,7 @@ def workloads(draw: st.DrawFn, fleet: SimulatedFleet, most: int = 25) -> CallTab
         session=rng.integers(-1, 4, count),
         service=rng.integers(0, len(services) + (not named), count),
         key=rng.integers(0, 3, count),
+        adapter=rng.integers(0, 4, count),
     )
 
 
@@ -191,19 +207,25 @@ def plain_fleets(draw: st.DrawFn) -> SimulatedFleet:
             draw(footprints(table(draw(st.integers(0, 5)), draw(st.integers(1, 6)), capacity, block, chunk))),
             weight=draw(st.sampled_from([1.0, 2.5])),
             prefixes=draw(st.booleans()),
+            stores=draw(stores()),
+            adapter_slots=draw(st.sampled_from([0, 0, 1, 2])),
+            adapter_load_s=0.03,
         )
         for capacity, chunk in draw(st.lists(engines, min_size=1, max_size=3))
     )
     policies = ServingPolicies(
         routing=draw(st.sampled_from(names("routing"))),
         batching=draw(st.sampled_from(names("batching"))),
-        scheduling=draw(st.sampled_from(["fcfs", "priority", "shortest_job"])),
+        scheduling=draw(st.sampled_from(["fcfs", "priority", "shortest_job", "vtc"])),
         bound=draw(st.sampled_from([1.0, 1.25])),
         overlap=draw(st.sampled_from([0.5, 1.0])),
         seed=draw(st.integers(0, 99)),
     )
     prefix = draw(st.sampled_from([0, 4, 8]))
-    return SimulatedFleet((SimulatedService("a", members),), policies, prefix_block_tokens=prefix)
+    shared = draw(st.sampled_from([None, None, BlockStore(400, 3e8)]))
+    return SimulatedFleet(
+        (SimulatedService("a", members),), policies, prefix_block_tokens=prefix, tenants=3, shared_store=shared
+    )
 
 
 @st.composite

@@ -120,7 +120,7 @@ BY_PATH = (
     *house.PLUG_INS,
     *("launch.", "export.", "planning.launch.", "planning.export."),
     *("work.traces.", "work.laws.", "work.loss_laws.", "work.evidence_readers.", "measure.run_readers."),
-    "strategies.monitors.",
+    *("strategies.monitors.", "work.forecasts."),
 )
 """Folders whose files are found by their path."""
 STARTED = {"__main__", "gateway.check_child", "gateway.model_child", "report.views"}

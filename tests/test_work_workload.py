@@ -122,7 +122,7 @@ REFUSED = [
         "at least 900",
     ),
     ({"columns": {"tenant": "customer"}}, "columns", "trace"),
-    ({"columns": {"owner": "customer"}}, "columns.owner", "arrival, input, output, session, tenant, priority"),
+    ({"columns": {"owner": "customer"}}, "columns.owner", "arrival, input, output, session, tenant, adapter, priority"),
     ({"columns": {"unit": "h"}}, "columns.unit", "'s', 'ms', 'us' or 'ns'"),
     ({"columns": {"block_tokens": 0}}, "columns.block_tokens", "greater than or equal to 1"),
     ({"policies": {"scheduler": "fcfs"}}, "policies.scheduler", "routing, batching, scheduling"),

@@ -1,4 +1,4 @@
-"""`comptroller fit`: laws, routers, gates, monitors, rollouts, forecasts of loads, the calibration from measured runs."""
+"""`comptroller fit`: laws, routers, gates, monitors, rollouts, forecasts of loads, calibration from measured runs."""
 
 from __future__ import annotations
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json as documents
-from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
+from comptroller.cli._cache_tiers import CacheTiers, cache_tiers
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
-from comptroller.cli._output import FileContent, check, say, write_all
+from comptroller.cli._output import check
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._power import RowPowerOptions, power_options
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
+from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
 from comptroller.cli._trace_requests import requests_of
-from comptroller.planning.simulation import PlanSimulation, TraceReplaySettings, simulate_plan
-from comptroller.report.perfetto import MOST_REQUESTS, perfetto
+from comptroller.planning.fleet_sharing import slowdowns_of
+from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
 from comptroller.report.requests import writer_of
-from comptroller.report.simulation_figures import record
-from comptroller.report.simulation_page import page, picture
-from comptroller.report.simulation_tables import headline, routings, setting, sheets
-from comptroller.report.terminal import console, print_sheet
-from comptroller.work.call import CallTable
 
 File = Path | None
 SAMPLES = 240
@@ -39,8 +34,9 @@ def run(
     plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
     scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
-    power: Annotated[RowPowerOptions, SharedOptions(power_options)],
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
+    power: Annotated[RowPowerOptions, SharedOptions(power_options)],
+    tiers: Annotated[CacheTiers, SharedOptions(cache_tiers)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
         list[str] | None,
@@ -52,6 +48,13 @@ def run(
     ] = None,
     batching: Policy = "",
     scheduling: Policy = "",
+    slowdown: Annotated[
+        str,
+        typer.Option(
+            help="Tell who was slowed by whom: serve each tenant, priority or adapter alone, and leave each out.",
+            show_default=False,
+        ),
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     html: Annotated[File, typer.Option(help="Write the time line, a self-contained page.", show_default=False)] = None,
     png: Annotated[File, typer.Option(help="Write the time line, PNG or .svg.", show_default=False)] = None,
@@ -93,44 +96,14 @@ def run(
         power.show(fleet_plan, requests, scale, priced, json, {"html": html, "png": png})
         return
     samples = SAMPLES if html or png or perfetto_ or json else 0
+    settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers)
     simulations = [
-        simulate_plan(
-            fleet_plan, requests, TraceReplaySettings(scale, name, batching, scheduling, samples), priced, questions
-        )
+        simulate_plan(fleet_plan, requests, replace(settings, routing=name), priced, questions)
         for name in dict.fromkeys(routing or [""])
     ]
-    _files(simulations, paths, as_calls)
+    slowdowns = slowdowns_of(simulations, slowdown)
+    write_files(simulations, paths, as_calls)
     if json:
-        typer.echo(_document(simulations), nl=False)
+        typer.echo(simulation_document(simulations, slowdowns), nl=False)
     else:
-        _print(simulations)
-
-
-def _document(simulations: Sequence[PlanSimulation]) -> str:
-    """The first simulation, with the others under `beside`."""
-    document = record(simulations[0]) | {"beside": [record(other) for other in simulations[1:]]}
-    return documents.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def _print(simulations: Sequence[PlanSimulation]) -> None:
-    to = console()
-    to.print(f"[bold]{escape(simulations[0].plan.name)}[/]: [bold green]{escape(headline(simulations[0]))}[/]")
-    to.print(f"[dim]{escape(setting(simulations[0]))}[/]\n", soft_wrap=True)
-    for sheet in (*sheets(simulations[0]), routings(simulations)):
-        print_sheet(sheet, to)
-
-
-def _files(
-    simulations: Sequence[PlanSimulation], paths: Mapping[str, File], as_calls: Callable[[CallTable], bytes] | None
-) -> None:
-    first = simulations[0]
-    make: dict[str, Callable[[], FileContent]] = {
-        "html": lambda: page(first, simulations[1:]),
-        "png": lambda: picture(first),
-        "perfetto": lambda: perfetto(first),
-    }
-    if as_calls:
-        make["calls"] = lambda: as_calls(first.calls)
-    write_all(paths, make)
-    if paths["perfetto"] and len(first.asked) > MOST_REQUESTS:
-        say(f"{paths['perfetto']}: the first {MOST_REQUESTS:,} of {len(first.asked):,} requests")
+        print_simulations(simulations, slowdowns)

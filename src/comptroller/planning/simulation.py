@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,7 +14,7 @@ from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.planning.ground.plan_calibration import calibration_of_plan
 from comptroller.planning.ground.plan_document import Plan
-from comptroller.planning.ground.service_document import LatencyDocument
+from comptroller.planning.ground.service_document import CacheTierDocument, LatencyDocument, ServiceDocument
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
 from comptroller.planning.question_arrivals import QuestionArrivals, question_arrivals_of
 from comptroller.serving.engine import simulate
@@ -36,7 +37,8 @@ class TraceReplaySettings:
 
     scale: times as fast as it was.  routing, batching, scheduling: a policy by its id, the path to its file or its
     dotted path; the plan's own if empty.  samples: points of the time series over the span of the arrivals (0:
-    none).  seed: of the shares that services take, of random policies, and of the questions drawn.
+    none).  seed: of the shares that services take, of random policies, and of the questions drawn.  cache_tiers: in
+    place of the plan's.
     """
 
     scale: float = 1.0
@@ -45,6 +47,7 @@ class TraceReplaySettings:
     scheduling: str = ""
     samples: int = 0
     seed: int = 0
+    cache_tiers: tuple[CacheTierDocument, ...] | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and self.scale > 0):
@@ -166,7 +169,8 @@ def simulate_plan(
     how = conditions or TraceReplaySettings()
     replayed = trace.scaled(how.scale) if how.scale != 1 else trace
     blocks = replayed.blocks.tokens if replayed.blocks else 0
-    fleet = fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, blocks)
+    services = _with_tiers(plan.services, how.cache_tiers, blocks)
+    fleet = fleet_of(services, calibration or calibration_of_plan(plan), plan.library, blocks)
     own = {name: getattr(how, name) for name in ("routing", "batching", "scheduling") if getattr(how, name)}
     fleet = replace(fleet, policies=replace(fleet.policies, **own, seed=how.seed))
     if questions:
@@ -183,3 +187,21 @@ def simulate_plan(
         return PlanSimulation(plan, replayed, how, solved.calls, solved.outcome, solved)
     asked = calls_of(plan.services, replayed, rng)
     return PlanSimulation(plan, replayed, how, asked, simulate(fleet, asked, sample_s))
+
+
+def _with_tiers(
+    services: Sequence[ServiceDocument], tiers: tuple[CacheTierDocument, ...] | None, block_tokens: int
+) -> tuple[ServiceDocument, ...]:
+    """The services with other cache tiers, where some are given.
+
+    Raises:
+        InputError: the trace names no prefix blocks, which alone lie in tiers.
+    """
+    if tiers is None:
+        return tuple(services)
+    if tiers and not block_tokens:
+        raise InputError("cache tiers keep prefix blocks, which the trace does not name; name them by columns.blocks")
+    return tuple(
+        one.model_copy(update={"deployment": one.deployment.model_copy(update={"cache_tiers": tiers})})
+        for one in services
+    )

@@ -21,6 +21,7 @@ from comptroller.quantities import KWH_J
 from comptroller.report.format_support import engines_that_hold, support_of_engine, support_of_format
 from comptroller.report.register_tables import RULES
 from comptroller.report.sheet import Cell, Item, ReportSheet, SheetColumns, left, right
+from comptroller.report.tier_tables import tier_list
 
 
 def native_families(entry: Format) -> str | None:
@@ -164,6 +165,7 @@ LISTS: dict[str, Callable[[], ReportSheet]] = {
         CALIBRATION,
     ),
     "rules": partial(_list, "rules", "Rules that speak of compute", compute_rule, RULES),
+    "cache_tiers": tier_list,
 }
 """Kinds of facts and the table of all of a kind."""
 

@@ -12,11 +12,13 @@ import numpy as np
 from comptroller.costs.inference_units import per_solved
 from comptroller.planning.simulation import QUANTITIES, PlanSimulation
 from comptroller.quantities import round_significant
+from comptroller.report.latency_spread import spread
 from comptroller.report.perfetto import power_w
+from comptroller.report.sharing_figures import sharing_records
 from comptroller.report.task_figures import task_record
+from comptroller.serving.fleet import stores_of
 from comptroller.serving.state import PoolRole
 
-PERCENTS = (50, 90, 95, 99)
 POOLS = {PoolRole.MIXED: "mixed", PoolRole.PROMPT: "prefill", PoolRole.TOKEN: "decode"}
 
 Record = dict[str, Any]
@@ -55,16 +57,6 @@ def series(simulation: PlanSimulation) -> Record:
     }
 
 
-def spread(values: Any) -> dict[str, float]:
-    """Mean, percentiles and the most of a latency over those that have one."""
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return dict.fromkeys(("mean", *(f"p{p}" for p in PERCENTS), "most"), math.nan)
-    percentiles = np.percentile(values, PERCENTS)
-    percents = {f"p{p}": float(value) for p, value in zip(PERCENTS, percentiles, strict=True)}
-    return {"mean": float(values.mean())} | percents | {"most": float(values.max())}
-
-
 def spending_totals(simulation: PlanSimulation) -> dict[str, float]:
     """Totals of dollars, joules by phase, idle and waste, and grams; parts add up to their whole."""
     outcome = simulation.outcome
@@ -89,10 +81,32 @@ def token_counts(simulation: PlanSimulation) -> dict[str, int]:
     return {
         "prompt": int(simulation.asked["input_tokens"].sum()),
         "cached": int(done.cached.sum()),
+        "loaded": int(done.loaded.sum()),
         "output": int(done.generated.sum()),
         "preemptions": int(done.preemptions.sum()),
         "recomputed": int(outcome.meters.recomputed_tokens.sum()),
     }
+
+
+def tier_records(simulation: PlanSimulation) -> list[Record]:
+    """Per cache tier, over all replicas: blocks that fit, loaded, written and forgotten; seconds that loads took."""
+    outcome = simulation.outcome
+    stores, meters = stores_of(outcome.fleet), outcome.stores
+    if meters is None:
+        return []
+    size = outcome.fleet.prefix_block_tokens
+    records: dict[str, Record] = {}
+    for place, (store, replica) in enumerate(stores):
+        one = records.setdefault(
+            store.name, {"tier": store.name, "blocks": 0, "loaded": 0, "written": 0, "forgotten": 0, "load_s": 0.0}
+        )
+        loads = int(meters.loads[place])
+        one["blocks"] += store.tokens // size if size else 0
+        one["loaded"] += loads
+        one["written"] += int(meters.writes[place])
+        one["forgotten"] += int(meters.evictions[place])
+        one["load_s"] += loads * store.block_s(size * replica.table.kv_bytes_per_token)
+    return list(records.values())
 
 
 def service_records(simulation: PlanSimulation) -> list[Record]:
@@ -160,19 +174,22 @@ def record(simulation: PlanSimulation) -> Record:
         "per_request": {key: used[key] / requests for key in ("usd", "j", "gco2e")},
         "per_request_within": {key: used[key] / good if good else math.nan for key in ("usd", "j", "gco2e")},
         "services": service_records(simulation),
+        "sharing": sharing_records(simulation),
+        "cache_tiers": tier_records(simulation),
         "questions": solving(simulation) or None,
         "tasks": task_record(simulation) or None,
         "series": series(simulation),
     }
-    rounded: Record = _round_floats(figures)
-    return rounded
+    whole: Record = round_floats(figures)
+    return whole
 
 
-def _round_floats(value: Any) -> Any:
+def round_floats(value: Any) -> Any:
+    """A value of JSON with six significant digits in its numbers; what is not finite is None."""
     if isinstance(value, dict):
-        return {key: _round_floats(inner) for key, inner in value.items()}
+        return {key: round_floats(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_round_floats(inner) for inner in value]
+        return [round_floats(inner) for inner in value]
     if isinstance(value, float):
         return round_significant(value) if math.isfinite(value) else None
     return value

@@ -18,6 +18,7 @@ from comptroller.report.drawing import ChartPicture
 from comptroller.report.figures import dollars, number, seconds, with_prefix
 from comptroller.report.page import PageSection, PageTile, ReportPage
 from comptroller.report.perfetto import power_w, rank_tables
+from comptroller.report.sharing_tables import sharing_sheets
 from comptroller.report.time_chart import TimePanel, time_chart
 
 Floats = npt.NDArray[np.float64]
@@ -86,7 +87,13 @@ def _sections(simulation: PlanSimulation, beside: Sequence[PlanSimulation]) -> t
         ("Busy is the share of the time in which a step ran.", simulation_tables.services),
     )
     sheets = ((hint, make(simulation)) for hint, make in tables)
-    return (over_time, *(PageSection(sheet.title, hint, sheets=(sheet,)) for hint, sheet in sheets))
+    shared = PageSection(
+        "Who shared the fleet",
+        "Tokens/s in the fleet: tokens over the seconds that their calls were in it.",
+        sheets=sharing_sheets(simulation),
+    )
+    parts = (PageSection(sheet.title, hint, sheets=(sheet,)) for hint, sheet in sheets)
+    return (over_time, *parts, *((shared,) if shared.sheets else ()))
 
 
 def charts(simulation: PlanSimulation) -> tuple[ReportChart, ...]:

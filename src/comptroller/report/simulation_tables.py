@@ -11,15 +11,16 @@ from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.simulation import QUANTITIES, ObjectiveAttainment, PlanSimulation
 from comptroller.report.figures import dollars, number, seconds, with_prefix
+from comptroller.report.latency_spread import PERCENTS, spread
 from comptroller.report.plan_tables import devices, layout, objective_name
+from comptroller.report.sharing_tables import sharing_sheets
 from comptroller.report.sheet import UNKNOWN, Cell, ReportSheet, SheetColumns, left, right
 from comptroller.report.simulation_figures import (
-    PERCENTS,
     Record,
     service_records,
     solving,
     spending_totals,
-    spread,
+    tier_records,
     token_counts,
 )
 from comptroller.report.task_figures import tasks_sheet
@@ -166,6 +167,7 @@ def ends(simulation: PlanSimulation) -> ReportSheet:
         (INSET + "of them within all objectives", int(simulation.within.sum())),
         ("prompt tokens", tokens["prompt"]),
         (INSET + "from the prefix cache", tokens["cached"]),
+        *(((INSET + INSET + "loaded from outside the device", tokens["loaded"]),) if tokens["loaded"] else ()),
         ("output tokens", tokens["output"]),
         ("preemptions", tokens["preemptions"]),
         (INSET + "tokens computed again", tokens["recomputed"]),
@@ -187,6 +189,21 @@ def services(simulation: PlanSimulation) -> ReportSheet:
         right("w", "power", lambda one: with_prefix(one["w"], "W")),
     )
     return ReportSheet.of("Services", columns, service_records(simulation))
+
+
+TIERS: SheetColumns[Record] = (
+    left("tier", "", lambda one: one["tier"]),
+    right("blocks", "blocks that fit", lambda one: one["blocks"]),
+    right("loaded", None, lambda one: one["loaded"]),
+    right("written", None, lambda one: one["written"]),
+    right("forgotten", None, lambda one: one["forgotten"]),
+    right("load_s", "time of loads", lambda one: seconds(one["load_s"])),
+)
+
+
+def tiers(simulation: PlanSimulation) -> ReportSheet:
+    """What each cache tier did, over all replicas; nothing where there is none."""
+    return ReportSheet.of("Cache tiers, in blocks", TIERS, tier_records(simulation))
 
 
 def service_names(plan: Plan) -> dict[str, str]:
@@ -231,5 +248,5 @@ def _cached_share(tokens: Mapping[str, int]) -> str:
 
 def sheets(simulation: PlanSimulation) -> tuple[ReportSheet, ...]:
     """All tables of one simulation, in the order of reading."""
-    makers = (questions, tasks_sheet, latencies, objectives, spending, ends, services)
-    return tuple(make(simulation) for make in makers)
+    makers = (questions, tasks_sheet, latencies, objectives, spending, ends, services, tiers)
+    return (*(make(simulation) for make in makers), *sharing_sheets(simulation))

@@ -365,7 +365,7 @@ class ElasticEngine:
         again = EngineJob(
             arrival_s=self.now_s + after_s, priority=float(job.priority), session=int(job.session),
             prompt=int(job.prompt) + kept, output=int(job.output) - kept, predicted=max(int(job.predicted) - kept, 0),
-            tenant=int(job.tenant), service=int(job.service), watched=0, kept=cached,
+            tenant=int(job.tenant), service=int(job.service), watched=0, adapter=int(job.adapter), kept=cached,
         )  # fmt: skip
         self.engine.ask([again])
         self._again.append(one.request)

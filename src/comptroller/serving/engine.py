@@ -17,7 +17,7 @@ from comptroller.errors import InputError
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.jit import COMPILED, cache_folder
 from comptroller.serving.jobs import check, fill, parents_of
-from comptroller.serving.outcome import EngineOutcome, RankSample, meters_of
+from comptroller.serving.outcome import EngineOutcome, RankSample, StoreMeters, meters_of
 from comptroller.serving.own_policies import raise_failure
 from comptroller.serving.plain_memory import kernel_form
 from comptroller.serving.policies.view import COLUMNS, KV, QUEUED, WRONG_RANK
@@ -55,7 +55,8 @@ class EngineJob(NamedTuple):
     wait_s: how long it waits; of a request with tokens, after its parent.  parent: id of the request it waits for.
     blocks, block_count: as `EventEngine.add_blocks` returned them.  service: 0 any, else one more than its place in the
     fleet.  watched: whether `advance` returns when it ends.  awaits: requests, if several, that it waits for.  joins:
-    one more than the id of the one that awaits this and others.  kept: tokens of the prompt whose cache comes with it.
+    one more than the id of the one that awaits this and others.  adapter: one more than its place, 0 for none.  kept:
+    tokens of the prompt whose cache comes with it.
     """
 
     arrival_s: float
@@ -73,6 +74,7 @@ class EngineJob(NamedTuple):
     watched: int = 1
     awaits: int = 0
     joins: int = 0
+    adapter: int = 0
     kept: int = 0
 
 
@@ -252,6 +254,7 @@ class EventEngine:
             meters_of(world.ranks),
             self.now_s,
             tuple(self._series),
+            StoreMeters(*(world.stores[name].copy() for name in ("loads", "writes", "evictions"))),
         )
 
     def _stage(self, count: int) -> None:

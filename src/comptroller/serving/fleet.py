@@ -10,7 +10,7 @@ import numpy as np
 from comptroller.costs.split_pools import PROMPT_STEP_TOKENS
 from comptroller.costs.steptable import StepTable
 from comptroller.errors import InputError
-from comptroller.serving.policies import module
+from comptroller.serving.policies import module, needs
 from comptroller.serving.policies.view import BOUND, OVERLAP
 from comptroller.serving.state import PoolRole
 
@@ -27,6 +27,35 @@ _MEMORY = (
 
 
 @dataclass(frozen=True)
+class BlockStore:
+    """Where prefix blocks lie that the device has evicted: host memory, NVMe, a pool of memory over a link.
+
+    tokens: of cache that it takes.  bytes_per_s: at which one replica loads from it.  call_s: seconds that each block
+    takes beside its bytes, for the calls that move it.  name: what reports call it.
+    """
+
+    tokens: int
+    bytes_per_s: float
+    call_s: float = 0.0
+    name: str = "store"
+
+    def __post_init__(self) -> None:
+        if self.tokens < 0 or not self.bytes_per_s > 0 or not 0 <= self.call_s < math.inf:
+            raise InputError(
+                f"store {self.name!r}: {self.tokens} tokens, {self.bytes_per_s:g} bytes/s, {self.call_s:g} s a block;"
+                " allowed: tokens from 0, bytes/s above 0, seconds finite and not negative"
+            )
+
+    def block_s(self, block_bytes: float) -> float:
+        """Seconds for which a block occupies the link of the replica that loads it: bytes / bandwidth + calls.
+
+        >>> BlockStore(1000, 50e9, 1e-5).block_s(50e6)
+        0.00101
+        """
+        return block_bytes / self.bytes_per_s + self.call_s
+
+
+@dataclass(frozen=True)
 class SimulatedReplica:
     """One engine.
 
@@ -37,6 +66,10 @@ class SimulatedReplica:
     tokens of cache that the host's memory takes from preempted sequences of a rank; beyond it, and with 0, they
     are recomputed.  weight: share of traffic under weighted routing.  storage: replicas of the same number share
     one cache (see `layouts.shared`).  prefixes: whether it keeps prefixes, in a fleet that has blocks for them.
+    stores: of each of its ranks, in the order in which evicted blocks pass through them.  adapter_slots: adapters that
+    are in the device at once (0: all that are asked for, or none).  adapter_load_s: seconds that fetching one takes.
+    swap_chunk_tokens, swap_chunk_s: swapping moves so many tokens a call, each of which takes so long beside its bytes
+    (0: bytes alone).  swap_beside: caches cross the host link beside the steps, and only what the host has no copy of.
     levels: how it steps at other settings of its devices (a clock, a power limit, a neighbour's interference), in the
     same memory; `EventEngine.set_level` sets one while it runs.
     """
@@ -50,6 +83,12 @@ class SimulatedReplica:
     weight: float = 1.0
     storage: int | None = None
     prefixes: bool = True
+    stores: tuple[BlockStore, ...] = ()
+    adapter_slots: int = 0
+    adapter_load_s: float = 0.0
+    swap_chunk_tokens: int = 0
+    swap_chunk_s: float = 0.0
+    swap_beside: bool = False
     levels: tuple[StepTable, ...] = ()
 
     def __post_init__(self) -> None:
@@ -60,6 +99,14 @@ class SimulatedReplica:
                 f"replica: {self.draft_tokens} draft tokens, acceptance {self.acceptance:g}; allowed: from 0, 0 to 1"
             )
 
+        if self.adapter_slots < 0 or not 0 <= self.adapter_load_s < math.inf:
+            raise InputError(
+                f"replica: {self.adapter_slots} slots of adapters, {self.adapter_load_s:g} s to load one; from 0 on"
+            )
+        if self.swap_chunk_tokens < 0 or not 0 <= self.swap_chunk_s < math.inf:
+            raise InputError("replica: swap_chunk_tokens and swap_chunk_s must not be negative")
+        if self.adapter_slots and self.swap_tokens:
+            raise InputError("replica: slots of adapters beside swapping are not modelled; set swap_tokens to 0")
         odd = [name for table in self.levels for name in _MEMORY if getattr(table, name) != getattr(self.table, name)]
         if odd:
             raise InputError(f"replica: its levels differ in {', '.join(dict.fromkeys(odd))}, which is no setting")
@@ -157,7 +204,8 @@ class SimulatedFleet:
     """What is simulated.
 
     prefix_block_tokens: tokens of a prefix block (0: no prefix cache); a multiple of each cache's block.
-    tenants: how many tenants share the fleet (fair share).
+    tenants: how many tenants share the fleet (fair share).  shared_store: one that all ranks write what they compute
+    to, and load from, after their own.
     """
 
     services: tuple[SimulatedService, ...]
@@ -166,10 +214,17 @@ class SimulatedFleet:
     split: SplitThresholds = field(default_factory=SplitThresholds)
     prefix_block_tokens: int = 0
     tenants: int = 1
+    shared_store: BlockStore | None = None
 
     def __post_init__(self) -> None:
         if not self.services:
             raise InputError("fleet: no services")
+        apart = any(replica.pool or replica.storage is not None for _, replica in self.replicas())
+        if apart and needs("scheduling", self.policies.scheduling, "counter"):
+            raise InputError(
+                f"scheduling policy {self.policies.scheduling} counts what tenants are served where they queue;"
+                " of pools apart the tokens come elsewhere"
+            )
         stored: dict[tuple[str, int], list[SimulatedReplica]] = {}
         for service, replica in self.replicas():
             block = replica.table.kv_block_tokens
@@ -208,3 +263,10 @@ class SimulatedFleet:
         """So many equal replicas under one service."""
         service = SimulatedService("all", (SimulatedReplica(table),) * replicas)
         return cls((service,), policies or ServingPolicies())
+
+
+def stores_of(fleet: SimulatedFleet) -> list[tuple[BlockStore, SimulatedReplica]]:
+    """Every store with a replica that loads from it: those of each rank in turn, then the one that all share."""
+    placed = fleet.replicas()
+    found = [(s, replica) for _, replica in placed for _ in range(replica.ranks) for s in replica.stores]
+    return [*found, (fleet.shared_store, placed[0][1])] if fleet.shared_store else found

@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError, RecordError
-from comptroller.serving.fleet import SimulatedFleet
+from comptroller.serving.fleet import BlockStore, SimulatedFleet
 from comptroller.serving.policies import needs
 from comptroller.serving.state import LATEST_S
 from comptroller.work.call import CallTable
-from comptroller.work.trace import RequestTrace
+from comptroller.work.trace import NO_ADAPTER, RequestTrace
 
 _SHOWN = 5
 """Bad rows that an error names: enough to see a pattern; the error counts the others."""
 
-COLUMNS = ("tenant", "priority")
-"""Columns of a trace that a scheduling policy may read."""
+COLUMNS = ("tenant", "priority", "adapter")
+"""Columns of a trace that a routing or scheduling policy may read."""
 
 _LONGEST = 1 << 30
 """Most tokens of a request: half of what a result's 32-bit counts hold."""
@@ -38,7 +38,11 @@ def calls_of(trace: RequestTrace) -> CallTable:
         columns["parent"] = trace.tasks.parent
     optional = {"session": trace.session, "key": trace.tenant, "priority": trace.priority}
     columns |= {name: column for name, column in optional.items() if column is not None}
-    names = {"key": trace.tenants} if trace.tenant is not None else None
+    names = {}
+    if trace.tenant is not None:
+        names["key"] = trace.tenants
+    if trace.adapter is not None:
+        names["adapter"], columns["adapter"] = ("", *trace.adapters), trace.adapter - NO_ADAPTER
     if trace.blocks is None:
         return CallTable.of(names, None, **columns)
     counts = np.minimum(np.diff(trace.blocks.offsets), trace.input_tokens // trace.blocks.tokens)
@@ -52,22 +56,43 @@ def fleet_for_trace(fleet: SimulatedFleet, trace: RequestTrace) -> SimulatedFlee
     """The fleet with as many tenants as the trace has.
 
     Raises:
-        InputError: the scheduling policy reads a column that the trace lacks; names it.
+        InputError: a policy reads a column that the trace lacks; names it.
     """
-    require_columns(fleet.policies.scheduling, trace.source or "the workload", trace)
-    return replace(fleet, tenants=max(len(trace.tenants), 1))
+    for kind in ("scheduling", "routing"):
+        require_columns(getattr(fleet.policies, kind), trace.source or "the workload", trace, kind)
+    fleet = replace(fleet, tenants=max(len(trace.tenants), 1))
+    return fleet if trace.blocks is None else _with_stores_within(fleet, int(np.unique(trace.blocks.ids).size))
 
 
-def require_columns(scheduling: str, source: str, trace: RequestTrace | None) -> None:
-    """Checks that a trace, if there is one, has the columns that a scheduling policy reads.
+def _with_stores_within(fleet: SimulatedFleet, blocks: int) -> SimulatedFleet:
+    """The fleet whose stores take no more than there are different blocks: what is beyond would stay empty."""
+    most = blocks * fleet.prefix_block_tokens
+
+    def within(store: BlockStore) -> BlockStore:
+        return replace(store, tokens=min(store.tokens, most))
+
+    services = tuple(
+        replace(
+            service,
+            replicas=tuple(
+                replace(one, stores=tuple(map(within, one.stores))) if one.stores else one for one in service.replicas
+            ),
+        )
+        for service in fleet.services
+    )
+    return replace(fleet, services=services, shared_store=fleet.shared_store and within(fleet.shared_store))
+
+
+def require_columns(policy: str, source: str, trace: RequestTrace | None, kind: str = "scheduling") -> None:
+    """Checks that a trace, if there is one, has the columns that a scheduling or routing policy reads.
 
     Raises:
         InputError: it lacks one; names the policy, the column and the source.
     """
     for column in COLUMNS:
-        if needs("scheduling", scheduling, column) and getattr(trace, column, None) is None:
+        if needs(kind, policy, column) and getattr(trace, column, None) is None:
             how = f"name it by columns.{column}" if trace else "it takes a trace that has it"
-            raise InputError(f"scheduling policy {scheduling} needs the column {column!r}, which {source} lacks; {how}")
+            raise InputError(f"{kind} policy {policy} needs the column {column!r}, which {source} lacks; {how}")
 
 
 def fill(jobs: Any, calls: CallTable, fleet: SimulatedFleet) -> None:
@@ -85,6 +110,8 @@ def fill(jobs: Any, calls: CallTable, fleet: SimulatedFleet) -> None:
     if calls.block_starts is not None:
         jobs.blocks, jobs.block_count = calls.block_starts[:-1], np.diff(calls.block_starts)
     jobs.service = _services(calls, fleet)
+    adapters = np.array([place + 1 if name else 0 for place, name in enumerate(calls.names["adapter"])])
+    jobs.adapter = adapters[calls["adapter"]]
     jobs.tenant = calls["key"] if fleet.tenants > 1 else 0
     if len(jobs) and jobs.tenant.max() >= fleet.tenants:
         raise InputError(f"calls: {jobs.tenant.max() + 1} keys, but the fleet has {fleet.tenants} tenants")

@@ -42,6 +42,7 @@ class RankMeters:
     recomputed_tokens: Ints
     output_tokens: Ints
     evictions: Ints
+    adapter_loads: Ints
 
 
 def meters_of(ranks: Any) -> RankMeters:
@@ -54,7 +55,17 @@ def meters_of(ranks: Any) -> RankMeters:
         ranks.recomputed.copy(),
         ranks.decode_done.copy(),
         ranks.evictions.copy(),
+        ranks.adapter_loads.copy(),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class StoreMeters:
+    """What each store has done, in the order of `stores_of`: blocks loaded from it, written to it, forgotten by it."""
+
+    loads: Ints
+    writes: Ints
+    evictions: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +87,7 @@ class EngineOutcome:
     meters: RankMeters
     horizon_s: float
     series: tuple[RankSample, ...] = ()
+    stores: StoreMeters | None = None
 
     def __len__(self) -> int:
         return int(self.requests.size)

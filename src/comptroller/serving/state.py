@@ -51,9 +51,11 @@ class RequestState(IntEnum):
     LANDED = 8
     DECODE = 9
     SWAPPED = 10
-    DONE = 11
-    CANCELLED = 12
-    REFUSED = 13
+    LOADING = 11
+    LOADED = 12
+    DONE = 13
+    CANCELLED = 14
+    REFUSED = 15
 
 
 class PoolRole(IntEnum):
@@ -91,21 +93,23 @@ JOB = np.dtype(
     _fields("f8", "arrival_s wait_s priority")
     + _fields("i8", "session blocks parent")
     + _fields("i4", "prompt output predicted block_count tenant")
-    + _fields("i4", "service watched awaits joins kept")
+    + _fields("i2", "service watched")
+    + _fields("i4", "awaits joins adapter kept")
 )
 """A request as it enters: tokens (both 0: a wait of wait_s, else wait_s passes between its parent and it), who it
 belongs to, where its blocks start; how many requests it awaits, if several; one more than the id that awaits it so;
-prompt tokens whose cache comes with it, from a replica that is gone. A row is whole words of eight bytes, or uncompiled
-code could not read it."""
+one more than its adapter's place, 0 for none; prompt tokens whose cache comes with it, from a replica that is gone."""
 
 RESULT = np.dtype(
     _fields("i8", "arrival started first last")
     + _fields("f8", "j_prefill j_decode j_waste device_s usd")
     + _fields("i4", "generated cached computed recomputed preemptions steps prompt_rank token_rank")
+    + _fields("i4", "loaded adapter_loads")
     + _fields("i4", "state slot")
 )
-"""What became of a request: ticks (-1 never), joules, tokens. `slot` is where it lives while it does; after
-that, the next in the list of ended requests to report."""
+"""What became of a request: ticks (-1 never), joules, tokens; `loaded`, those that came from a store outside the
+device, `adapter_loads`, how often its adapter was fetched for it. `slot` is where it lives while it does; after that,
+the next in the list of ended requests to report."""
 
 ResultRow: Any = namedtuple("ResultRow", RESULT.names or ())  # type: ignore[misc]
 """What became of one request, as Python's own numbers."""
@@ -119,9 +123,9 @@ REQUEST = np.dtype(
         "prompt_rank token_rank prompt_held child sibling awaits started first "
         # while it runs
         "rank home held blocks block_count goal done high generated target base entered steps "
-        "cached computed recomputed preemptions cancelled",
+        "cached computed recomputed preemptions cancelled adapter adapter_slot ready loaded adapter_loads copied epoch",
     )
-    + _fields("f8", "a0 a1 even share j_decode device_s usd j_prefill j_waste key rank_key priority fair_start")
+    + _fields("f8", "a0 a1 even share j_decode device_s usd j_prefill j_waste key rank_key priority fair_start counter")
 )
 """A request from its arrival to its end; the place is used again after that."""
 
@@ -136,6 +140,9 @@ RANK = np.dtype(
         # who is on it
         "queue intake landed waiting batch pre_count pre_left moving arrived cancels sum g phase used swapped "
         "held_entries idle_entries oldest newest spare evictions link_free "
+        # what it loads from outside, and whose turn it is
+        "store shared_store loaded load_free slots slot_table slot_turn adapter_ticks adapter_loads "
+        "turns counters last_turn epoch swap_chunk swap_chunk_ticks swap_beside "
         # what it does
         "kind since started planned length poked budget step_prompt step_decode stall disturbed freed own_ticks "
         "level level_due part_ticks "
@@ -154,10 +161,17 @@ CLOCK = np.dtype(
         "now count entering stream stream_last timed spare spares tree leaves pokes poke_count cancels scratch "
         "out_first out_last out_key seen snapshots snapshot_depth snapshot_every snapshot_delay next_snapshot "
         "snapshot_count sample_every next_sample ranks services candidates routing handoff batching scheduling "
-        "turn seed evicts needs_kv needs_match max_pending shortest fault",
+        "turn seed evicts needs_kv needs_match max_pending shortest fault tenants counts every",
     )
-    + _fields("f8", "bound overlap")
+    + _fields("f8", "bound overlap input_weight output_weight")
 )
+
+STORE = np.dtype(
+    _fields("i8", "next shared entry_count buckets bucket_mask entries oldest newest spare count block_ticks")
+    + _fields("i8", "loads writes evictions")
+)
+"""A store of blocks outside of devices: the one after it (-1: none), how many blocks it takes, and how long each
+occupies the link of a rank that loads it."""
 
 CANCELS = 1024
 """How many requests the kernel cancels in one call; the engine calls it once more for every further thousand."""
@@ -172,6 +186,7 @@ class KernelWorld(NamedTuple):
     requests: Any
     ranks: Any
     clock: Any
+    stores: Any
     ints: npt.NDArray[np.int64]
     floats: npt.NDArray[np.float64]
     blocks: npt.NDArray[np.int64]

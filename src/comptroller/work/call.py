@@ -21,7 +21,7 @@ FINISH = ("", "stop", "length", "refused", "cancelled", "failed", "budget")
 SOURCE = ("", "predicted", "metered", "priced")
 """Origin of a call's cost; "" where it has none."""
 
-LABELS = ("question", "role", "strategy", "service", "key", "project")
+LABELS = ("question", "role", "strategy", "service", "key", "project", "adapter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Call:
     """One call. Times are seconds on one clock; NaN or -1 where unknown.
 
     parent: the call that must end before this one is released (-1: none).  session: key of session affinity (-1: none).
-    first_s, last_s: time of the first and of the last token.
+    first_s, last_s: time of the first and of the last token.  adapter: weights beside the model; "" takes it as it is.
     input_tokens: of the prompt, cached ones included.  output_tokens: generated or to be generated, reasoning included.
     predicted_tokens: forecast of output_tokens for the scheduler (-1: output_tokens itself).  priority: larger first.
     blocks: ids of the full prefix blocks of the prompt and, if the engine goes on with them, of the output.
@@ -46,6 +46,7 @@ class Call:
     service: str = ""
     key: str = ""
     project: str = ""
+    adapter: str = ""
     session: int = -1
     arrival_s: float = 0.0
     started_s: float = np.nan

@@ -46,7 +46,8 @@ class TraceRows:
 
     line: line of the file, or place in a list, from 1.  problems: faults that the format's reader found, by index of
     the row.  origin_s: time that becomes second 0 of the trace; the first arrival, if not given.  tenant, tenants,
-    priority, notes, tasks: as in `RequestTrace`.  in_file_order: whether the file's order is meant as that of arrival.
+    adapter, adapters, priority, notes, tasks: as in `RequestTrace`.  in_file_order: whether the order of the file is
+    meant as that of arrival.
     """
 
     line: Ints
@@ -61,6 +62,8 @@ class TraceRows:
     tenant: Ints | None = None
     tenants: tuple[str, ...] = ()
     priority: Floats | None = None
+    adapter: Ints | None = None
+    adapters: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     in_file_order: bool = True
     tasks: TraceTasks | None = None
@@ -124,6 +127,8 @@ def _trace_of_sound_rows(rows: TraceRows, keep: Ints, path: Path) -> RequestTrac
         tenant=rows.tenant,
         tenants=rows.tenants,
         priority=rows.priority,
+        adapter=rows.adapter,
+        adapters=rows.adapters,
         notes=rows.notes + (sorted_note if late and rows.in_file_order else ()),
         tasks=rows.tasks,
     )

@@ -16,6 +16,9 @@ Ints = npt.NDArray[np.int64]
 NO_SESSION = -1
 """Session number of a request without a session."""
 
+NO_ADAPTER = -1
+"""Adapter number of a request that takes the model as it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class TracePrefixBlocks:
@@ -59,7 +62,8 @@ class RequestTrace:
 
     arrival_s: from the first arrival, from the start of the part that was read, or from the start of the client pool
     for formats that describe one.  session: number of the conversation, `NO_SESSION` for none.  dropped: bad rows left
-    out.  tenant: place in `tenants` of who asked.  priority: larger first.  notes: what was taken for granted in
+    out.  tenant: place in `tenants` of who asked.  adapter: place in `adapters` of the weights beside the
+    model that it wants, `NO_ADAPTER` for none.  priority: larger first.  notes: what was taken for granted in
     reading it, in sentences.  tasks: what requests wait for; the arrival of one that waits is when it was recorded.
     """
 
@@ -74,6 +78,8 @@ class RequestTrace:
     tenant: Ints | None = None
     tenants: tuple[str, ...] = ()
     priority: Floats | None = None
+    adapter: Ints | None = None
+    adapters: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     tasks: TraceTasks | None = None
 
@@ -111,6 +117,7 @@ class RequestTrace:
             session=None if self.session is None else self.session[rows],
             tenant=None if self.tenant is None else self.tenant[rows],
             priority=None if self.priority is None else self.priority[rows],
+            adapter=None if self.adapter is None else self.adapter[rows],
             tasks=self.tasks.take(rows) if self.tasks else None,
             measured=TraceLatencies(self.measured.ttft_s[rows], self.measured.e2e_s[rows]) if self.measured else None,
         )

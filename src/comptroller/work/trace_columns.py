@@ -23,9 +23,9 @@ shared with other requests, which model answers. A word too many costs a remark,
 class TraceColumnNames(BaseModel):
     """The columns of a trace by what they hold; a dotted name (`usage.prompt_tokens`) looks inside JSON objects.
 
-    arrival: time stamps, or numbers in `unit`.  input, output: tokens of the prompt and of the reply.  session, tenant:
-    any text or number, equal for what belongs together.  priority: a number, larger first.  blocks: hashes of the
-    prompt's prefix blocks, of `block_tokens` tokens each.
+    arrival: time stamps, or numbers in `unit`.  input, output: tokens of the prompt and of the reply.  session, tenant,
+    adapter: any text or number, equal for what belongs together; without an adapter a request takes the model as it is.
+    priority: a number, larger first.  blocks: hashes of the prompt's prefix blocks, of `block_tokens` tokens each.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,6 +34,7 @@ class TraceColumnNames(BaseModel):
     output: ColumnName | None = None
     session: ColumnName | None = None
     tenant: ColumnName | None = None
+    adapter: ColumnName | None = None
     priority: ColumnName | None = None
     blocks: ColumnName | None = None
     unit: Literal["s", "ms", "us", "ns"] | None = None

@@ -178,7 +178,7 @@ def rows_of_table(
     for role, name in roles.items():
         if name not in table.names:
             raise FactError(file, f"columns.{role}", f"no column {name!r}", ", ".join(table.names))
-    cells, numbering = ArrivalCells(), {"session": CellNumbering(), "tenant": CellNumbering()}
+    cells, numbering = ArrivalCells(), {role: CellNumbering() for role in ("session", "tenant", "adapter")}
     convert: dict[str, Converter] = {"arrival": cells, "blocks": _as_they_are, **numbering}
     line, columns = table.columns(list(roles.values()), [convert.get(role, numbers) for role in roles])
     by_role = dict(zip(roles, columns, strict=True))
@@ -202,6 +202,8 @@ def rows_of_table(
         tenant=tenant,
         tenants=tenants,
         priority=by_role.get("priority"),
+        adapter=by_role.get("adapter"),
+        adapters=numbering["adapter"].texts if "adapter" in by_role else (),
         notes=(*filter(None, [read_as]), *unused_note(file, table.names, roles.values())),
     )
     return rows if "arrival" in roles else with_random_arrivals(rows, table.path, reading, rng)

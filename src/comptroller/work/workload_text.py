@@ -73,8 +73,8 @@ HEADINGS = (
             ),
             "skip_bad": WorkloadKey("Whether bad rows of the trace are dropped and counted (true or false).", "true"),
             "columns": WorkloadKey(
-                "What the columns of the trace are called (arrival, input, output, session, tenant, priority, blocks), "
-                "the unit of its times (s, ms, us, ns), and block_tokens (tokens of a prefix block).",
+                "What the columns of the trace are called (arrival, input, output, session, tenant, adapter, priority, "
+                "blocks), the unit of its times (s, ms, us, ns), and block_tokens (tokens of a prefix block).",
                 '{ input = "input_tokens", output = "output_tokens" }',
             ),
             "peak": WorkloadKey(

@@ -101,8 +101,18 @@ class PoolDocument(DocumentPart):
         return self.tp * self.pp * self.dp * self.replicas
 
 
+class CacheTierDocument(DocumentPart):
+    """Where blocks go that devices evict: the id of a tier; its gigabytes, of each replica or, if shared, of all."""
+
+    tier: str
+    gb: float
+
+
 class DeploymentDocument(DocumentPart):
-    """Model x recipe x engine x pools x site: the `Deployment` of the design."""
+    """Model x recipe x engine x pools x site: the `Deployment` of the design.
+
+    cache_tiers: in the order in which evicted blocks pass through them.
+    """
 
     model: str
     recipe: RecipeDocument
@@ -110,6 +120,7 @@ class DeploymentDocument(DocumentPart):
     pools: tuple[PoolDocument, ...]
     policies: tuple[tuple[str, str], ...]
     site: str
+    cache_tiers: tuple[CacheTierDocument, ...] = ()
 
 
 class PriceDocument(DocumentPart):

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.memory import memory
-from comptroller.costs.network import link_bytes_per_s
 from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.steptable import StepTable
 from comptroller.costs.tabulate import SiteRates, tabulate
 from comptroller.errors import UnknownIdError
 from comptroller.facts.library import SHIPPED, FactLibrary
-from comptroller.facts.site import AcceleratorOffer
 from comptroller.planning.ground.plan_calibration import replica_of_pool
 from comptroller.planning.ground.service_document import PoolDocument, ServiceDocument
-from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica
+from comptroller.planning.prove.cache_stores import require_one_pool, stores_of_tiers
+from comptroller.planning.prove.pool_links import transfer_bytes_per_s
+from comptroller.serving.fleet import BlockStore, ServingPolicies, SimulatedFleet, SimulatedReplica
 from comptroller.serving.fleet import SimulatedService as Simulated
 from comptroller.serving.jobs import calls_of as whole
 from comptroller.serving.state import PoolRole
 from comptroller.work.call import CallTable
 from comptroller.work.trace import NO_SESSION, RequestTrace
-
-NO_NODE = 1 << 30
-"""More devices than any node joins: what lies apart is reached over the network."""
-
 
 DECISIONS = ("routing", "batching", "scheduling", "handoff")
 """What a plan may name a policy for; `handoff` is routing within the decode pools."""
@@ -77,9 +73,22 @@ def fleet_of_tables(
     services: Sequence[ServiceDocument], tables: StepTableCache, prefix_block_tokens: int = 0
 ) -> SimulatedFleet:
     """The same, with step tables that may be known; raises as `fleet_of`."""
+    require_one_pool(services)
     simulated = tuple(Simulated(service.id, _replicas(service, tables)) for service in services)
     policies = _policies(dict(services[0].deployment.policies))
-    return SimulatedFleet(simulated, policies, prefix_block_tokens=prefix_block_tokens)
+    shared = _tier_stores(services[0], services[0].deployment.pools[0], tables)[1]
+    return SimulatedFleet(simulated, policies, prefix_block_tokens=prefix_block_tokens, shared_store=shared)
+
+
+def _tier_stores(
+    service: ServiceDocument, pool: PoolDocument, tables: StepTableCache
+) -> tuple[tuple[BlockStore, ...], BlockStore | None]:
+    """The stores of each rank of a pool's replicas, and the one that is shared."""
+    tiers = service.deployment.cache_tiers
+    if not tiers:
+        return (), None
+    device = tables.library.accelerator(pool.accelerator)
+    return stores_of_tiers(tiers, device, tables.of(service, pool), pool.dp)
 
 
 def fleet_for_prefixes(
@@ -122,6 +131,7 @@ def _replicas(service: ServiceDocument, tables: StepTableCache) -> tuple[Simulat
         table = tables.of(service, pool)
         drafts = service.deployment.engine.speculation
         one = SimulatedReplica(table, ranks=pool.dp, pool=PHASES[pool.phase])
+        one = replace(one, stores=_tier_stores(service, pool, tables)[0])
         if drafts is not None:
             one = replace(one, draft_tokens=drafts.tokens, acceptance=drafts.acceptance)
         replicas += [one] * pool.replicas
@@ -141,7 +151,7 @@ def table_of(
     table = tabulate(ready, held, terms, int(min(longest, held.longest_tokens)))
     table = replace(table, serving=ready.serving, in_flight=service.batch)
     if len(deployment.pools) > 1:
-        table = replace(table, transfer_bytes_per_s=_transfer_bytes_per_s(service, pool, library))
+        table = replace(table, transfer_bytes_per_s=transfer_bytes_per_s(service, pool, library))
     if pool.dp == 1:
         return table
     share = 1.0 / pool.dp
@@ -168,30 +178,6 @@ def _usd_per_s(service: ServiceDocument, pool: PoolDocument) -> float:
     ]
     mine = pool.devices * (pool.usd_per_device_h or service.price.usd_per_device_h) / sum(rents)
     return service.usd_per_h * mine / 3600.0 / pool.replicas
-
-
-def _transfer_bytes_per_s(service: ServiceDocument, pool: PoolDocument, library: FactLibrary) -> float:
-    """What a replica of a split service sends a cache at, over all its devices' links and as the receivers take it:
-    inside a node where all pools fit into one that is rented as a whole, else over the network."""
-    deployment, pools = service.deployment, service.deployment.pools
-    alike = len({other.accelerator for other in pools}) == 1
-    devices = sum(other.devices for other in pools) if alike else NO_NODE
-    if not all(offer.joins(devices, NO_NODE) for offer in _instance_offers(service, library)):
-        devices = NO_NODE
-    ends = [pool, *(other for other in pools if other.phase == "decode")]
-    rates = (
-        link_bytes_per_s(replica_of_pool(deployment, end, library), "transfer", devices) * end.tp * end.pp * end.dp
-        for end in ends
-    )
-    return min(rates)
-
-
-def _instance_offers(service: ServiceDocument, library: FactLibrary) -> Iterator[AcceleratorOffer]:
-    """The site's entries of the instance that a service rents."""
-    price, names = service.price, {pool.accelerator for pool in service.deployment.pools}
-    for offer in library.site(service.deployment.site).offers:
-        if (offer.provider, offer.instance) == (price.provider, price.instance) and offer.accelerator in names:
-            yield offer
 
 
 def _per_rank(rows: npt.NDArray[np.float64], most: int, ranks: int) -> npt.NDArray[np.float64]:

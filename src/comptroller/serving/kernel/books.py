@@ -97,6 +97,8 @@ def take_slot(w: KernelWorld, id_: int) -> int:
     request.recomputed, request.preemptions, request.cancelled, request.heaped = 0, 0, 0, 0
     request.j_prefill, request.j_decode, request.j_waste = 0.0, 0.0, 0.0
     request.device_s, request.usd = 0.0, 0.0
+    request.adapter, request.adapter_slot, request.loaded, request.adapter_loads = job.adapter, -1, 0, 0
+    request.copied, request.epoch = 0, 0
     return int(i)
 
 
@@ -120,6 +122,7 @@ def _record(w: KernelWorld, i: int, tick: int) -> None:
     result.generated, result.cached, result.computed = request.generated, request.cached, request.computed
     result.recomputed, result.preemptions, result.steps = (request.recomputed, request.preemptions, request.steps)
     result.prompt_rank, result.token_rank, result.state = (request.prompt_rank, request.token_rank, request.state)
+    result.loaded, result.adapter_loads = request.loaded, request.adapter_loads
     result.slot = -1
     if request.watched:
         if clock.out_first < 0:

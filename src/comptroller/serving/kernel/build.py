@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica
+from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica, stores_of
+from comptroller.serving.kernel.ranks import PREEMPTS
+from comptroller.serving.kernel.stores import ADAPTER, CHAIN
 from comptroller.serving.own_policies import policy_number
-from comptroller.serving.policies import needs
+from comptroller.serving.policies import module, needs
 from comptroller.serving.policies.view import CAPACITY, COLUMNS, WEIGHT
 from comptroller.serving.state import (
     CANCELS,
@@ -20,6 +23,7 @@ from comptroller.serving.state import (
     RANK,
     REQUEST,
     RESULT,
+    STORE,
     TICKS_PER_S,
     ArrayArena,
     KernelWorld,
@@ -38,7 +42,8 @@ def build(fleet: SimulatedFleet, sample_s: float) -> KernelWorld:
     packed = {key: _pack(table, ints, floats) for key, table in tables.items()}
     levels = {id(replica): _pack_levels(replica, packed, ints) for _, replica in placed}
     ranks = records(RANK, sum(replica.ranks for _, replica in placed))
-    first = 0
+    stores = _stores(fleet)
+    first = own = 0
     for service, replica in placed:
         for r in range(first, first + replica.ranks):
             rank = ranks[r]
@@ -49,8 +54,11 @@ def build(fleet: SimulatedFleet, sample_s: float) -> KernelWorld:
                 setattr(rank, name, value)
             rank.levels = levels[id(replica)]
             _allot(rank, fleet, replica, ints, floats)
+            own = _join_stores(rank, own, replica, stores)
         first += replica.ranks
     _pair_stores(ranks, fleet)
+    for store in stores:
+        _allot_entries(store, int(store.entry_count), ints)
     clock = records(CLOCK, 1)
     _set_clock(clock[0], fleet, ranks, sample_s)
     _allot_clock(clock[0], fleet, ranks, (ints, floats))
@@ -60,6 +68,7 @@ def build(fleet: SimulatedFleet, sample_s: float) -> KernelWorld:
         records(REQUEST, 0),
         ranks,
         clock,
+        stores,
         ints.array(),
         floats.array(),
         np.zeros(1, np.int64),
@@ -106,9 +115,14 @@ def _describe(rank: Any, fleet: SimulatedFleet, replica: SimulatedReplica) -> No
     rank.cache_blocks = fleet.prefix_block_tokens // table.kv_block_tokens * shared if replica.prefixes else 0
     rank.idle_w = table.idle_w
     rank.swap_ticks = table.kv_bytes_per_token / table.swap_bytes_per_s * TICKS_PER_S
+    rank.swap_chunk, rank.swap_beside = replica.swap_chunk_tokens, replica.swap_beside
+    rank.swap_chunk_ticks = ticks(replica.swap_chunk_s)
     rank.move_ticks = table.kv_bytes_per_token / table.transfer_bytes_per_s * TICKS_PER_S
     rank.usd_per_s = table.usd_per_s
     rank.queue = rank.intake = rank.landed = rank.oldest = rank.newest = -1
+    rank.loaded = rank.store = rank.shared_store = rank.last_turn = -1
+    rank.slots = replica.adapter_slots
+    rank.adapter_ticks = ticks(replica.adapter_load_s)
 
 
 def _allot(rank: Any, fleet: SimulatedFleet, replica: SimulatedReplica, ints: ArrayArena, floats: ArrayArena) -> None:
@@ -122,12 +136,44 @@ def _allot(rank: Any, fleet: SimulatedFleet, replica: SimulatedReplica, ints: Ar
     rank.tags = floats.room(fleet.tenants)
     count = rank.capacity // rank.cache_blocks if rank.cache_blocks else 0
     rank.entry_count = count
+    _allot_entries(rank, int(count), ints)
+    slots = np.zeros((replica.adapter_slots, 4), np.int64)
+    slots[:, ADAPTER] = -1
+    rank.slot_table = ints.put(slots)
+    rank.turns, rank.counters = ints.put([[-1, 0, 0]] * fleet.tenants), floats.room(fleet.tenants)
+
+
+def _allot_entries(table: Any, count: int, ints: ArrayArena) -> None:
+    """Buckets and entries of a rank's cache or of a store."""
     # A power of two of buckets, two to four for each entry: chains then hold less than half an entry in the mean.
-    rank.bucket_mask = (1 << max(1, int(2 * count)).bit_length()) - 1
-    rank.buckets = ints.room(int(rank.bucket_mask) + 1, -1) if count else 0
+    table.bucket_mask = (1 << max(1, 2 * count).bit_length()) - 1
+    table.buckets = ints.room(int(table.bucket_mask) + 1, -1) if count else 0
     entries = np.zeros((count, 5), np.int64)
-    entries[:, 4] = np.arange(1, count + 1)
-    rank.entries = ints.put(entries)
+    entries[:, CHAIN] = np.arange(1, count + 1)
+    table.entries = ints.put(entries)
+
+
+def _stores(fleet: SimulatedFleet) -> Any:
+    found, size = stores_of(fleet), fleet.prefix_block_tokens
+    stores = records(STORE, len(found))
+    for record, (store, replica) in zip(stores, found, strict=True):
+        record.oldest = record.newest = record.next = -1
+        record.entry_count = store.tokens // size if size else 0
+        record.block_ticks = ticks(store.block_s(size * replica.table.kv_bytes_per_token))
+    if fleet.shared_store:
+        stores[-1].shared = 1
+    return stores
+
+
+def _join_stores(rank: Any, own: int, replica: SimulatedReplica, stores: Any) -> int:
+    """Chain a rank's stores, the shared one after its own; the next one's place."""
+    after = own + len(replica.stores)
+    shared = len(stores) - 1 if len(stores) and stores[-1].shared else -1
+    chain = [*range(own, after), *([shared] if shared >= 0 else [])]
+    for place, following in pairwise(chain):
+        stores[place].next = following
+    rank.store, rank.shared_store = chain[0] if chain else -1, shared
+    return after
 
 
 def _pair_stores(ranks: Any, fleet: SimulatedFleet) -> None:
@@ -150,7 +196,13 @@ def _set_clock(clock: Any, fleet: SimulatedFleet, ranks: Any, sample_s: float) -
     clock.handoff = policy_number("routing", policies.handoff)
     clock.batching = policy_number("batching", policies.batching)
     clock.scheduling = policy_number("scheduling", policies.scheduling)
-    clock.seed, clock.evicts = policies.seed, policies.evict_for_priority
+    scheduler = module("scheduling", policies.scheduling)
+    clock.seed = policies.seed
+    clock.evicts = PREEMPTS if getattr(scheduler, "PREEMPTS", False) else int(policies.evict_for_priority)
+    clock.every = getattr(scheduler, "EVERY_STEPS", 0)
+    clock.tenants, clock.counts = fleet.tenants, needs("scheduling", policies.scheduling, "counter")
+    clock.input_weight = getattr(scheduler, "INPUT_WEIGHT", 1.0)
+    clock.output_weight = getattr(scheduler, "OUTPUT_WEIGHT", 1.0)
     clock.bound, clock.overlap = policies.bound, policies.overlap
     clock.max_pending = fleet.split.max_pending_tokens
     used = {policies.routing} | ({policies.handoff} if (ranks.own_pool == PoolRole.TOKEN).any() else set())

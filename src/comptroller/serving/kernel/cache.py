@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.draws import accepted_drafts
 from comptroller.serving.kernel.queues import run_sift
+from comptroller.serving.kernel.stores import (
+    CHAIN,
+    ID,
+    NEWER,
+    OLDER,
+    REFS,
+    bucket_of,
+    leave_slot,
+    put,
+    store_with,
+    unchain,
+)
 from comptroller.serving.policies.draw import draw
 from comptroller.serving.state import KernelWorld
-
-MIX = -7046029254386353131
-"""2^64 over the golden ratio, as 64 signed bits: multiples of it spread evenly over the buckets (Knuth, 6.4)."""
-
-ID, REFS, OLDER, NEWER, CHAIN = range(5)
-"""Fields of an entry, five numbers each in the arena."""
 
 
 @jit
@@ -119,17 +123,10 @@ def in_flight(w: KernelWorld, r: int) -> int:
 
 
 @jit
-def _bucket(rank: Any, block: int) -> int:
-    """Where the chain of a block starts; by the upper half of a product, or ids that differ in their upper bits alone
-    would share one chain (Knuth, multiplicative hashing)."""
-    return int(rank.buckets + (((block * MIX) >> 32) & rank.bucket_mask))
-
-
-@jit
 def find(w: KernelWorld, r: int, block: int) -> int:
     """The entry of a block on a rank, or -1."""
     rank = w.ranks[r]
-    entry = w.ints[_bucket(rank, block)]
+    entry = w.ints[bucket_of(rank, block)]
     while entry >= 0 and w.ints[rank.entries + 5 * entry + ID] != block:
         entry = w.ints[rank.entries + 5 * entry + CHAIN]
     return int(entry)
@@ -185,7 +182,7 @@ def _insert(w: KernelWorld, r: int, block: int) -> None:
     entry = rank.spare
     base = rank.entries + 5 * entry
     rank.spare = w.ints[base + CHAIN]
-    bucket = _bucket(rank, block)
+    bucket = bucket_of(rank, block)
     w.ints[base + ID] = block
     w.ints[base + REFS] = 1
     w.ints[base + CHAIN] = w.ints[bucket]
@@ -198,17 +195,10 @@ def _evict(w: KernelWorld, r: int) -> None:
     rank = w.ranks[r]
     entry = rank.oldest
     _unlink(w, r, entry)
-    base = rank.entries + 5 * entry
-    bucket = _bucket(rank, w.ints[base + ID])
-    if w.ints[bucket] == entry:
-        w.ints[bucket] = w.ints[base + CHAIN]
-    else:
-        other = w.ints[bucket]
-        while w.ints[rank.entries + 5 * other + CHAIN] != entry:
-            other = w.ints[rank.entries + 5 * other + CHAIN]
-        w.ints[rank.entries + 5 * other + CHAIN] = w.ints[base + CHAIN]
-    w.ints[base + CHAIN] = rank.spare
-    rank.spare = entry
+    block = w.ints[rank.entries + 5 * entry + ID]
+    unchain(w, rank, entry)
+    if rank.store >= 0:
+        put(w, rank.store, block)
     rank.evictions += 1
 
 
@@ -245,6 +235,31 @@ def matched_blocks(w: KernelWorld, r: int, i: int, tokens: int) -> int:
 
 
 @jit
+def reachable_blocks(w: KernelWorld, r: int, i: int, tokens: int) -> int:
+    """The same, with those that lie in the rank's stores."""
+    rank, request = w.ranks[r], w.requests[i]
+    count = matched_blocks(w, r, i, tokens)
+    if rank.store < 0 or rank.cache_blocks == 0:
+        return int(count)
+    most = min(request.block_count, (tokens - 1) // rank.prefix_tokens)
+    while count < most:
+        block = w.blocks[request.blocks + count]
+        if find(w, r, block) < 0 and store_with(w, rank.store, block) < 0:
+            break
+        count += 1
+    return int(count)
+
+
+@jit
+def share(w: KernelWorld, r: int, i: int) -> None:
+    """Send the blocks that a request holds, computed by now, to the store that all ranks share, if there is one."""
+    rank, request = w.ranks[r], w.requests[i]
+    if rank.shared_store >= 0:
+        for back in range(request.held):
+            put(w, rank.shared_store, w.blocks[request.blocks + request.held - 1 - back])
+
+
+@jit
 def publish(w: KernelWorld, r: int, i: int, tokens: int) -> None:
     """Make a request's full blocks up to `tokens` findable where its prompt is computed; a copy somebody else
     made first is shared. Blocks are findable from the step on that computes them, for whoever is in it."""
@@ -268,6 +283,7 @@ def release(w: KernelWorld, r: int, i: int, blocks: int) -> None:
     """Give back a request's private blocks on a rank and its hold on cached ones, tail first."""
     w.ranks[r].used -= blocks
     request = w.requests[i]
+    leave_slot(w, i)
     if request.held > 0:
         home = request.home
         for back in range(request.held):

@@ -6,7 +6,7 @@ from typing import Any
 
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.books import close, count_waiting, give_slot, off_prompt, poke, poke_peer, see, time_out
-from comptroller.serving.kernel.cache import free, growth, move_on, pages, publish, release, trim
+from comptroller.serving.kernel.cache import free, growth, move_on, pages, publish, release, share, trim
 from comptroller.serving.kernel.decisions import budget
 from comptroller.serving.kernel.queues import pop, push, set_key
 from comptroller.serving.kernel.ranks import compose, fill, full, join_decode, leave_decode, leave_prefill, private
@@ -19,6 +19,7 @@ from comptroller.serving.kernel.steps import (
     take_level,
     walk_group,
 )
+from comptroller.serving.kernel.turns import count_service, enqueue
 from comptroller.serving.policies.view import PENDING
 from comptroller.serving.state import END, NEVER, OVER, START, TICKS_PER_S, GroupActivity, KernelWorld, RequestState
 
@@ -152,7 +153,7 @@ def _take_over(w: KernelWorld, r: int) -> bool:
     poke(w, w.ranks[sender].leader)
     request.state, request.rank = QUEUED, r
     request.preemptions += 1
-    rank.queue = push(w.requests, rank.queue, i, request.rank_key, request.arrival)
+    enqueue(w, r, i)
     return True
 
 
@@ -173,9 +174,12 @@ def _steps_that_fit(w: KernelWorld, r: int, most: int, room: int) -> int:
 def _run_length(w: KernelWorld, r: int) -> int:
     """Decode steps until a request of the rank is done or its memory is full."""
     rank = w.ranks[r]
-    if rank.verify > 1:
+    clock = w.clock[0]
+    if rank.verify > 1 or (clock.counts and rank.waiting > 0 and not full(w, r)):
         return 1
     steps = w.ints[rank.due] - rank.g
+    if clock.every > 0:
+        steps = min(steps, clock.every - rank.steps % clock.every)
     room = free(w, r)
     if (rank.parts == 0 and rank.batch * steps <= room) or growth(w, r, steps) <= room:
         return int(steps)
@@ -297,6 +301,7 @@ def _pass_step(w: KernelWorld, r: int, ticks: int) -> None:
 def _finish(w: KernelWorld, r: int, i: int, context: int, tick: int) -> None:
     request = w.requests[i]
     publish(w, r, i, min(context, request.prompt + request.output - 1))
+    share(w, r, i)
     release(w, r, i, private(w, r, i, context))
     if request.cancelled:
         w.ranks[r].cancels -= 1
@@ -333,7 +338,10 @@ def _end_prompts(w: KernelWorld, r: int, tick: int) -> None:
             return
         leave_prefill(w, r, place)
         publish(w, r, i, request.goal)
+        share(w, r, i)
         request.generated += 1
+        if w.clock[0].counts:
+            count_service(w, r, request.tenant, w.clock[0].output_weight)
         rank.decode_done += 1
         if request.first < 0:
             request.first = tick

@@ -18,9 +18,11 @@ from comptroller.serving.kernel.books import (
 )
 from comptroller.serving.kernel.cache import pages, release
 from comptroller.serving.kernel.groups import end, land, look, meter, settle, start
+from comptroller.serving.kernel.loads import arrive_loaded
 from comptroller.serving.kernel.queues import first_group, pop
 from comptroller.serving.kernel.ranks import private
 from comptroller.serving.kernel.routes import dispatch, refresh, snapshot
+from comptroller.serving.kernel.turns import count_in_queue
 from comptroller.serving.state import (
     ARRIVE,
     END,
@@ -35,6 +37,7 @@ from comptroller.serving.state import (
 
 PENDING, BLOCKED, TIMED = int(RequestState.PENDING), int(RequestState.BLOCKED), int(RequestState.TIMED)
 WAITS, MOVING = int(RequestState.WAITS), int(RequestState.MOVING)
+LOADING = int(RequestState.LOADING)
 QUEUED, SWAPPED, HANDED = int(RequestState.QUEUED), int(RequestState.SWAPPED), int(RequestState.HANDED)
 DONE, CANCELLED = int(RequestState.DONE), int(RequestState.CANCELLED)
 IDLE, REACHED, COMPLETED = int(ReturnReason.IDLE), int(ReturnReason.REACHED), int(ReturnReason.COMPLETED)
@@ -94,6 +97,7 @@ def _cancel(w: KernelWorld, id_: int) -> None:
         close(w, i, now, CANCELLED)
     elif state in (QUEUED, SWAPPED):
         count_waiting(w, request.rank, -1)
+        count_in_queue(w, request.rank, i, -1)
         if state == SWAPPED:
             rank = w.ranks[request.rank]
             rank.swapped -= pages(w, request.rank, request.goal)
@@ -108,7 +112,7 @@ def _cancel(w: KernelWorld, id_: int) -> None:
         close(w, i, now, CANCELLED)
     else:
         request.cancelled = 1
-        if state != MOVING:
+        if state not in (MOVING, LOADING):
             w.ranks[request.rank].cancels += 1
             poke(w, w.ranks[request.rank].leader)
     look(w, now)
@@ -147,6 +151,8 @@ def _arrive(w: KernelWorld, id_: int, tick: int) -> None:
     request = w.requests[i]
     if request.state == MOVING:
         land(w, i, tick)
+    elif request.state == LOADING:
+        arrive_loaded(w, i, tick)
     elif request.state == WAITS:
         request.first = tick
         close(w, i, tick, DONE)

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from comptroller.serving.jit import jit, part
-from comptroller.serving.kernel.books import close, count_waiting, give_slot, off_prompt
+from comptroller.serving.kernel.books import close, count_waiting, give_slot, off_prompt, time_out
 from comptroller.serving.kernel.cache import find, free, growth, hold, matched_blocks, pages, publish, release, trim
-from comptroller.serving.kernel.queues import pop, push, run_sift
+from comptroller.serving.kernel.loads import load
+from comptroller.serving.kernel.queues import pop, run_sift
+from comptroller.serving.kernel.stores import slot_for
+from comptroller.serving.kernel.swaps import stall, swap_in_beside, swap_out
+from comptroller.serving.kernel.turns import (
+    count_decoding,
+    count_service,
+    dequeue,
+    enqueue,
+    leave_queue,
+    next_in_turn,
+    rank_anew,
+)
 from comptroller.serving.state import TICKS_PER_S, KernelWorld, RequestState
 
 PREFILL, DECODE = int(RequestState.PREFILL), int(RequestState.DECODE)
 QUEUED, SWAPPED, HANDED = int(RequestState.QUEUED), int(RequestState.SWAPPED), int(RequestState.HANDED)
 CANCELLED = int(RequestState.CANCELLED)
+LOADING = int(RequestState.LOADING)
+PREEMPTS = 2
+"""Of `clock.evicts`: any request that the policy puts behind gives way; 1, one of lower priority that goes behind."""
 
 
 @jit
@@ -29,6 +44,8 @@ def join_decode(w: KernelWorld, r: int, i: int, context: int) -> None:
     w.ints[rank.due + rank.batch] = request.target
     rank.batch += 1
     run_sift(w, r, rank.batch - 1)
+    if w.clock[0].counts:
+        count_decoding(w, r, request.tenant, 1)
 
 
 @jit
@@ -47,6 +64,9 @@ def leave_decode(w: KernelWorld, r: int, place: int) -> int:
     w.ints[rank.hist + request.base % rank.block] -= 1
     made = min(request.output, request.output - request.target + rank.g) - request.generated
     request.generated += made
+    if w.clock[0].counts:
+        count_decoding(w, r, request.tenant, -1)
+        count_service(w, r, request.tenant, w.clock[0].output_weight * (made - (rank.g - request.entered)))
     rank.decode_done += made
     request.high = max(request.high, context)
     request.steps += rank.g - request.entered
@@ -136,7 +156,7 @@ def _victim(w: KernelWorld, r: int) -> int:
 
 
 @jit
-def _set_aside(w: KernelWorld, r: int, place: int) -> None:
+def _set_aside(w: KernelWorld, r: int, place: int, tick: int) -> None:
     """Preempt: the victim's blocks are freed, its cache goes to the host if there is room or is forgotten, it queues
     again."""
     rank = w.ranks[r]
@@ -155,43 +175,39 @@ def _set_aside(w: KernelWorld, r: int, place: int) -> None:
         if rank.swapped + pages(w, r, context) <= rank.host:
             w.requests[i].state = SWAPPED
             rank.swapped += pages(w, r, context)
-            _stall(w, r, i)
+            swap_out(w, r, i, tick)
     request = w.requests[i]
     request.preemptions += 1
-    rank.queue = push(w.requests, rank.queue, i, request.rank_key, request.arrival)
+    enqueue(w, r, i)
     count_waiting(w, r, 1)
 
 
 @jit
-def _stall(w: KernelWorld, r: int, i: int) -> None:
-    """The step waits for a request's cache to cross the host link; the energy of waiting is waste."""
-    rank, request = w.ranks[r], w.requests[i]
-    ticks = int(request.goal * rank.swap_ticks + 0.5)
-    rank.stall += ticks
-    joules = rank.idle_w * (ticks / TICKS_PER_S)
-    rank.joules += joules
-    request.j_waste += joules
+def _gives_way(w: KernelWorld, victim: int, i: int) -> bool:
+    """Whether a running request is set aside for a waiting one."""
+    if w.clock[0].evicts == PREEMPTS:
+        return bool(w.requests[victim].rank_key > w.requests[i].rank_key)
+    return bool(w.requests[victim].priority < w.requests[i].priority and _worse(w, victim, i))
 
 
 @part
-def _make_room(w: KernelWorld, r: int) -> None:
+def _make_room(w: KernelWorld, r: int, tick: int) -> None:
     """Preempt until the decoding requests can take their next step."""
     rank = w.ranks[r]
     while rank.batch > 0 and growth(w, r, rank.verify) > free(w, r):
-        _set_aside(w, r, _victim(w, r))
+        _set_aside(w, r, _victim(w, r), tick)
 
 
 @part
 def _first(w: KernelWorld, r: int) -> int:
     """The first request in a rank's queue, or -1; those cancelled meanwhile are dropped."""
     rank = w.ranks[r]
-    while rank.queue >= 0:
-        i = rank.queue
-        if w.requests[i].state in (QUEUED, SWAPPED):
+    while True:
+        i = next_in_turn(w, r) if w.clock[0].counts else rank.queue
+        if i < 0 or w.requests[i].state in (QUEUED, SWAPPED):
             return int(i)
-        rank.queue = pop(w.requests, i)
+        dequeue(w, r, i)
         give_slot(w, i)
-    return -1
 
 
 @jit
@@ -205,7 +221,7 @@ def full(w: KernelWorld, r: int) -> bool:
 def _fits(w: KernelWorld, r: int, i: int) -> bool:
     """Whether a queued request can have its seat and its blocks now."""
     rank, request = w.ranks[r], w.requests[i]
-    if full(w, r):
+    if full(w, r) or (rank.slots > 0 and request.adapter > 0 and slot_for(w, r, request.adapter) < 0):
         return False
     room = free(w, r) - growth(w, r, rank.verify)
     if request.state == SWAPPED:
@@ -220,15 +236,10 @@ def _fits(w: KernelWorld, r: int, i: int) -> bool:
     return bool(need <= room)
 
 
-@part
-def _start_prefill(w: KernelWorld, r: int, i: int) -> None:
+@jit
+def _begin_prompt(w: KernelWorld, r: int, i: int, hits: int) -> None:
+    """A request whose first blocks are in the device's cache is computed from there on."""
     rank, request = w.ranks[r], w.requests[i]
-    request.goal = request.prompt + request.generated
-    request.home = r
-    hits = matched_blocks(w, r, i, request.goal)
-    for place in range(hits):
-        hold(w, r, find(w, r, w.blocks[request.blocks + place]))
-    request.held = hits
     request.done = hits * rank.prefix_tokens
     if request.preemptions == 0:
         # The last token is computed in any case: from it comes the next one.
@@ -238,8 +249,29 @@ def _start_prefill(w: KernelWorld, r: int, i: int) -> None:
     request.state = PREFILL
     w.ints[rank.pre + rank.pre_count] = i
     rank.pre_count += 1
-    take = max(0, min(request.goal - request.done, rank.budget - rank.pre_left))
     rank.pre_left += request.goal - request.done
+
+
+@part
+def _start_prefill(w: KernelWorld, r: int, i: int, tick: int) -> None:
+    rank, request = w.ranks[r], w.requests[i]
+    request.goal = request.prompt + request.generated
+    request.home = r
+    hits = matched_blocks(w, r, i, request.goal)
+    for place in range(hits):
+        hold(w, r, find(w, r, w.blocks[request.blocks + place]))
+    request.held = request.ready = hits
+    due = load(w, r, i, tick)
+    if due > tick:
+        request.state = LOADING
+        rank.moving += 1
+        rank.used += private(w, r, i, request.goal)
+        trim(w, r)
+        time_out(w, i, due)
+        return
+    before = rank.pre_left
+    _begin_prompt(w, r, i, hits)
+    take = max(0, min(request.goal - request.done, rank.budget - before))
     rank.used += private(w, r, i, request.goal)
     trim(w, r)
     publish(w, r, i, request.done + take)
@@ -259,11 +291,11 @@ def _admit(w: KernelWorld, r: int, tick: int) -> None:
                 return
             place = _victim(w, r)
             victim = w.ints[rank.run + place] if place >= 0 else w.ints[rank.pre - 1 - place]
-            if w.requests[victim].priority >= request.priority or not _worse(w, victim, i):
+            if not _gives_way(w, victim, i):
                 return
-            _set_aside(w, r, place)
+            _set_aside(w, r, place, tick)
             continue
-        rank.queue = pop(w.requests, rank.queue)
+        leave_queue(w, r, i)
         count_waiting(w, r, -1)
         request.rank = r
         rank.virtual = max(rank.virtual, request.fair_start)
@@ -273,22 +305,34 @@ def _admit(w: KernelWorld, r: int, tick: int) -> None:
             rank.used += pages(w, r, request.goal)
             rank.swapped -= pages(w, r, request.goal)
             request.home = r
-            _stall(w, r, i)
-            join_decode(w, r, i, request.goal)
+            if rank.swap_beside:
+                swap_in_beside(w, r, i, tick)
+            else:
+                stall(w, r, i, request.goal)
+                join_decode(w, r, i, request.goal)
         else:
-            _start_prefill(w, r, i)
+            _start_prefill(w, r, i, tick)
         trim(w, r)
 
 
 @part
 def _land(w: KernelWorld, r: int) -> None:
-    """Requests whose cache has arrived over the link join the batch."""
+    """Requests whose cache has arrived over a link join the batch; those whose blocks and adapter have, the prompts."""
     rank = w.ranks[r]
     while rank.landed >= 0:
         i = rank.landed
         rank.landed = w.requests[i].left
         rank.arrived -= 1
         join_decode(w, r, i, w.requests[i].goal)
+    while rank.loaded >= 0:
+        i = rank.loaded
+        rank.loaded = w.requests[i].left
+        rank.arrived -= 1
+        if w.requests[i].ready < 0:
+            join_decode(w, r, i, w.requests[i].goal)
+        else:
+            publish(w, r, i, w.requests[i].ready * rank.prefix_tokens)
+            _begin_prompt(w, r, i, w.requests[i].ready)
 
 
 @part
@@ -319,14 +363,16 @@ def compose(w: KernelWorld, r: int, tick: int) -> None:
     rank.stall, rank.disturbed = 0, 0
     rank.step_prompt, rank.step_pairs, rank.step_decode = 0, 0.0, 0
     _land(w, r)
+    if w.clock[0].every > 0:
+        rank_anew(w, r)
     if rank.cancels > 0:
         _drop_cancelled(w, r, tick)
     _take_shared(w, r)
-    _make_room(w, r)
+    _make_room(w, r, tick)
     while rank.peer >= 0 and rank.batch == 0 and rank.intake >= 0 and not full(w, r):
         # Whoever was set aside made room for the next, who holds blocks already.
         _take_shared(w, r)
-        _make_room(w, r)
+        _make_room(w, r, tick)
 
 
 @part

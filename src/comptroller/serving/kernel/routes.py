@@ -6,11 +6,11 @@ import numpy as np
 
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.books import close, count_dispatch, count_waiting, poke
-from comptroller.serving.kernel.cache import matched_blocks, occupied_blocks, pages
+from comptroller.serving.kernel.cache import occupied_blocks, pages, reachable_blocks
 from comptroller.serving.kernel.decisions import choose, rank_key
 from comptroller.serving.kernel.groups import settle
-from comptroller.serving.kernel.queues import push
 from comptroller.serving.kernel.ranks import full
+from comptroller.serving.kernel.turns import enqueue
 from comptroller.serving.policies.view import COLUMNS, KV, MATCH, PENDING, QUEUED, RESERVED
 from comptroller.serving.state import GroupActivity, KernelWorld, PoolRole, RequestState
 
@@ -162,10 +162,11 @@ def _enqueue(w: KernelWorld, r: int, i: int) -> None:
     tag = rank.tags + request.tenant
     request.fair_start = max(rank.virtual, w.floats[tag])
     w.floats[tag] = request.fair_start + request.prompt + request.predicted
-    request.rank_key = rank_key(w.clock[0].scheduling, request)
+    request.epoch = rank.epoch
+    request.rank_key = 0.0 if w.clock[0].counts else rank_key(w.clock[0].scheduling, request)
     request.state = IN_QUEUE
     request.rank = r
-    rank.queue = push(w.requests, rank.queue, i, request.rank_key, request.arrival)
+    enqueue(w, r, i)
     count_waiting(w, r, 1)
     if w.ranks[rank.leader].kind != RUN or w.clock[0].evicts or not full(w, r):
         poke(w, rank.leader)
@@ -193,7 +194,7 @@ def dispatch(w: KernelWorld, i: int, tick: int) -> None:
             settle(w, w.ranks[r].leader, tick)
             if w.ranks[r].peer >= 0:
                 settle(w, w.ranks[r].peer, tick)
-            hits = matched_blocks(w, r, i, request.prompt)
+            hits = reachable_blocks(w, r, i, request.prompt)
             w.floats[view_at + MATCH * clock.ranks + r] = hits * w.ranks[r].prefix_tokens
 
     if split:
@@ -205,5 +206,7 @@ def dispatch(w: KernelWorld, i: int, tick: int) -> None:
         close(w, i, tick, REFUSED)
         return
     w.ints[entry + 3] += 1
+    if clock.counts:
+        settle(w, w.ranks[request.prompt_rank].leader, tick)
     count_dispatch(w, i)
     _enqueue(w, request.prompt_rank, i)

@@ -6,8 +6,12 @@ cannot compile is called back as Python. Scaling and power are decided between e
 
 A routing policy says in NEEDS what is kept for it alone: `kv`, tokens of cache in use; `match`, cached tokens of the
 prompt; `opening`, that in a gateway a call without a session has the number of how its prompt begins. Whatever else it
-declares no gateway knows, and none runs it. A scheduling policy says in NEEDS which columns of a trace it reads,
-`tenant` or `priority`; a trace without them is refused.
+declares no gateway knows, and none runs it.
+
+Policies say in NEEDS which columns of a trace they read, `tenant`, `priority` or `adapter`; a trace without them is
+refused. A scheduling policy that needs `counter` is asked anew at every admission, of the first call of each tenant
+(`call.counter` is the service that it has had, prompt and output tokens by INPUT_WEIGHT and OUTPUT_WEIGHT); one with
+PREEMPTS sets aside running calls of lower priority.
 """
 
 from __future__ import annotations

@@ -44,4 +44,5 @@ class RouterState(NamedTuple):
 WRONG_RANK = "the routing policy chose a rank that is not among those it was given"
 
 Call = Any
-"""A request as routing and scheduling see it: id, prompt, predicted, priority, session, fair_start."""
+"""A request as routing and scheduling see it: id, prompt, predicted, priority, session, tenant, adapter, fair_start;
+for those that need it, `counter`, the service that its tenant has had."""

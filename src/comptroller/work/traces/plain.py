@@ -1,7 +1,7 @@
 """Comptroller's own trace format: CSV with arrival_s, input_tokens (or prompt_tokens), output_tokens.
 
-Optional are `session`, `tenant`, `priority` (larger first), and the measured `first_token_s` and `last_token_s` on the
-clock of `arrival_s`.
+Optional are `session`, `tenant`, `adapter`, `priority` (larger first), and the measured `first_token_s` and
+`last_token_s` on the clock of `arrival_s`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ USUAL = tuple(
         output="output_tokens",
         session="session",
         tenant="tenant",
+        adapter="adapter",
         priority="priority",
         unit="s",
     )
