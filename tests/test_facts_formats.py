@@ -135,7 +135,7 @@ def test_every_width_from_one_to_eight_bits_is_served_on_ampere():
         ("nvfp4", MI355X, "emulated", None),
         ("mxfp4", MI355X, "native", "fp4"),
         ("mxfp4", B200, "native", "fp4"),
-        ("mxfp4", V100, "emulated", None),
+        ("mxfp4", V100, "dequantised", "fp16"),
         ("int4_g128", H100, "dequantised", "fp16"),
         ("int4_w4a4", A100, "native", "int4"),
         ("int4_w4a4", H100, "emulated", None),

@@ -15,7 +15,7 @@ from scipy.optimize import linprog
 from comptroller.errors import InfeasibleError, InputError
 from comptroller.planning.ground.way_freedom import WayFreedom
 from comptroller.planning.risk.confidence import way_outcomes, with_supported_ways
-from comptroller.planning.risk.cross_fit import OutOfFoldCurve, WayOutcomes, cheapest_of, curves_of, folds_of
+from comptroller.planning.risk.cross_fit import WayOutcomes, cheapest_of, curves_of, folds_of
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.solve.shrinkage import own_weight, shrunk
 from comptroller.planning.solve.way_frontiers import WayTable, shares_at
@@ -130,34 +130,63 @@ def world(seed: int, apart: float) -> tuple[WayOutcomes, np.ndarray, np.ndarray]
     return WayOutcomes(score, spent, task, weight, np.zeros(3)), chance, np.tile(cost, (3, 1))
 
 
-def planned(found: WayOutcomes, curves: list[OutOfFoldCurve]) -> np.ndarray:
-    """The shares that a choice on all the evidence comes to."""
-    taken = cheapest_of(found, curves, CONFIDENCE, np.concatenate([[TARGET], found.floor]))
+def own_part(found: WayOutcomes) -> float:
+    """What a class says for itself counts for so much."""
+    return own_weight(found.score, found.task, found.weight, folds_of(found.task, np.random.default_rng(1)))
+
+
+def planned(
+    found: WayOutcomes, least: float, freedoms: tuple[WayFreedom, ...], confidence: float = CONFIDENCE
+) -> tuple[np.ndarray, float]:
+    """The shares that a choice on all the evidence comes to, and the share of questions that it tells."""
+    own = own_part(found)
+    curves = curves_of(found, least, own, np.random.default_rng(0), freedoms)
+    taken = cheapest_of(found, curves, confidence, np.concatenate([[least], found.floor]))
     assert taken is not None
     curve, place = taken
-    own = own_weight(found.score, found.task, found.weight, folds_of(found.task, np.random.default_rng(1)))
-    rows = found.rows_by_class(np.ones(len(found.task), bool))
-    cost = np.stack([found.cost[of].mean(axis=0) for of in rows]) * found.weight[:, None]
-    table = WayTable(cost, shrunk(found.whole_scores, found.weight, own), found.weight, found.floor)
-    return shares_at(table, curve.ways, curve.aims[place : place + 1])[0]
+    share = shares_at(found.whole_table(own), curve.ways, np.maximum(curve.aims[place : place + 1], least))[0]
+    recorded = float(found.weight @ (share * found.whole_scores).sum(axis=1))
+    return share, min(float(curve.bound(confidence)[place, 0]), recorded)
 
 
 TARGET = 0.7
 
 
+ONE, ALL = (WayFreedom.ONE_WAY,), tuple(WayFreedom)
+ROUNDED = 1e-4
+
+
 @pytest.mark.parametrize(("apart", "saved"), [(0.0, 0.0), (0.15, 0.15)])
 def test_the_joint_choice_is_never_worse_elsewhere_than_one_way_for_all(apart: float, saved: float) -> None:
-    judged = {"joint": [], "one": []}
+    judged: dict[str, list[tuple[float, float]]] = {"joint": [], "one": [], "as much": []}
     for seed in range(8):
         found, chance, cost = world(seed, apart)
-        curves = curves_of(found, TARGET, np.random.default_rng(0))
-        for name, some in (("joint", curves), ("one", curves[:1])):
-            share = planned(found, some)
+        one, told = planned(found, TARGET, ONE)
+        plans = {"one": one, "joint": planned(found, TARGET, ALL)[0], "as much": planned(found, told - ROUNDED, ALL)[0]}
+        for name, share in plans.items():
             judged[name].append(((share * cost).sum() / 3, float((share * chance).sum() / 3)))
-    (usd, solved), (usd_one, _) = (np.mean(judged[name], axis=0) for name in ("joint", "one"))
-    assert usd <= usd_one * (1 - saved) * 1.01
-    assert solved >= TARGET
+    usd, solved = {}, {}
+    for name, each in judged.items():
+        usd[name], solved[name] = np.mean(each, axis=0).tolist()
+    assert usd["joint"] <= usd["one"] * (1 - saved) * 1.01
+    assert usd["as much"] <= usd["one"] * 1.01
+    assert solved["joint"] >= TARGET
     assert np.mean([share >= TARGET for _, share in judged["joint"]]) >= 0.75
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.05, 0.15]), st.sampled_from([0.5, CONFIDENCE]))
+@settings(max_examples=10, deadline=None)
+def test_asked_for_what_one_way_tells_the_choice_is_that_way_or_costs_less(
+    seed: int, apart: float, confidence: float
+) -> None:
+    found, *_ = world(seed, apart)
+    one, told = planned(found, TARGET, ONE, confidence)
+    assert np.array_equal(planned(found, told - ROUNDED, ONE, confidence)[0], one)
+    curves = curves_of(found, told - ROUNDED, own_part(found), np.random.default_rng(0))
+    least = np.concatenate([[told - ROUNDED], found.floor])
+    simple, joint = (cheapest_of(found, some, confidence, least) for some in (curves[:1], curves))
+    assert simple is not None and joint is not None
+    assert joint[0].ways is WayFreedom.ONE_WAY or joint[0].cost[joint[1]] < simple[0].cost[simple[1]]
 
 
 def test_a_target_beyond_the_evidence_says_what_it_supports_and_how_many_questions_would(recorded: Path) -> None:

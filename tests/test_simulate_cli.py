@@ -75,6 +75,14 @@ def test_questions_cost_per_solved_question(trace: Path, tmp_path: Path, capsys:
     assert len(found["series"]["at_s"]) == len(found["series"]["w"]) > 100
 
 
+def test_a_gate_says_what_it_was_trained_on_and_that_it_decides_nothing(
+    trace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends("--trace", trace, *ASKED[:-1], "difficulty_gate(threshold=0.4)") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the trained part question_text was trained on" in said and "no gate here: the slow way" in said
+
+
 SMALL, LARGE = "meta-llama/Llama-3.1-8B-Instruct", "llama_3_1_70b"
 CASCADE = ("--strategy", "verdict_cascade", "--role", f"weak={SMALL}", "--role", f"strong={LARGE}")
 

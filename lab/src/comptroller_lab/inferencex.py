@@ -15,11 +15,7 @@ from pathlib import Path
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.measure.observations import ExclusionReport, RunObservation
 from comptroller.measure.run_observations import FactLookup
-from comptroller_lab.launch_flags import FRAMEWORKS, HARDWARE, LaunchFlags
-
-DRAWN = 0.9
-"""Mean share of the stated lengths: they are drawn evenly from 80-100 % of them (`random_range_ratio` of the flags)."""
-
+from comptroller_lab.launch_flags import DRAWN, FRAMEWORKS, HARDWARE, LaunchFlags
 
 FOREIGN = 0.1
 """Log standard deviation beyond that of a cell. Above 0: these runs move the effects of their vendor and family, not

@@ -10,6 +10,9 @@ from pathlib import Path
 
 FRAMEWORKS = {"sglang": "sglang", "vllm": "vllm", "trt": "trtllm"}
 HARDWARE = {"h100": "h100_sxm", "h200": "h200_sxm", "b200": "b200_sxm", "b300": "b300_sxm"}
+DRAWN = 0.9
+"""Mean share of the stated lengths: they are drawn evenly from 80-100 % of them (`random_range_ratio` of the flags)."""
+
 CONTINUOUS = re.compile(r"continuous decode steps (\d+)")
 
 

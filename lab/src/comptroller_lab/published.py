@@ -16,6 +16,7 @@ from pathlib import Path
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.errors import ComptrollerError
 from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.format import format_
 from comptroller.facts.model import Model
 from comptroller.measure.observations import ExclusionReport, RunObservation
 from comptroller.measure.run_observations import FactLookup
@@ -165,7 +166,7 @@ def recipe(row: Row, whole: Model, device: Accelerator) -> PrecisionRecipe:
     """Formats of a row; of the checkpoint where the row states none.
 
     4-bit floating checkpoints of mixtures of experts spare the rest; MXFP4 runs with 8-bit activations where the device
-    multiplies them, else in 16 bit. A device without bf16 runs fp16.
+    multiplies them, else in 16 bit, and so do formats that a device does not multiply. A device without bf16 runs fp16.
     """
     stated = FORMATS.get(row["weights_format"], row["weights_format"])
     weights = experts = stated or whole.weights
@@ -178,6 +179,8 @@ def recipe(row: Row, whole: Model, device: Accelerator) -> PrecisionRecipe:
         activations = "bf16"
     if experts == "mxfp4":
         activations = "mxfp8" if device.family in MX_FAMILIES else "bf16"
+    elif format_(activations).support(device) != "native":
+        activations = "bf16"
     cached = FORMATS.get(row["kv_format"], row["kv_format"])
     kv = cached if cached in {"fp8_e4m3", "bf16"} else "kv_int8" if cached == "int8_wo" else "bf16"
     wide = "bf16" if "bf16" in device.peak_flops_per_s else "fp16"

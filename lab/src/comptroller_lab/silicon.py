@@ -19,7 +19,8 @@ from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.model import LatentAttention, Model
 from comptroller.measure.observations import ExclusionReport, RunObservation, groups, latency_problem
 from comptroller.measure.run_observations import FactLookup
-from comptroller_lab.launch_flags import LaunchFlags
+from comptroller_lab.launch_flags import DRAWN, LaunchFlags
+from comptroller_lab.published import MX_FAMILIES
 
 COLUMNS = (
     "backend",
@@ -137,6 +138,9 @@ def _problem(row: Row) -> str | None:
         if rule.applies(row):
             return rule.words
     batch = "decode_batch_size" if _is_disaggregated(row) else "batch_size"
+    for name in ("gemm_quant_mode", "moe_quant_mode"):
+        if row[name] not in FORMATS and "mxfp4" not in row[name]:
+            return f"{name} {row[name]} is not known"
     for name in ("isl", "osl", batch):
         if not _number(row[name]) >= 1:
             return f"{name} is not a number above 0"
@@ -153,6 +157,7 @@ def _observation(number: int, row: Row, group: str, lookup: FactLookup, flags: L
     when = date.fromisoformat(row["measured"]) if row["measured"] else None
     engine = EngineSettings.at_version(lookup.engine(row["backend"]), row["backend_version"])
     engine = replace(engine, poll_steps=_poll_steps(flags, row, whole, when, _number(row[prefix + "batch_size"])))
+    drawn = DRAWN if _is_inferencex(row, whole, when) else 1.0
     replica = _with_operator_flags(
         ModelReplica(whole, device, _recipe(row, whole, device), cut.layout(whole), engine), row
     )
@@ -160,8 +165,8 @@ def _observation(number: int, row: Row, group: str, lookup: FactLookup, flags: L
     return RunObservation(
         number=number,
         replica=replica,
-        input_tokens=_number(row["isl"]),
-        output_tokens=_number(row["osl"]),
+        input_tokens=drawn * _number(row["isl"]),
+        output_tokens=drawn * _number(row["osl"]),
         concurrency=_number(row[prefix + "batch_size"]) * cut.ranks,
         ttft_s=math.nan if WARM_UP.applies(row) else _number(row["ttft_ms"]) / 1e3,
         tpot_s=_number(row["tpot_ms"]) / 1e3,
@@ -176,6 +181,18 @@ def _observation(number: int, row: Row, group: str, lookup: FactLookup, flags: L
 
 STEMS = ("DeepSeek-R1", "DeepSeek-V3", "Llama-3", "gpt-oss", "Qwen3.5", "GLM-5", "Kimi-K2.5", "MiniMax-M2.5")
 """Stems of the models' names that the launch scripts know; V3 stands for R1, whose architecture it has."""
+
+
+PAIRS = frozenset({("1024", "1024"), ("1024", "8192"), ("8192", "1024")})
+"""Lengths of prompts and replies of InferenceX."""
+
+
+def _is_inferencex(row: Row, whole: Model, when: date | None) -> bool:
+    """Whether a row is of InferenceX, whose lengths are drawn: all dated rows are, and others with its models and
+    lengths."""
+    named = f"{row['model_path']} {whole.id}".lower().replace("_", "-")
+    stated = (f"{_number(row['isl']):.0f}", f"{_number(row['osl']):.0f}")
+    return when is not None or (stated in PAIRS and any(stem.lower() in named for stem in STEMS))
 
 
 def _poll_steps(flags: LaunchFlags, row: Row, whole: Model, when: date | None, clients: float) -> int:
@@ -207,8 +224,13 @@ def _recipe(row: Row, whole: Model, device: Accelerator) -> PrecisionRecipe:
     Public NVFP4 checkpoints of mixtures of experts spare the attention and keep the cache in fp8; integer ones
     quantise the experts only. The width of the cache is not recorded: fp8 is taken where the checkpoint or the
     engine's path says so (NVFP4; TensorRT-LLM with fp8 weights; SGLang's latent attention on Blackwell), which the
-    loads that overflow in the data confirm.
+    loads that overflow in the data confirm. A checkpoint with MXFP4 experts (gpt-oss) has them whatever the row
+    calls its four bits: by MXFP8 with an fp8 cache on Blackwell, where the launch scripts ask for it
+    (VLLM_USE_FLASHINFER_MOE_MXFP4_MXFP8, TensorRT-LLM's own expert kernels), widened to 16 bit by Marlin elsewhere.
     """
+    if whole.experts == "mxfp4":
+        widened = device.family not in MX_FAMILIES
+        return PrecisionRecipe("bf16", "mxfp4", *(("bf16", "bf16") if widened else ("mxfp8", "fp8_e4m3")))
     weights, experts = FORMATS[row["gemm_quant_mode"]], FORMATS[row["moe_quant_mode"]]
     if "fp8_block" in {whole.weights, experts}:
         weights, experts = (name.replace("fp8_e4m3", "fp8_block") for name in (weights, experts))

@@ -22,13 +22,15 @@ from comptroller.cli._evidence_options import (
     roles_of,
 )
 from comptroller.errors import InputError
-from comptroller.planning.question_arrivals import QuestionArrivals
+from comptroller.planning.question_arrivals import QuestionArrivals, gate_notes
 from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import solving_roles
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import flag_truncated
+
+__all__ = ["AskedQuestions", "gate_notes", "question_arrivals"]
 
 HowSolved = Annotated[
     str,

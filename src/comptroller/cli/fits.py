@@ -14,7 +14,9 @@ from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.errors import InputError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model as model_of
+from comptroller.planning.offer.cache_tiers import CacheTierAnswer, check_tiers
 from comptroller.planning.offer.replica_fit import FitAnswer, FitQuery, check_fit, replica_to_check
+from comptroller.report import cache_tiers
 from comptroller.report.replica_fit import document, headline, remarks, sheets, start
 from comptroller.report.terminal import console, print_sheet
 
@@ -42,6 +44,14 @@ def run(
     memory: Annotated[
         float | None, typer.Option(help="Share of memory it takes, 0 to 1.", show_default="the engine's")
     ] = None,
+    cached: Annotated[
+        int | None,
+        typer.Option(help="First tokens of the prompt whose cache lies in a slower tier.", show_default="none"),
+    ] = None,
+    tier: Annotated[
+        list[str] | None,
+        typer.Option(help="A cache tier: an id (`show cache_tiers`), or a file.", show_default="all that are known"),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Say whether a model fits on a device: memory, context, requests at once, speed, and what would make it fit.
@@ -60,21 +70,32 @@ def run(
         memory_fraction=memory or replica.engine.memory_fraction,
     )
     query = FitQuery(replace(replica, engine=settings), input_, output, context)
+    if tier and cached is None:
+        raise InputError("--tier says from where --cached N tokens of a prompt are loaded; state both")
     answer = check_fit(query, FittedCalibration.shipped())
+    loads = (
+        check_tiers(query, cached, tier or (), FittedCalibration.shipped())
+        if cached is not None and answer.fits
+        else None
+    )
     if json:
-        typer.echo(documents.dumps(document(answer), indent=2, ensure_ascii=False))
+        more = {"cache_tiers": cache_tiers.document(loads)} if loads else {}
+        typer.echo(documents.dumps(document(answer) | more, indent=2, ensure_ascii=False))
     else:
-        _print(answer)
+        _print(answer, loads)
     if not answer.fits:
         raise typer.Exit(DOES_NOT_FIT)
 
 
-def _print(answer: FitAnswer) -> None:
+def _print(answer: FitAnswer, loads: CacheTierAnswer | None) -> None:
     to = console()
     colour = "green" if answer.fits else "red"
     to.print(f"[bold {colour}]{escape(headline(answer))}[/]\n", soft_wrap=True)
     for sheet in sheets(answer):
         print_sheet(sheet, to)
+    if loads:
+        print_sheet(cache_tiers.sheet(loads), to)
+        to.print(f"[dim]note: {escape(cache_tiers.remark(loads))}[/]", soft_wrap=True)
     if not answer.fits and not answer.remedies:
         to.print("no single change that was tried makes it fit: formats, layouts, context, sequences in a step")
     for remark in remarks(answer):

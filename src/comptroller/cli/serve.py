@@ -50,6 +50,7 @@ def run(
 
         from comptroller.dashboard.late import LateDashboard
         from comptroller.gateway.config import read, single_service_config
+        from comptroller.gateway.plan_drift import planned_part_notes
         from comptroller.gateway.planned_engines import planned_config
         from comptroller.gateway.server import Pages, serve
     except ImportError as error:
@@ -62,15 +63,18 @@ def run(
     changed: dict[str, str | int] = {name: value for name, value in texts.items() if value}
     if port >= 0:
         changed["port"] = port
+    configured = replace(gateway, **changed).checked()
     stderr = Console(stderr=True, highlight=False, emoji=False)
 
     def say_where(url: str) -> None:
         stderr.print(f"serving {', '.join(gateway.services)} at [bold]{url}/v1[/]", soft_wrap=True)
         stderr.print(f"dashboard at [bold]{url}/[/]", soft_wrap=True)
+        for note in planned_part_notes(configured):
+            stderr.print(note, markup=False, soft_wrap=True)
 
     pages: Pages = LateDashboard
     if workload is not None:  # what-ifs: whether it can be read is told at the start
         from comptroller.dashboard.server import gateway_pages
 
         pages = gateway_pages(workload)
-    serve(replace(gateway, **changed).checked(), say_where, pages)
+    serve(configured, say_where, pages)

@@ -13,7 +13,7 @@ from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._power import RowPowerOptions, power_options
-from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals
+from comptroller.cli._question_arrivals import AskedQuestions, gate_notes, question_arrivals
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
 from comptroller.cli._trace_requests import requests_of
@@ -101,6 +101,8 @@ def run(
         simulate_plan(fleet_plan, requests, replace(settings, routing=name), priced, questions)
         for name in dict.fromkeys(routing or [""])
     ]
+    for note in gate_notes(questions, simulations[0].solved) if questions and simulations[0].solved else ():
+        say(note)
     slowdowns = slowdowns_of(simulations, slowdown)
     write_files(simulations, paths, as_calls)
     if json:

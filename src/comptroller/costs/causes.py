@@ -94,9 +94,12 @@ def strangeness(replica: ModelReplica) -> str:
 
 
 def _link(replica: ModelReplica) -> str:
-    """The kind of link that a stage's devices share: a fabric, PCIe, or a network between nodes."""
+    """The kind of link that a stage's devices share: the host's memory, PCIe with peer access, a fabric, or a network
+    between nodes."""
     link = replica.device.scale_up
-    if link is None or link.name.lower().startswith("pcie"):
+    if link is None or not link.peer_access:
+        return "host"
+    if link.name.lower().startswith("pcie"):
         return "pcie"
     return "fabric" if replica.layout.stage_devices <= link.devices else "nodes"
 

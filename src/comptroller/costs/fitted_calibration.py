@@ -8,7 +8,7 @@ from dataclasses import replace as dataclass_replace
 from comptroller.costs.causes import exposures
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.format_bounds import matrix_prior
-from comptroller.costs.network import DEEPEP_SHARE, leaves_node, network_shares
+from comptroller.costs.network import DEEPEP_SHARE, HOST_HOP, HOST_SHARE, is_staged, leaves_node, network_shares
 from comptroller.costs.timing import COLLECTIVES, KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
 from comptroller.facts.calibration import OpPrior, kernel_prior
 from comptroller.facts.serving import ANY, ServingFacts, serving_facts
@@ -25,8 +25,10 @@ MEASURED_UNDER = {
 elementwise rows are an unfused quantisation; vLLM's int4 expert rows are not its Marlin path of 2026; its
 block-scaled GEMM rows were timed outside a CUDA graph and show the host's latency."""
 
-TIMED_WITH = {("moe", "mxfp4", "fp8"): "mxfp4_mxfp8"}
-"""(kind, format, arithmetic) -> the format under which the tables timed it: MXFP4 weights by MXFP8 activations."""
+TIMED_WITH = {("moe", "mxfp4", "fp8"): "mxfp4_mxfp8", ("moe", "mxfp4", "fp4"): "mxfp4_mxfp8"}
+"""(kind, format, arithmetic) -> the format under which the tables timed it: MXFP4 weights by MXFP8 activations, and
+for want of a table of MXFP4 by MXFP4 (AMD's checkpoints) those too: both read the same weights, which is most of it,
+and the table of MXFP4 alone is of weights widened to 16 bit, with 12 passes over the activations."""
 
 GROUPS = (
     "gemm_16bit",
@@ -95,6 +97,8 @@ class KernelPriors:
         prior = bounded or kernel_prior(kind, replica.device, engine, stored)
         if kernel.kind in COLLECTIVES and leaves_node(replica, kernel.kind, kernel.devices):
             return _over_network(replica, kernel, prior)
+        if kernel.kind in COLLECTIVES and is_staged(replica, kernel.kind, kernel.devices):
+            return _through_host(kernel_prior(kind, replica.device, "nccl", stored))
         return KernelEfficiency(
             flops=prior.eff_flops,
             bytes=prior.eff_bytes,
@@ -121,6 +125,11 @@ def _over_network(replica: ModelReplica, kernel: KernelSignature, near: OpPrior)
         return KernelEfficiency(1.0, DEEPEP_SHARE, near.floor_s, near.item_s)
     found = network_shares(replica.device, kernel.kind, kernel.devices)
     return KernelEfficiency(1.0, found.wide, found.floor_s, direct=found.quick, setup_s=found.setup_s)
+
+
+def _through_host(near: OpPrior) -> KernelEfficiency:
+    """A collective between devices without peer access: NCCL's ring, for the engines' own kernels write to peers."""
+    return KernelEfficiency(1.0, HOST_SHARE, HOST_HOP * near.floor_s, HOST_HOP * near.item_s, setup_s=near.setup_s)
 
 
 @dataclass(frozen=True, slots=True)

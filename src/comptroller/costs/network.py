@@ -28,6 +28,16 @@ DEEPEP_SHARE = 0.88
 """Of a 400 Gbit/s network that DeepEP's exchange reaches: 43 to 47 of 50 GB/s with 16 to 64 devices, hidden 7,168, top
 8, dispatch in fp8 and combine in bf16 (README of github.com/deepseek-ai/DeepEP)."""
 
+HOST_HOP = 1.8
+"""Time of a hop through the host's memory over one between devices that reach each other's. Eight bytes among RTX 4090
+without peer access take 42 us over eight of them (all-reduce, nccl issue 1530) and 11.9 us over two (all-to-all with
+NCCL_P2P_DISABLE, tinygrad/open-gpu-kernel-modules issue 17), where NCCL on cards of PCIe 4 with peer access takes 23.2
+and 6.3 us (kernel tables, L40S): 1.81 and 1.89 times as long."""
+
+HOST_SHARE = 0.44
+"""Of a link's rate that a ring through the host's memory reaches: 28 of 64 GB/s over eight RTX 5090 (nccl issue 1639);
+35 over four. The processors' memory limits it, so boards differ."""
+
 TOGETHER = frozenset({"all_reduce", "all_gather", "reduce_scatter"})
 """Collectives in which the devices of a node send through all its network cards at once."""
 
@@ -51,18 +61,29 @@ def leaves_node(replica: ModelReplica, kind: str, devices: int) -> bool:
     return reach(kind, devices, replica.layout) > node_devices(replica.device)
 
 
+def is_staged(replica: ModelReplica, kind: str, devices: int) -> bool:
+    """Whether messages of a kind pass through the host's memory: in a node whose devices do not reach each other's.
+
+    GeForce cards since the RTX 30 series have no peer access over PCIe, by the driver.
+    """
+    link = replica.device.scale_up
+    return not leaves_node(replica, kind, devices) and (link is None or not link.peer_access)
+
+
 def link_bytes_per_s(replica: ModelReplica, kind: str, devices: int) -> float:
     """Bytes per second in one direction, per device, of the link that joins `devices` devices.
 
-    Over nodes a ring runs through all network cards of a node at once, and through its fabric between them.
+    Over nodes a ring runs through all network cards of a node at once, and through its fabric between them. In a node
+    without a fabric messages pass the link to the host.
 
     Raises:
         UnsupportedError: the accelerator's facts hold no such link.
     """
     device = replica.device
+    nearest = device.scale_up or device.host
+    if nearest and not leaves_node(replica, kind, devices):
+        return nearest.one_way_bytes_per_s
     within = device.scale_up.one_way_bytes_per_s if device.scale_up else 0.0
-    if within and not leaves_node(replica, kind, devices):
-        return within
     if device.scale_out is None:
         raise UnsupportedError(f"{device.id}: no known link joins {reach(kind, devices, replica.layout)} devices")
     card = device.scale_out.one_way_bytes_per_s

@@ -1,4 +1,5 @@
-"""Weights that lie in a slower tier (the host's memory, a remote pool, flash) and are read from there in every step."""
+"""Slower tiers (the host's memory, a remote pool, flash): weights that every step reads from there, and caches of
+prompts that are loaded once."""
 
 from __future__ import annotations
 
@@ -7,6 +8,9 @@ import numpy.typing as npt
 
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.operations import OperationMatrices
+from comptroller.errors import InputError
+from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.cache_tier import CacheTier
 
 Array = npt.NDArray[np.float64]
 
@@ -53,6 +57,56 @@ def tier_bound_per_s(tokens: float, moved_bytes: float, link_bytes_per_s: float)
     117.0
     """
     return tokens * link_bytes_per_s / moved_bytes
+
+
+def tier_to_device_bytes_per_s(tier: CacheTier, device: Accelerator) -> float:
+    """At which one device loads from a cache tier: over its own link, its node's network or the tier's, and the host.
+
+    Raises:
+        InputError: the accelerator's facts have no such link.
+
+    >>> from comptroller.facts.accelerator import accelerator
+    >>> from comptroller.facts.cache_tier import cache_tier
+    >>> tier_to_device_bytes_per_s(cache_tier("host_memory"), accelerator("h100_sxm")) / 1e9
+    64.0
+    """
+    rate = tier.bytes_per_s
+    if tier.link != "own":
+        link = device.host if tier.link == "host" else device.scale_out
+        rate = link.one_way_bytes_per_s if link else None
+    if rate is None or (tier.passes_host and device.host is None):
+        raise InputError(f"cache tier {tier.id}: the facts of {device.id} hold no link over which it would be loaded")
+    return min(rate, device.host.one_way_bytes_per_s) if tier.passes_host and device.host else rate
+
+
+def prompt_from_tier_s(fresh_s: Array, load_s: Array, layers: int) -> Array:
+    """Seconds of a prompt whose beginning has its cache in a slower tier, loaded layer by layer while others compute.
+
+    t = ((L - 1) max(l, c) + l + c) / L
+
+    fresh_s: c, s, to compute what is new against the whole context.  load_s: l, s, of the cache alone.
+    layers: L: a layer's cache is there before the layer starts, the next one comes meanwhile.
+    Source: Mooncake (arXiv 2407.00079, layer-wise loading) and LMCache; FengHuang (arXiv 2511.10753) hides as much.
+
+    >>> round(float(prompt_from_tier_s(np.array(0.05), np.array(0.02), 32)), 4)
+    0.0506
+    """
+    return np.asarray(((layers - 1) * np.maximum(load_s, fresh_s) + load_s + fresh_s) / layers)
+
+
+def worth_loading_bytes_per_s(loaded_bytes: Array, whole_s: Array, fresh_s: Array, layers: int) -> Array:
+    """The rate of a tier from which on loading a prompt's beginning takes no longer than computing it.
+
+    b = W / (t_whole - c / L),  where the load is the longer part: t = l + c / L
+
+    whole_s: t_whole, s, of the prompt computed from its first token.  fresh_s, loaded_bytes, layers: as in
+    `prompt_from_tier_s`. Attention makes later tokens dearer to compute and no dearer to load: long prompts are worth
+    loading from slower tiers.
+
+    >>> float(worth_loading_bytes_per_s(np.array(2.6e9), np.array(0.5), np.array(0.1), 10).round(-7))
+    5310000000.0
+    """
+    return np.asarray(loaded_bytes / np.maximum(whole_s - fresh_s / layers, 1e-12))
 
 
 def weights_read(ops: OperationMatrices, values: Array) -> Array:

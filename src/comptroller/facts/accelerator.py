@@ -29,12 +29,14 @@ class InterconnectLink:
     bytes_per_s: per device; in each direction where `direction` is "each". Datasheets often print the sum of both
     directions, which `direction = "both"` marks and `one_way_bytes_per_s` halves.
     devices: how many devices the domain joins; 0 where the source states no limit (a fabric of nodes).
+    peer_access: whether devices read and write each other's memory; where not, messages pass through the host's.
     """
 
     name: str
     direction: Literal["each", "both"]
     bytes_per_s: Rate
     devices: int = Field(default=0, ge=0)
+    peer_access: bool = True
 
     @property
     def one_way_bytes_per_s(self) -> float:
@@ -60,7 +62,8 @@ class Accelerator:
     """A device and its node. A rate that the datasheet does not state is absent, never zero.
 
     peak_flops_per_s: dense peak of the matrix units by arithmetic (a multiply-add counts two).
-    scale_up: links inside the domain (NVLink, Infinity Fabric, ICI; PCIe where there is nothing better).
+    scale_up: links inside the domain (NVLink, Infinity Fabric, ICI; PCIe where there is nothing better). Without one
+    the devices of a node exchange through the host.
     scale_out: the node's network, per device.  host: the link to the host's memory, for swapping.
     node_devices: devices in one node, the unit of a parallel layout without scale-out traffic.
     reported_memory_bytes: what the driver reports as total; marketed gigabytes round it either way.

@@ -31,6 +31,8 @@ class EngineFacts:
     poll_steps: decode steps between two looks at the queue of new requests (SGLang's --scheduler-recv-interval).
     tile_vectors: on a CPU, vectors that a matrix is multiplied by at the price of two; 1 where each has its own.
     generations: older generations of the program, oldest first: its name -> the first version that is none of it.
+    asynchronous_since: first version whose scheduler prepares a step while the one before runs, without being told to;
+    empty where all do, or no source says.  asynchronous_flag: what tells earlier versions of the present generation.
     graph_sizes: batches for which graphs are captured, as far as twice `max_batch`; empty where graph_bytes is fixed.
     logit_bytes: bytes per sequence and entry of the vocabulary that live at once while a full batch is sampled: logits,
     their fp32 copy and what the sampler makes of it. Where no source tells more, fp32 logits alone.
@@ -53,6 +55,8 @@ class EngineFacts:
     poll_steps: Annotated[int, Field(ge=1)] = 1
     tile_vectors: Annotated[int, Field(ge=1)] = 1
     generations: Mapping[str, str] = field(default_factory=dict)
+    asynchronous_since: str = ""
+    asynchronous_flag: str = ""
     vendors: tuple[str, ...] = ()
     program: str = ""
     note: str = ""
@@ -71,6 +75,16 @@ class EngineFacts:
         numbers = version_numbers(version)
         olds = (name for name, first in self.generations.items() if numbers and numbers < version_numbers(first))
         return next(olds, "")
+
+    def must_be_told(self, version: str) -> bool:
+        """Whether a version of the present generation needs the flag to prepare steps ahead, as its times assume.
+
+        >>> [engine_facts("vllm").must_be_told(version) for version in ("0.11.0", "0.12", "0.13.1", "0.14.0", "")]
+        [False, True, True, False, False]
+        """
+        numbers = version_numbers(version)
+        late = bool(numbers) and numbers < version_numbers(self.asynchronous_since)
+        return late and not self.generation_of(version)
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from comptroller.gateway.body_fields import LENGTHS
-from comptroller.strategies.protocol import SAMPLED, Ask, AssistantPrefill, Reply
+from comptroller.strategies.protocol import SAMPLED, Ask, AssistantPrefill, CarriedTail, FreshPrompt, Reply
 
 Json = dict[str, Any]
 
 JUDGE = "Is the answer above correct? Check it step by step, then say: yes or no."
 """Asked of a role that judges a reply and was given no words of its own."""
+FRESH = (CarriedTail, FreshPrompt)
+"""Contents with which a conversation begins anew."""
 OWN = frozenset({"messages", "prompt", "model", "stream", "stream_options", "n", "best_of", "comptroller"})
 """Fields that the gateway fills in itself."""
 
@@ -78,6 +80,10 @@ class ClientConversation:
         """The messages of an ask: those of the client, and what was said since."""
         chain = _chain(ask)
         turns: list[Json] = []
+        if isinstance(ask.content, CarriedTail):
+            turns += self.opening(self.question)
+            _say(turns, str(ask.content))
+            return turns
         for turn_ask, reply in chain:
             self._put(turns, turn_ask)
             if reply is not None and reply.content:
@@ -90,7 +96,7 @@ class ClientConversation:
         elif isinstance(ask.content, AssistantPrefill) or (not ask.content and ask.after and not _judges(ask)):
             _say(turns, str(ask.content))
         elif ask.content or _judges(ask):
-            turns.append({"role": "user", "content": ask.content or JUDGE})
+            turns.append({"role": "user", "content": str(ask.content) or JUDGE})
 
     def opening(self, content: str) -> list[Json]:
         """The client's messages, the last words of the user replaced if others are asked."""
@@ -99,7 +105,7 @@ class ClientConversation:
         if last is None:
             return [*turns, *([{"role": "user", "content": content}] if content else [])]
         if content != self.question:
-            turns[last]["content"] = content
+            turns[last]["content"] = str(content)
         elif self.reminder and isinstance(turns[last]["content"], str):
             turns[last]["content"] += f"\n\n{self.reminder}"
         return turns
@@ -107,6 +113,8 @@ class ClientConversation:
     def text(self, ask: Ask) -> str:
         """The prompt of an ask: the client's, and what was said since."""
         text = ""
+        if isinstance(ask.content, CarriedTail):
+            return self.question + str(ask.content)
         for turn_ask, reply in _chain(ask):
             said = turn_ask.content or (JUDGE if _judges(turn_ask) else "")
             text += ("\n\n" if text and said and not isinstance(said, AssistantPrefill) else "") + said
@@ -117,7 +125,7 @@ class ClientConversation:
 def _chain(ask: Ask) -> Sequence[tuple[Ask, Reply | None]]:
     """The asks before one and their replies, oldest first, the ask itself last."""
     chain: list[tuple[Ask, Reply | None]] = [(ask, None)]
-    while (parent := chain[-1][0].after) is not None:
+    while (parent := chain[-1][0].after) is not None and not isinstance(chain[-1][0].content, FRESH):
         chain.append((parent.ask, parent))
     return chain[::-1]
 

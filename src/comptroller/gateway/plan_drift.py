@@ -20,6 +20,7 @@ from comptroller.gateway.config import GatewayConfig
 from comptroller.planning.ground.plan_calibration import under_own_calibration
 from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.planning.ground.service_document import PredictedFigure
+from comptroller.strategies.part_notes import parts_of
 
 if TYPE_CHECKING:
     from comptroller.gateway.attempt import CallAttempt
@@ -53,6 +54,11 @@ def served_plan(config: GatewayConfig) -> Plan:
     if not config.calibration:
         return plan
     return under_own_calibration(plan, OwnCalibration.of_folder(Path(config.calibration)), facts_digest()[1])
+
+
+def planned_part_notes(config: GatewayConfig) -> list[str]:
+    """What the trained parts of the strategies of the plan that is served were trained on; none without a plan."""
+    return parts_of(one.strategy for one in load_plan(Path(config.plan)).classes) if config.plan else []
 
 
 class PlanDriftMonitor:

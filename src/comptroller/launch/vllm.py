@@ -55,16 +55,25 @@ FLAGS = LaunchFlags(
         "--gpu-memory-utilization": "memory_fraction",
     },
     bare=frozenset(
-        {"--enable-expert-parallel", "--enable-prefix-caching", "--enable-chunked-prefill", "--enable-dbo"}
+        {
+            "--enable-expert-parallel", "--enable-prefix-caching", "--enable-chunked-prefill", "--enable-dbo",
+            "--async-scheduling",
+        }
     ),
     images=("vllm/vllm-openai", "docker.io/vllm/vllm-openai", "rocm/vllm"),
-    passed=frozenset({"--enable-prefix-caching", "--enable-chunked-prefill", "--all2all-backend", "--enable-dbo"}),
+    passed=frozenset(
+        {
+            "--enable-prefix-caching", "--enable-chunked-prefill", "--all2all-backend", "--enable-dbo",
+            "--async-scheduling",
+        }
+    ),
 )  # fmt: skip
 """How a line is read; prefix caching and chunked prefill are on in any case since 0.11."""
 
 
 def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -> list[str | int | float]:
-    """Arguments of the command."""
+    """Arguments of the command. Steps are prepared ahead, as the calibration's servers did; up to 0.13 not with
+    pipeline stages or drafts (vllm/config/vllm.py)."""
     engine, layout, recipe = replica.engine, replica.layout, replica.recipe
     line: list[str | int | float] = ["vllm", "serve", files.path]
     line += ["--tensor-parallel-size", layout.tp]
@@ -81,6 +90,9 @@ def words(replica: ModelReplica, files: LaunchCheckpoint, context_tokens: int) -
     line += files.flags
     line += ["--max-model-len", context_tokens, "--max-num-seqs", engine.max_batch]
     line += ["--max-num-batched-tokens", engine.chunk_tokens]
+    facts = replica.library.engine(engine.id)
+    if facts.must_be_told(engine.version) and layout.pp == 1 and engine.speculation is None:
+        line += [facts.asynchronous_flag]
     return [*line, "--gpu-memory-utilization", engine.memory_fraction]
 
 

@@ -255,7 +255,7 @@ class _SubsetPredictor:
 
 
 def _target(runs: FeatureBank, usable: npt.NDArray[np.int64], seconds: Array) -> robust.FitTarget:
-    cells = np.unique([runs.cells[i] for i in usable], return_inverse=True)[1]
+    cells = np.unique(np.array(runs.cells)[usable], return_inverse=True)[1]
     groups = np.unique([runs.observations[i].group for i in usable], return_inverse=True)[1]
     share = np.array([runs.observations[i].weight for i in usable])
     spread = np.zeros(int(cells.max()) + 1)

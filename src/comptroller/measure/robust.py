@@ -85,22 +85,23 @@ def fit(
 ) -> FitPosterior:
     """Gauss-Newton on Huber weights (of residuals and of cell effects) with Gaussian priors.
 
-    initial: logs to start from; the prior's centre, where none are given.
+    initial: logs to start from; the prior's centre, where none are given. A parameter that no run shows stays at its
+    prior, and costs no round.
 
     minimise sum_i w_i rho((y_i - f_i(p) - b_cell) / error) + sum_c rho(b_c / cell) + sum_k ((p_k - m_k) / s_k)^2
     """
     logs, spread = (prior.centre if initial is None else initial).copy(), prior.spread.copy()
-    moving = np.flatnonzero(prior.free)
+    free = np.flatnonzero(prior.free)
+    moving = free[np.abs(_slopes(predict, logs, free)).max(axis=0, initial=0.0) > 0]
+    untold = np.setdiff1d(free, moving)
+    logs[untold] = prior.centre[untold]
     cells = np.zeros(int(target.cell.max()) + 1)
     weights, width = target.weights(settings.most), np.hypot(settings.cell, target.spread)
-    count = len(moving)
+    if not len(moving):
+        return FitPosterior(logs, spread, cells)
     for _ in range(settings.rounds):
         predicted = predict(logs)
-        slopes = np.empty((len(predicted), count))
-        for column, k in enumerate(moving):
-            shifted = logs.copy()
-            shifted[k] += STEP
-            slopes[:, column] = (predict(shifted) - predicted) / STEP
+        slopes = _slopes(predict, logs, moving)
         residual = target.log_s - predicted - cells[target.cell]
         precision = weights * _huber(residual, settings.error) / settings.error**2
         cell_precision = _huber(cells, width) / width**2
@@ -113,6 +114,17 @@ def fit(
             break
     spread[moving] = np.sqrt(np.diag(np.linalg.inv(curvature)))
     return FitPosterior(logs, spread, cells)
+
+
+def _slopes(predict: Callable[[Array], Array], logs: Array, moving: Index) -> Array:
+    """Difference quotients of the predictions by some of the parameters, (runs, parameters)."""
+    predicted = predict(logs)
+    slopes = np.empty((len(predicted), len(moving)))
+    for column, k in enumerate(moving):
+        shifted = logs.copy()
+        shifted[k] += STEP
+        slopes[:, column] = (predict(shifted) - predicted) / STEP
+    return slopes
 
 
 def _solve(

@@ -6,7 +6,7 @@ The equations are those of `costs.serving_time`; here the constants become array
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -147,28 +147,39 @@ class RunLatency:
 class RunLatencyModel:
     """The latency model over some runs: their features, the layout of parameters, and the engine of each run.
 
-    designs: by quantity, which effects apply to which runs.
+    designs: by quantity, the effects that any run has, and how often they apply to which.  places: columns of the
+    parameters by name.  steps: the parameters that are not of the first token alone.  timed: times at the values of
+    those that were asked for last.
     """
 
     features: RunFeatures
     layout: ParameterLayout
     engine: Index
-    designs: Mapping[str, Array]
+    designs: Mapping[str, tuple[Index, Array]]
+    places: Mapping[str, Index]
+    steps: Index
+    timed: dict[bytes, RunLatency] = field(default_factory=dict)
 
     @classmethod
     def of(cls, runs: FeatureBank, layout: ParameterLayout) -> RunLatencyModel:
         """For these runs."""
-        engine = np.array([layout.engines.index(e) for e in runs.engines], dtype=np.int64)
-        return cls(runs.features, layout, engine, {name: layout.design(runs.effects, name) for name in QUANTITIES})
+        engine, effects = np.array([layout.engines.index(e) for e in runs.engines], dtype=np.int64), runs.effects
+        whole = {name: layout.design(effects, name) for name in QUANTITIES}
+        used = {name: np.flatnonzero(design.any(axis=0)) for name, design in whole.items()}
+        places = {name: layout.columns(name) for name in PRIORS}
+        steps = np.array([i for i, (name, _) in enumerate(layout.names) if not is_first(name)], dtype=np.int64)
+        designs = {name: (used[name], design[:, used[name]]) for name, design in whole.items()}
+        return cls(runs.features, layout, engine, designs, places, steps)
 
     def _effect(self, values: Array, quantity: str) -> Array:
-        return np.asarray(np.exp(self.designs[quantity] @ np.log(values)))
+        used, design = self.designs[quantity]
+        return np.asarray(np.exp(design @ np.log(values[used])))
 
     def _own(self, values: Array, name: str) -> Array:
-        return np.asarray(values[self.layout.columns(name)][self.engine])
+        return np.asarray(values[self.places[name]][self.engine])
 
     def _one(self, values: Array, name: str) -> float:
-        return float(values[self.layout.columns(name)[0]])
+        return float(values[self.places[name][0]])
 
     def serving(self, values: Array) -> ServingOverheads:
         """What the engine of each run adds around its steps."""
@@ -190,7 +201,14 @@ class RunLatencyModel:
         return StepOverheads(work * self._own(values, "layer"), work * step, each * self._own(values, "sequence"))
 
     def times(self, logs: Array) -> RunLatency:
-        """Times at parameters given as logarithms."""
+        """Times at parameters given as logarithms. Those of the first token alone do not enter."""
+        key = logs[self.steps].tobytes()
+        if key not in self.timed:
+            self.timed.clear()
+            self.timed[key] = self._times(logs)
+        return self.timed[key]
+
+    def _times(self, logs: Array) -> RunLatency:
         values, runs = np.exp(logs), self.features
         scale = np.array([self._one(values, f"time.{group}") for group in GROUPS])
         least = self._own(values, "floor")[:, None] * scale

@@ -13,7 +13,8 @@ from comptroller.facts.library import resolve
 from comptroller.facts.reader import ids
 from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.prove.simulated_fleet import PlanCallRouter
-from comptroller.serving.world import Place, QuestionStream, SimulatedStrategy
+from comptroller.serving.world import Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy
+from comptroller.strategies.gate_notes import GatedPlay, trained_notes
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import uses
@@ -52,6 +53,16 @@ def question_arrivals_of(
     playing = services_by_role(services, questions.replay, questions.served)
     play = SimulatedStrategy(questions.strategy, questions.replay, place_by_role(services, playing, rng))
     return QuestionStream((play,), trace.arrival_s, chosen, questions.budget, seed, lead_s=questions.lead_s)
+
+
+def gate_notes(questions: QuestionArrivals, solved: QuestionStreamOutcome) -> list[str]:
+    """What the trained parts of the strategy were trained on, where these questions differ, and gates that decide
+    nothing."""
+    asked = questions.replay.covered(uses(questions.strategy))
+    roles = questions.replay.roles.items()
+    models = {role: str(who.arm) for role, who in roles if isinstance(who, RecordedService)}
+    calls = np.bincount(solved.calls["request"], minlength=len(solved.score)).astype(float)
+    return list(trained_notes(questions.replay.evidence, [GatedPlay(spell(questions.strategy), models, asked, calls)]))
 
 
 def services_by_role(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from math import nan
+from dataclasses import dataclass
 
 import numpy as np
 
 from comptroller.strategies import routers, success_prediction
+from comptroller.strategies.part_notes import is_router, part_names, part_note
 from comptroller.strategies.protocol import StrategyQuestion
-from comptroller.strategies.results import ReplayResults
 from comptroller.strategies.rules.budget_forcing import BudgetForcingStrategy
 from comptroller.strategies.rules.cascade import CascadeStrategy
 from comptroller.strategies.rules.difficulty_gate import DifficultyGateStrategy
@@ -18,37 +18,37 @@ from comptroller.strategies.spelling import parse
 from comptroller.strategies.success_prediction import text_signals
 from comptroller.work.evidence import SOLVER, Evidence, Floats, Ints
 
-GatedResults = tuple[str, Mapping[str, str], ReplayResults]
-"""A strategy as it is written, role -> model, and what came of it."""
+
+@dataclass(frozen=True)
+class GatedPlay:
+    """What a strategy did. strategy: as it is written.  models: role -> recorded model, as written.  question: numbers
+    in the evidence.  calls: each time that one of them was asked."""
+
+    strategy: str
+    models: Mapping[str, str]
+    question: Ints
+    calls: Floats
+
 
 TEXT_SIGNALS = frozenset(text_signals(""))
 """Signals that a question's text has; the others are of replies."""
 
 
-def trained_notes(evidence: Evidence, played: Sequence[GatedResults]) -> Iterator[str]:
+def trained_notes(evidence: Evidence, played: Sequence[GatedPlay]) -> Iterator[str]:
     """What the trained parts of strategies were trained on and where this evidence differs, and gates that decide
     nothing."""
-    users: dict[str, list[GatedResults]] = {}
+    users: dict[str, list[GatedPlay]] = {}
     for one in played:
-        for name in _trained_parts(one[0]):
+        for name in part_names(one.strategy):
             users.setdefault(name, []).append(one)
     for name, using in users.items():
-        question = np.unique(np.concatenate([results.question for _, _, results in using]))
-        models = {model for _, models, _ in using for model in models.values()}
-        if name in routers.names() or name.endswith(".npz"):
+        question = np.unique(np.concatenate([one.question for one in using]))
+        models = {model for one in using for model in one.models.values()}
+        if is_router(name):
             yield from _router_notes(evidence, name, question)
         else:
             yield from _predictor_notes(evidence, name, question, models)
     yield from _one_way_notes(evidence, played)
-
-
-def _trained_parts(spelled: str) -> list[str]:
-    """Ids or paths of the predictors and routers that a strategy names in `by`."""
-    strategy = parse(spelled)
-    by = getattr(strategy, "by", "")
-    shipped = (*success_prediction.names(), *routers.names())
-    named = () if getattr(strategy, "judge", "") else (by,) if isinstance(by, str) else by
-    return [name for name in named if name in shipped or name.endswith((".json", ".npz"))]
 
 
 def _router_notes(evidence: Evidence, name: str, question: Ints) -> Iterator[str]:
@@ -56,7 +56,7 @@ def _router_notes(evidence: Evidence, name: str, question: Ints) -> Iterator[str
     if part.about.get("data") == evidence.source:
         yield f"in sample: the trained part {name} was trained on {evidence.source}"
     else:
-        yield f"{name} was trained on {part.about['data']}, for {' < '.join(part.models)}"
+        yield part_note(name)
     if isinstance(part.scorer, routers.DomainScorer):
         yield from _domain_notes(evidence, name, question, part.scorer.tasks.tolist())
 
@@ -76,11 +76,7 @@ def _predictor_notes(evidence: Evidence, name: str, question: Ints, models: Iter
     rows = _solver_rows(evidence, question, models)
     score = evidence.rows.score[rows]
     here = f"; here {np.nanmean(score):.0%} are right" if np.isfinite(score).any() else ""
-    rate, count = part.measured.get("base_rate", nan), part.measured.get("rows", nan)
-    yield (
-        f"the trained part {name} was trained on {part.about.get('data', 'unnamed data')}, {count:,.0f} rows, of which "
-        f"{rate:.0%} were right{here}"
-    )
+    yield part_note(name) + here
     yield from _domain_notes(evidence, name, question, part.about.get("tasks", ()))
     texts = set(part.signals) <= TEXT_SIGNALS
     known = _text_table(evidence, question) if texts else _reply_table(evidence, rows)
@@ -115,24 +111,24 @@ def _reply_table(evidence: Evidence, rows: Ints) -> dict[str, Floats]:
     return table
 
 
-def _one_way_notes(evidence: Evidence, played: Sequence[GatedResults]) -> Iterator[str]:
+def _one_way_notes(evidence: Evidence, played: Sequence[GatedPlay]) -> Iterator[str]:
     """Gates that send every question the same way, by the way."""
     same: dict[str, list[str]] = {}
-    for spelled, _, results in played:
-        ways = _ways(evidence, spelled, results)
-        if len(ways) == 1 and all(ways) and len(results.question) > 1:
-            same.setdefault(ways.pop(), []).append(spelled)
+    for one in played:
+        ways = _ways(evidence, one)
+        if len(ways) == 1 and all(ways) and len(one.question) > 1:
+            same.setdefault(ways.pop(), []).append(one.strategy)
     for way, spelled_alike in same.items():
         yield f"no gate here: {way} for every question under {', '.join(dict.fromkeys(spelled_alike))}"
 
 
-def _ways(evidence: Evidence, spelled: str, results: ReplayResults) -> set[str]:
+def _ways(evidence: Evidence, one: GatedPlay) -> set[str]:
     """The ways that a gated strategy sends questions; none where it has no gate, or its parameter alone decides."""
-    strategy = parse(spelled)
+    strategy = parse(one.strategy)
     if isinstance(strategy, CascadeStrategy):
         alone = {1.0: "the first model is accepted", float(len(strategy.roles)): "no model before the last is accepted"}
-        return {alone.get(stages, "") for stages in np.unique(results.calls / strategy.samples).tolist()}
-    questions = (evidence.items[number] for number in results.question.tolist())
+        return {alone.get(stages, "") for stages in np.unique(one.calls / strategy.samples).tolist()}
+    questions = (evidence.items[number] for number in one.question.tolist())
     if isinstance(strategy, DifficultyGateStrategy) and not strategy.judge:
         return {"the fast way" if strategy.is_easy(item.text) else "the slow way" for item in questions}
     if isinstance(strategy, RouteStrategy) and 0 < strategy.spend < 1:

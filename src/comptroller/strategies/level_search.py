@@ -8,15 +8,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from comptroller.strategies.checks import at_least, require_known
-from comptroller.strategies.protocol import All, Ask, QuestionBudget, Reply, Run, StrategyQuestion
+from comptroller.strategies.checks import at_least
+from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Reply, Run, StrategyQuestion
 from comptroller.strategies.steps import (
-    BY,
     StepScores,
+    StepSearchStrategy,
     chosen_solution,
     ends_solution,
     first_steps,
@@ -25,7 +25,6 @@ from comptroller.strategies.steps import (
     score_steps,
     usable,
 )
-from comptroller.strategies.votes import PICKS
 
 
 class SearchLevel(NamedTuple):
@@ -53,23 +52,16 @@ class SearchLevel(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class LevelSearchStrategy:
-    """width: solutions in play.  depth: most steps.  by: source of a step's score.  pick: vote weighted by the scores
-    of last steps, or best.  ends: text of a step that ends a solution; empty for any step with an answer."""
+class LevelSearchStrategy(StepSearchStrategy):
+    """width: solutions in play.  depth: most steps.  The others as in every search over steps."""
 
-    grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
-    uses: ClassVar[tuple[str, ...]] = ("step",)
     width: int = 8
     # solutions of MATH have 5 to 15 steps; ETS and REBASE stop there too
     depth: int = 16
-    by: str = "reward"
-    pick: str = "vote"
-    ends: str = ""
 
     def __post_init__(self) -> None:
+        StepSearchStrategy.__post_init__(self)
         at_least(1, width=self.width, depth=self.depth)
-        require_known("score", self.by, BY)
-        require_known("pick", self.pick, PICKS)
 
     @abstractmethod
     def shares(self, level: SearchLevel) -> Mapping[Reply, int]:
@@ -98,4 +90,8 @@ class LevelSearchStrategy:
             asks = tuple(ask for step, count in shares.items() for ask in next_steps(step, count))
             if not asks:
                 break
-        return chosen_solution(self.pick, ended or latest, scores)
+        return self.chosen(ended or latest, scores)
+
+    def chosen(self, solutions: Sequence[Reply], scores: StepScores) -> Answer:
+        """The answer among solutions."""
+        return chosen_solution(self.pick, solutions, scores)

@@ -43,6 +43,21 @@ class AssistantPrefill(str):
     __slots__ = ()
 
 
+class CarriedTail(str):
+    """Content that begins the conversation anew: the question, then the end of the model's own words, to go on from.
+
+    `after` is the reply whose end it is; what came before that end is not read again.
+    """
+
+    __slots__ = ()
+
+
+class FreshPrompt(str):
+    """Content that begins the conversation anew, in place of the question. `after`: the reply that it was made from."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParameters:
     """Parameters of token sampling. Temperature 0 is greedy decoding; top_p is the mass of nucleus sampling."""
@@ -62,7 +77,8 @@ class Ask:
 
     role: bound to a service by the plan.  after: the reply that this ask continues, its parent in the tree, whose
     prefix it shares.  content: a new user turn, or a continuation of the model's turn if it is an `AssistantPrefill`;
-    empty content after a truncated reply resumes the generation.  max_tokens: limit on output, None for the service's.
+    empty content after a truncated reply resumes the generation;
+    a `CarriedTail` or a `FreshPrompt` begins anew.  max_tokens: limit on output, None for the service's.
     effort: the reasoning effort, empty for the service's default.  stop: texts that end the generation.
 
     Asks compare by identity: eight samples are eight asks (`times`), and each is made once.

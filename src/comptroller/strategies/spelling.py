@@ -149,7 +149,7 @@ def _convert(value: Any, kind: str, where: str) -> Any:
         return parse(value)
     if kind == "float" and type(value) is int:
         return float(value)
-    if kind.startswith("tuple") and isinstance(value, str):
+    if kind.startswith("tuple") and not isinstance(value, tuple):
         return (value,)
     allowed = {"int": int, "float": float, "str": str, "bool": bool}
     for name, needed in allowed.items():

@@ -7,11 +7,12 @@ path from the root, and what siblings have in common is read once. A score is th
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isnan
-from typing import NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
+from comptroller.strategies.checks import require_known
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import All, Answer, Ask, AssistantPrefill, Reply, StrategyQuestion
 from comptroller.strategies.votes import PICKS, WEIGHTS
@@ -24,6 +25,23 @@ CHECK = "Are the steps above right so far, and do they lead to the answer? Check
 REWARD = "reward"
 BY = ("score", "likelihood", REWARD)
 """Sources of a step's score: the reply's own, the mean probability of its tokens, or the role `reward`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepSearchStrategy:
+    """What every search over steps is told. by: source of a step's score.  pick: vote weighted by the scores of last
+    steps, or best.  ends: text of a step that ends a solution; empty for any step with an answer."""
+
+    grid: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    uses: ClassVar[tuple[str, ...]] = ("step",)
+    by: str = "reward"
+    pick: str = "vote"
+    ends: str = ""
+
+    def __post_init__(self) -> None:
+        require_known("score", self.by, BY)
+        require_known("pick", self.pick, PICKS)
+
 
 StepScores: TypeAlias = dict[Reply, float]
 """Score of each step that has one."""

@@ -37,7 +37,7 @@ from comptroller.strategies.routing import RoutingComparison
 from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.spelling import settings, spell
 from comptroller.strategies.step_support import searches, within_record
-from comptroller.strategies.study_notes import checker_notes, reward_notes, sleep_notes, trained_notes
+from comptroller.strategies.study_notes import GatedPlay, checker_notes, reward_notes, sleep_notes, trained_notes
 from comptroller.strategies.study_routing import routing_comparisons
 from comptroller.work.evidence import ASIDE, Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
@@ -393,7 +393,8 @@ def _notes(evidence: Evidence, conditions: ReplayConditions, compared: Sequence[
         for arm, cap in caps(evidence).items()
         if str(evidence.arms[arm]) in models
     ]
-    notes += trained_notes(evidence, [(item.strategy, item.models, item.results) for item in compared])
+    gated = [GatedPlay(one.strategy, one.models, one.results.question, one.results.calls) for one in compared]
+    notes += trained_notes(evidence, gated)
     if any(item.strategy == "once(greedy=False)" and item.baseline for item in compared):
         notes.append("no greedy reply is recorded; the baseline is one sample")
     return notes

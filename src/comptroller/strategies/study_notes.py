@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from comptroller.strategies.gate_notes import trained_notes
+from comptroller.strategies.gate_notes import GatedPlay, trained_notes
 from comptroller.strategies.modelled_reward import ModelledReward
 from comptroller.strategies.replay import ModelledChecker
 from comptroller.strategies.sleep_break_even import sleep_notes
@@ -12,7 +12,7 @@ from comptroller.strategies.spelling import asks_checker, parse
 from comptroller.strategies.verdict_notes import break_even_notes
 from comptroller.work.evidence import Evidence, Ints
 
-__all__ = ["checker_notes", "reward_notes", "sleep_notes", "trained_notes"]
+__all__ = ["GatedPlay", "checker_notes", "reward_notes", "sleep_notes", "trained_notes"]
 
 PlayedStrategy = tuple[str, Mapping[str, str], Ints]
 """A strategy as it is written, role -> model, and the numbers of its questions."""

@@ -13,6 +13,7 @@ from scipy.spatial.distance import pdist
 
 from comptroller.errors import UnsupportedError
 from comptroller.highs import KNOWN, MixedIntegerProgram, solve
+from comptroller.strategies.word_similarity import word_counts
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,21 +27,11 @@ def clusters_of(texts: Sequence[str]) -> list[int]:
     >>> clusters_of(["2 + 4 = 6", "2 + 4 = 6", "2 * 4 = 8"])
     [0, 0, 1]
     """
-    words = {word: place for place, word in enumerate(dict.fromkeys(w for text in texts for w in _words(text)))}
     if len(texts) < 2:
         return [0] * len(texts)
-    counts = np.zeros((len(texts), len(words)))
-    for row, text in enumerate(texts):
-        for word in _words(text):
-            counts[row, words[word]] += 1.0
-    labels = fcluster(linkage(pdist(counts, "cosine"), "average"), SAME, "distance").tolist()
+    labels = fcluster(linkage(pdist(word_counts(texts), "cosine"), "average"), SAME, "distance").tolist()
     renamed = {label: number for number, label in enumerate(dict.fromkeys(labels))}
     return [renamed[label] for label in labels]
-
-
-def _words(text: str) -> list[str]:
-    """Words of a text; a text without words has one, the empty word."""
-    return text.lower().split() or [""]
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ INPUTS: Mapping[str, WorldInput] = {
         "POST /v1/contexts, and its id as `comptroller.context`", _on_contexts,
     ),
     "continuation": WorldInput("replies that go on from replies", OWN_RUNS.format("solver"), PREFILL, _goes_on),
+    "resumption": WorldInput("samples in parts", "samples, which are cut and resumed", PREFILL, lambda replay: True),
     **{
         role: WorldInput(f"replies of a {role}", OWN_RUNS.format(role), f"the role `{role}`", _rows(role))
         for role in ASIDE

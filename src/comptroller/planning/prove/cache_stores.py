@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from comptroller.costs.steptable import StepTable
+from comptroller.costs.tiers import tier_to_device_bytes_per_s
 from comptroller.errors import InputError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.cache_tier import CacheTier, cache_tier
@@ -20,16 +21,7 @@ def tier_bytes_per_s(tier: CacheTier, device: Accelerator, table: StepTable) -> 
     Raises:
         InputError: the accelerator's facts have no such link.
     """
-    own = tier.bytes_per_s
-    if tier.link != "own":
-        link = device.host if tier.link == "host" else device.scale_out
-        own = link.one_way_bytes_per_s if link else None
-    if own is None or (tier.passes_host and device.host is None):
-        raise InputError(f"cache tier {tier.id}: the facts of {device.id} hold no link over which it would be loaded")
-    rate = own * table.devices
-    if tier.passes_host and device.host:
-        rate = min(rate, device.host.one_way_bytes_per_s * table.devices)
-    return float(rate)
+    return tier_to_device_bytes_per_s(tier, device) * table.devices
 
 
 def stores_of_tiers(

@@ -128,14 +128,14 @@ class _Support:
         found, problem = self.found, self.problem
         seed = problem.workload.seed
         rng = np.random.default_rng([seed, 2])
-        curves = curves_of(found, float(self.least[0]), rng, self.freedoms)
+        fold = folds_of(found.task, np.random.default_rng([seed, 3]))
+        own = own_weight(found.score, found.task, found.weight, fold)
+        curves = curves_of(found, float(self.least[0]), own, rng, self.freedoms)
         best = cheapest_of(found, curves, self.confidence, self.least)
         if best is None and problem.quality is not None and problem.quality.confidence is not None:
             raise InfeasibleError(self._beyond(curves))
         curve, place = best or (max(curves, key=lambda one: float(one.solved[0, 0])), 0)
-        fold = folds_of(found.task, np.random.default_rng([seed, 3]))
-        own = own_weight(found.score, found.task, found.weight, fold)
-        raised = float(curve.aims[place] - self.least[0])
+        raised = self._aim(curve, place) - float(self.least[0])
         quality = tuple((task, share + raised) for task, share in problem.goal.quality)
         goal = replace(problem.goal, quality=quality, ways=curve.ways)
         return replace(
@@ -149,10 +149,8 @@ class _Support:
     def _optimism(self, curve: OutOfFoldCurve, place: int, own: float) -> SelectionOptimism:
         """What the choice solves on all questions less what choices solve of those left out."""
         found = self.found
-        counts = np.bincount(found.task)[:, None]
-        sums = found.whole_scores * counts, np.stack([found.cost[r].sum(axis=0) for r in self._rows])
-        table = found.table(sums, counts[:, 0].astype(float), own)
-        share = shares_with_floors(table, curve.ways, curve.aims[: place + 1])[place]
+        table, aims = found.whole_table(own), curve.aims[: place + 1]
+        share = shares_with_floors(table, curve.ways, aims, float(self.least[0]))[place]
         by_class = (share * found.whole_scores).sum(axis=1)
         told = np.concatenate([[found.weight @ by_class], by_class])
         gained = np.maximum(told - curve.solved[place], 0.0)
@@ -160,9 +158,9 @@ class _Support:
         solved = {task: short(float(gained[tasks.index(task)])) for task, _ in self.problem.goal.quality}
         return SelectionOptimism(solved=solved, resamples=FOLDS * REPEATS)
 
-    @property
-    def _rows(self) -> Sequence[np.ndarray]:
-        return self.found.rows_by_class(np.ones(len(self.found.task), bool))
+    def _aim(self, curve: OutOfFoldCurve, place: int) -> float:
+        """The target where choices were tried below it: on all questions they are the same."""
+        return max(float(curve.aims[place]), float(self.least[0]))
 
     def _document(
         self, curves: Sequence[OutOfFoldCurve], taken: tuple[OutOfFoldCurve, int], own: float, held: bool
@@ -170,7 +168,7 @@ class _Support:
         curve, place = taken
         return ChoiceSupport(
             ways=curve.ways.label,
-            aim=short(float(curve.aims[place])),
+            aim=short(self._aim(curve, place)),
             solved=short(float(curve.solved[place, 0])),
             deviation=short(float(curve.deviation[place, 0])),
             own_weight=short(own),
@@ -190,7 +188,7 @@ class _Support:
             solved=short(float(curve.solved[at, 0])),
             holds=short(float(bound[at])),
             usd_per_h=short(float(curve.cost[at])),
-            aim=None if place is None else short(float(curve.aims[at])),
+            aim=None if place is None else short(self._aim(curve, at)),
         )
 
     def _sentence(self, curves: Sequence[OutOfFoldCurve], taken: tuple[OutOfFoldCurve, int], held: bool) -> str:
@@ -204,6 +202,8 @@ class _Support:
         others = [(one, one.lowest(self.confidence, self.least)) for one in curves if one.ways > curve.ways]
         told = [f"{one.ways.label} {one.cost[at] / curve.cost[place] - 1:+.0%}" for one, at in others if at is not None]
         beside = f"; more freedom costs, at the same share of questions left out: {', '.join(told)}" if told else ""
+        chance = any(one.cost[at] < curve.cost[place] for one, at in others if at is not None)
+        beside += ", which is within chance" if chance else ""
         return f"The evidence supports {curve.ways.label}{beside}"
 
     def _needed(self, curves: Sequence[OutOfFoldCurve]) -> int | None:

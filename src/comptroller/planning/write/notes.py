@@ -16,9 +16,8 @@ from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import options_in_use
 from comptroller.planning.write.deployment_notes import deployment_notes
 from comptroller.planning.write.lever_notes import prefix_notes
-from comptroller.strategies.spelling import asks_checker
+from comptroller.planning.write.strategy_notes import strategy_notes
 from comptroller.work.demand import recorded_trace
-from comptroller.work.quality import WorkloadQuality
 
 
 def notes_of(
@@ -76,7 +75,7 @@ def _question_notes(problem: PlanningProblem, best: Fleet, unverified: bool) -> 
     quality, plays = problem.quality, problem.space.plays
     assert quality is not None
     options = [option for option, _ in options_in_use(problem, best)]
-    yield from _modelling_notes(quality, {option.play.strategy for option in options})
+    yield from strategy_notes(quality, plays, options)
     yield f"recorded: scores and tokens of {len(plays.task):,} questions in {plays.source}"
     if unverified:
         yield "steady state: percentiles come from the queueing approximation, not from a simulation"
@@ -136,15 +135,3 @@ def _assumption_notes(problem: PlanningProblem, best: Fleet, drawn: RiskSimulati
         yield "intervals take the recorded dollars of APIs as they are: the record has no dates to see them change"
     if drawn.chances.demand.known:
         yield "intervals take the demand as given: a trace, or uncertainty.demand, would give it a range"
-
-
-def _modelling_notes(quality: WorkloadQuality, strategies: set[str]) -> Iterator[str]:
-    """What of a plan is modelled rather than recorded.
-
-    strategies: those in use, as spelled.
-    """
-    if quality.lengths is not None:
-        yield "modelled: lengths of replies without recorded tokens, as quality.lengths declares"
-    if quality.checker and any(map(asks_checker, strategies)):
-        rates = quality.checker
-        yield f"modelled: a checker accepts {rates.tpr:.0%} of right and {rates.fpr:.0%} of wrong answers, at no cost"

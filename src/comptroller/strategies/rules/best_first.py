@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from comptroller.strategies.checks import at_least, require_known
+from comptroller.strategies.checks import at_least
 from comptroller.strategies.protocol import All, QuestionBudget, Reply, Run, StrategyQuestion
 from comptroller.strategies.steps import (
-    BY,
     StepScores,
+    StepSearchStrategy,
     chosen_solution,
     ends_solution,
     first_steps,
@@ -25,26 +25,24 @@ from comptroller.strategies.steps import (
     score_steps,
     usable,
 )
-from comptroller.strategies.votes import PICKS
 
 
 @dataclass(frozen=True, slots=True)
-class BestFirstStrategy:
-    """expansions: most steps that are continued.  branch: continuations of each.  by, pick, ends: as in beam_search."""
+class BestFirstStrategy(StepSearchStrategy):
+    """expansions: most steps that are continued.  branch: continuations of each.
+
+    The others as in every search over steps.
+    """
 
     # both double; the source expands up to 20 times with a branch of 5
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"expansions": (5, 10, 20), "branch": (2, 4)}
-    uses: ClassVar[tuple[str, ...]] = ("step",)
     expansions: int = 10
     branch: int = 4
-    by: str = "reward"
     pick: str = "best"
-    ends: str = ""
 
     def __post_init__(self) -> None:
+        StepSearchStrategy.__post_init__(self)
         at_least(1, expansions=self.expansions, branch=self.branch)
-        require_known("score", self.by, BY)
-        require_known("pick", self.pick, PICKS)
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Continues the best open step until a last step is better, or the expansions are used."""

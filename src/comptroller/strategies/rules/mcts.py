@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from comptroller.strategies.checks import at_least, require_known
+from comptroller.strategies.checks import at_least
 from comptroller.strategies.protocol import All, QuestionBudget, Reply, Run, StrategyQuestion
 from comptroller.strategies.steps import (
-    BY,
     StepScores,
+    StepSearchStrategy,
     chosen_solution,
     ends_solution,
     first_steps,
@@ -26,7 +26,6 @@ from comptroller.strategies.steps import (
     score_steps,
     usable,
 )
-from comptroller.strategies.votes import PICKS
 
 
 @dataclass(slots=True, eq=False)
@@ -75,27 +74,23 @@ class SearchNode:
 
 
 @dataclass(frozen=True, slots=True)
-class MctsStrategy:
+class MctsStrategy(StepSearchStrategy):
     """rounds: steps that are continued.  branch: continuations of each.  explore: c of the bound, against scores.
 
-    by, pick, ends: as in beam_search.
+    The others as in every search over steps.
     """
 
     # LATS: 5 continuations, up to 50 rounds; c = 1
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"rounds": (4, 8, 16), "explore": (0.5, 1.0)}
-    uses: ClassVar[tuple[str, ...]] = ("step",)
     rounds: int = 8
     branch: int = 4
     explore: float = 1.0
-    by: str = "reward"
     pick: str = "best"
-    ends: str = ""
 
     def __post_init__(self) -> None:
+        StepSearchStrategy.__post_init__(self)
         at_least(1, rounds=self.rounds, branch=self.branch)
         at_least(0, explore=self.explore)
-        require_known("score", self.by, BY)
-        require_known("pick", self.pick, PICKS)
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Continues one step a round until the rounds are used or every path has ended."""

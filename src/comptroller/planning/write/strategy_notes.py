@@ -1,0 +1,34 @@
+"""What the strategies of a plan rest on: lengths and checkers that are modelled, trained parts and what they decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from comptroller.planning.ground.nouns import Option
+from comptroller.planning.ground.strategy_plays import PlaySet
+from comptroller.strategies.gate_notes import GatedPlay, trained_notes
+from comptroller.strategies.spelling import asks_checker
+from comptroller.work.quality import WorkloadQuality
+
+
+def strategy_notes(quality: WorkloadQuality, plays: PlaySet, options: Sequence[Option]) -> Iterator[str]:
+    """What of a plan is modelled rather than recorded, and where its trained parts were trained on other questions.
+
+    options: those in use.
+    """
+    if quality.lengths is not None:
+        yield "modelled: lengths of replies without recorded tokens, as quality.lengths declares"
+    if quality.checker and any(asks_checker(option.play.strategy) for option in options):
+        rates = quality.checker
+        yield f"modelled: a checker accepts {rates.tpr:.0%} of right and {rates.fpr:.0%} of wrong answers, at no cost"
+    if plays.evidence is not None:
+        yield from trained_notes(plays.evidence, [_gate_of(plays, option) for option in options])
+
+
+def _gate_of(plays: PlaySet, option: Option) -> GatedPlay:
+    """What an option's strategy does with the questions of the evidence."""
+    models = {role: str(plays.models[number]) for role, number in option.play.bound.items()}
+    calls = np.bincount(option.play.calls.question, minlength=len(plays.question)).astype(float)
+    return GatedPlay(option.play.strategy, models, plays.question, calls)

@@ -1,0 +1,174 @@
+"""Every shipped strategy in every world: played, recorded, replayed, on a fleet, live; refused where an input lacks."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace as changed
+
+from comptroller.errors import ComptrollerError, UnsupportedError
+from comptroller.gateway.admission import GatewayCaller
+from comptroller.gateway.config import config_from_document
+from comptroller.gateway.contexts import ContextRequest
+from comptroller.gateway.formats import CheckerOptions, RequestOptions
+from comptroller.gateway.live import run as play_live
+from comptroller.gateway.runtime import GatewayRequest, GatewayRuntime
+from comptroller.serving.fleet import SimulatedFleet
+from comptroller.serving.ticks import linear
+from comptroller.serving.world import QuestionStream, SimulatedStrategy, solve
+from comptroller.strategies.drive import StrategyDriver, play
+from comptroller.strategies.prepared_contexts import offline_of, prepared_context, prepared_question
+from comptroller.strategies.protocol import UNLIMITED, Reply, StrategyQuestion
+from comptroller.strategies.replay import EvidenceReplay, RecordedService
+from comptroller.strategies.spelling import names, parse, spell
+from comptroller.strategies.world_inputs import INPUTS, lacking, needs, require_inputs
+from comptroller.work.evidence import RecordedModel
+from comptroller_lab.recorded_runs import ONE, evidence_of_runs
+from strategy_worlds import DrawnWorld, signature
+
+MODEL = RecordedModel("recorded")
+SHIPPED = [parse(name) for name in names()]
+ROLES = (
+    "solver", "verifier", "reviser", "step", "sleeper", "reward", "checker", "weak", "strong", "fast", "slow", "draft",
+    "target", "planner", "judge", "probe", "teammate", "memory",
+)  # fmt: skip
+FLEET = SimulatedFleet.uniform(linear(max_batch=32), 1)
+
+
+def drawn_runs(strategy, count=3, truncated=0.3):
+    """Runs on questions in a world of drawn replies, with what is prepared where the strategy prepares."""
+    runs = []
+    for number in range(count):
+        question, world = (
+            StrategyQuestion(f"q{number}", f"What is {number} + 2?"),
+            DrawnWorld(number, truncated=truncated),
+        )
+        if (offline := offline_of(strategy)) is not None:
+            question = replace(question, context=f"text {number}")
+            made = play(StrategyDriver(offline, question, UNLIMITED, np.random.default_rng(7)), world)
+            question = replace(question, prepared=made.answer.reply or made.replies[0])
+        drive = StrategyDriver(strategy, question, UNLIMITED, np.random.default_rng([0, number]))
+        runs.append(play(drive, world))
+    return runs
+
+
+def replayed(strategy, runs):
+    """The evidence of the runs, and a run of the strategy on it for each question."""
+    models = {role: role for role in getattr(strategy, "roles", ())}
+    evidence = evidence_of_runs(runs, models)
+    arms = {arm.model: arm for arm in evidence.arms}
+    played = {role: RecordedService(arms.get(models.get(role, ONE), evidence.arms[0])) for role in ROLES}
+    replay = EvidenceReplay(evidence, played)
+    found = {}
+    for number, item in enumerate(replay.evidence.items):
+        if item.id not in {run.question.id for run in runs}:
+            continue
+        made = prepared_context(strategy, replay, number)
+        question, known = prepared_question(replay, number, made)
+        drive = StrategyDriver(strategy, question, UNLIMITED, np.random.default_rng([0, int(item.id[1:])]))
+        found[item.id] = play(drive, replay.world(number, known))
+    return replay, found
+
+
+@pytest.mark.parametrize("strategy", SHIPPED, ids=spell)
+def test_a_recorded_run_is_replayed_ask_by_ask(strategy):
+    runs = drawn_runs(strategy)
+    _, found = replayed(strategy, runs)
+    for run in runs:
+        again = found[run.question.id]
+        first, second = ([signature(reply.ask) for reply in one.replies] for one in (run, again))
+        assert first == second
+        assert again.answer.answer == run.answer.answer
+        assert again.cost.tokens.total == run.cost.tokens.total
+
+
+@pytest.mark.parametrize("strategy", SHIPPED, ids=spell)
+def test_a_fleet_makes_the_calls_of_the_replay(strategy):
+    runs = drawn_runs(strategy)
+    replay, found = replayed(strategy, runs)
+    asked = [number for number, item in enumerate(replay.evidence.items) if item.id in found]
+    stream = QuestionStream(
+        (SimulatedStrategy(strategy, replay),), 1e4 * (1.0 + np.arange(len(asked))), np.array(asked)
+    )
+    done = solve(FLEET, stream)
+    notes = len(asked) if offline_of(strategy) else 0
+    assert len(done.calls) == notes + sum(len(run.replies) for run in found.values())
+    assert np.isfinite(done.answer_s).all()
+
+
+@pytest.mark.parametrize("strategy", [one for one in SHIPPED if needs(one)], ids=spell)
+def test_where_inputs_lack_all_are_named_with_who_supplies_them(strategy):
+    evidence = evidence_of_runs(drawn_runs(parse("once"), truncated=0.0))
+    nothing = np.full(len(evidence), None, object)
+    bare = replace(evidence, rows=replace(evidence.rows, answer=nothing, judgement=np.full(len(evidence), np.nan)))
+    replay = EvidenceReplay(replace(bare, logprobs=None), {"solver": RecordedService(MODEL)})
+    missing = [name for name in needs(strategy) if name != "resumption"]
+    assert len(lacking(strategy, replay)) == len(missing)
+    if missing:
+        with pytest.raises(UnsupportedError) as refusal:
+            require_inputs(strategy, replay, spell(strategy))
+        assert all(INPUTS[name].what in str(refusal.value) for name in missing)
+        assert all(INPUTS[name].recorded in str(refusal.value) for name in missing)
+
+
+CONTEXT = "The shop sold 5 lamps in May."
+
+
+async def answered(strategy, folder: Path, **told: Any) -> Any:
+    """A run at a gateway whose one service repeats what it is told."""
+    service = {"backend": "echo", "prefill": True, "price": {"input": "1", "output": "1"}}
+    config = config_from_document({"services": {"echo": service}, "books": str(folder / "books.sqlite")})
+    gateway = GatewayRuntime(changed(config, max_calls=512))
+    await gateway.start()
+    try:
+        options = RequestOptions(answer="number", checker=CheckerOptions(number=5.0), **told)
+        if "context" in needs(strategy):
+            wanted = ContextRequest(model="echo", context=CONTEXT, budget="1 usd", max_tokens=32)
+            made = await gateway.contexts.add(GatewayCaller(), wanted)
+            while (made := await gateway.contexts.get(GatewayCaller(), made.id)).status == "pending":
+                await asyncio.sleep(0.01)
+            options.context = made.id
+        turns = [{"role": "user", "content": "1. How many lamps? It is 5."}]
+        body = {"model": "echo", "messages": turns, "max_tokens": 64}
+        asked = GatewayRequest("chat/completions", body, 400, options, GatewayCaller(), gateway.desk.books.new_id())
+        await gateway.contexts.apply(asked)
+        job = gateway.run(asked, strategy)
+        assert job is not None
+        return await play_live(job.drive, job.world)
+    finally:
+        await gateway.stop()
+
+
+@pytest.mark.parametrize("strategy", SHIPPED, ids=spell)
+def test_live_it_answers_or_says_what_lacks(strategy, tmp_path):
+    if "likelihood" in needs(strategy):  # the echo tells no log-probabilities
+        with pytest.raises(ComptrollerError, match="log-probabilities"):
+            asyncio.run(answered(strategy, tmp_path))
+        return
+    played = asyncio.run(answered(strategy, tmp_path))
+    assert isinstance(played.answer.reply, Reply)
+    assert played.answer.reply in played.replies
+
+
+def test_live_notes_on_a_context_are_asked_for_by_name(tmp_path):
+    """Without a context the strategy that needs one is refused with who supplies it."""
+    strategy = parse("sleep_time")
+
+    async def bare() -> None:
+        config = config_from_document({"services": {"echo": {"backend": "echo"}}})
+        gateway = GatewayRuntime(config)
+        await gateway.start()
+        try:
+            body = {"model": "echo", "messages": [{"role": "user", "content": "x"}]}
+            asked = GatewayRequest("chat/completions", body, 9, RequestOptions(), GatewayCaller(), 1)
+            gateway.run(asked, strategy)
+        finally:
+            await gateway.stop()
+
+    with pytest.raises(ComptrollerError, match=r"needs a context and notes on it: POST /v1/contexts"):
+        asyncio.run(bare())
