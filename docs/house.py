@@ -105,7 +105,8 @@ ROOM_LINES = {
     # archives that keep the chain, pseudonyms, reports by zone, tag and currency (600 lines)
     # calls as traces, logs and evidence of the next plan
     # contexts that all gateways know, and who makes their notes (180 lines); names of meters (100)
-    "books": 5_300,
+    # drift of services (130 lines)
+    "books": 5_440,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
@@ -115,7 +116,8 @@ ROOM_LINES = {
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     # a core of this machine, a closed loop of requests at a running engine; runs by source, and the effects of causes
-    "measure": 4_730,
+    # audits of endpoints (650 lines)
+    "measure": 5_410,
     # a file per command (eleven), most of it options and their help; `new` asks
     # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`;
     # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard

@@ -139,6 +139,7 @@ def _word(word: str, command: str, roles: bool) -> str:
 
 MODEL_HERE = "needs the weights of a model on this machine"
 OTHER_TOOL = "a command of another tool, which is not installed here"
+AUDIT = "needs running engines: tests/test_measure_audit.py has some"
 NOT_RUN = {
     "comptroller new FILE": "asks on a terminal: tests/test_cli_new.py answers it there",
     "comptroller serve FILE": "`serve gateway.toml` of the pages is run",
@@ -147,6 +148,12 @@ NOT_RUN = {
     "comptroller measure host cpu --out host.toml": MODEL_HERE,
     "comptroller measure kernels cuda --out kernels.toml": "needs an NVIDIA accelerator",
     "comptroller measure kernels cuda --kernel tilus_int6.py:make=int6_g128": "needs an NVIDIA accelerator",
+    "comptroller audit http://127.0.0.1:8000/v1 --reference http://127.0.0.1:8001/v1 --claims format=q8_0": AUDIT,
+    "comptroller audit http://127.0.0.1:8001/v1 --record reference.json --claims format=q8_0 --prompts 40": AUDIT,
+    "comptroller audit http://127.0.0.1:8000/v1 --reference reference.json --claims format=q8_0": AUDIT,
+    "comptroller books drift books.sqlite --before 2026-09-25..2026-09-29 --after 2026-09-29..2026-10-03": (
+        "needs four days of calls in both periods: tests/test_books_drift.py has them"
+    ),
     "make setup": OTHER_TOOL,
     "make start": OTHER_TOOL,
     "kubectl get -o json": OTHER_TOOL,

@@ -51,7 +51,7 @@ def traffic(ledger: CallLedger, scope: LedgerScope = EVERYTHING, plan: str = "")
     for row in kept:
         calls.setdefault(row["service"], []).append(row)
         of_request.setdefault(row["request"], []).append(row)
-    scores = _scores(ledger)
+    scores = request_scores(ledger)
     single = [(each[0], scores[each[0]["request"]]) for each in of_request.values() if _is_one_score(each, scores)]
     unknown = sum(row["kind"] != "released" and row["finish"] != "failed" and not _has_counts(row) for row in found)
     answers = tuple(_answer(row, score) for row, score in single)
@@ -64,7 +64,8 @@ def _has_counts(row: Mapping[str, Any]) -> bool:
     return row["kind"] in GENERATES and lengths >= 1 and row["arrival_s"] is not None
 
 
-def _scores(ledger: CallLedger) -> dict[int, float]:
+def request_scores(ledger: CallLedger) -> dict[int, float]:
+    """The score of every request that has one."""
     with ledger.engine.connect() as connection:
         return {row.request: row.score for row in connection.execute(score.select())}
 

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from comptroller.books import alerts as sending
+from comptroller.books import drift as drifting
 from comptroller.books import insight, reconcile
 from comptroller.books import rerate as rerating
 from comptroller.books.budgets import SpendBudget
@@ -175,6 +176,18 @@ def change(
 ) -> None:
     """Why spend changed: volume, mix, efficiency, price; the parts add up."""
     output.show(sheets.spend_change(reconcile.change(ledger, period_of(before), period_of(after), by)))
+
+
+@shared_command(app)
+def drift(
+    ledger: OpenBooks,
+    before: Annotated[str, typer.Option(help="A period, as 2026-01-01..2026-01-08.", show_default=False)],
+    after: Annotated[str, typer.Option(help="The period to compare with it.", show_default=False)],
+    false_alarm: Annotated[float, typer.Option(help="Chance of a false alarm, over all measures.")] = 0.05,
+    output: Printed = TERMINAL,
+) -> None:
+    """Whether cost, length, times and quality of a service moved: tests that permute whole days."""
+    output.show(sheets.drifts(drifting.drift(ledger, period_of(before), period_of(after), false_alarm)))
 
 
 @shared_command(app)

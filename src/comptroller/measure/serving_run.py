@@ -224,7 +224,7 @@ def stream_timing(
     begun, moments, usage = time.perf_counter(), list[float](), Json()
     with target.open("completions", body) as reply:
         for line in reply:
-            event = _event(line)
+            event = stream_event(line)
             usage = event.get("usage") or usage
             if any(choice.get("text") for choice in event.get("choices", ())):
                 moments.append(time.perf_counter())
@@ -237,7 +237,7 @@ def stream_timing(
     return StreamTiming(read, made, moments[0] - begun, moments[-1] - moments[0])
 
 
-def _event(line: bytes) -> Json:
+def stream_event(line: bytes) -> Json:
     """The object of a line of a stream; empty where it holds none."""
     text = line.strip().removeprefix(b"data:").strip()
     if not text.startswith(b"{"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from comptroller.books.archive import LedgerArchive
 from comptroller.books.budgets import BudgetBalance
+from comptroller.books.drift import DriftFinding
 from comptroller.books.insight import InefficiencyPattern, InefficiencyReport, PriceReversalReport
 from comptroller.books.keys import ApiKey
 from comptroller.books.query import LedgerTotals
@@ -247,6 +248,22 @@ def attribution_sheet(shares: Mapping[str, MeterAttribution]) -> ReportSheet:
         amounts = (part.prefill.sum(), part.decode.sum(), part.waste.sum(), part.idle, part.total)
         rows.append((scale[name][0], *(float(amount) * scale[name][1] for amount in amounts)))
     return ReportSheet("Attributed", (left("of"), *heads), tuple(rows))
+
+
+DRIFTS: SheetColumns[DriftFinding] = (
+    left("service"),
+    left("measure"),
+    right("before", None, lambda one: number(one.before)),
+    right("after", None, lambda one: number(one.after)),
+    right("days", None, lambda one: f"{one.days[0]} and {one.days[1]}"),
+    right("p", "p-value", lambda one: number(one.p_value)),
+    left("says", "", lambda one: "moved" if one.moved else ""),
+)
+
+
+def drifts(found: Sequence[DriftFinding]) -> ReportSheet:
+    """What moved between two periods, by service and measure."""
+    return ReportSheet.of("Drift, whole days permuted", DRIFTS, found)
 
 
 BALANCES: SheetColumns[BudgetBalance] = (
