@@ -10,7 +10,7 @@ import typer
 
 from comptroller.cli._cache_tiers import CacheTiers, cache_tiers
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
-from comptroller.cli._output import check
+from comptroller.cli._output import check, say
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._power import RowPowerOptions, power_options
 from comptroller.cli._question_arrivals import AskedQuestions, gate_notes, question_arrivals
