@@ -1,7 +1,8 @@
 """Scaling policies on recorded load: replica-hours and the share of calls within objectives, on time not tuned on.
 
-A policy fills a share of what a replica can take (`HEADROOMS`), chosen on the first half of a trace: the cheapest that
-held `GOAL`, else the one that held most. It is judged on the second half, which it has not seen.
+Every policy fills a share of what a replica can take (`FILLS`). Each half of a trace is played under every policy and
+fill; a fill is chosen on one half and judged on the other, both ways round. Ours is chosen against each opponent: the
+cheapest that held as many calls as the opponent's best choice did on the half that it was chosen on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from comptroller.errors import FactError
 from comptroller.serving.elastic import ElasticOutcome
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import SimulatedFleet
-from comptroller.serving.policies import names
 from comptroller.serving.scaling import START_UP_S, ScalingSettings, scale
 from comptroller.work.call import CallTable
 from record import table, write
@@ -27,25 +27,51 @@ TRACES = {"code": "azure_2023_code.csv", "conversation": "azure_2023_conv.csv"}
 FP8 = "fp8_e4m3"
 TTFT_S, TPOT_S = 5.0, 0.1
 GOAL = 0.95
-HEADROOMS = (0.4, 0.55, 0.7, 0.85, 1.0)
-PEAK_REPLICAS = 10
+FILLS = (0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 2.6, 3.4)
+"""From less than half of what a replica takes with 99 % within the objectives to what it takes with most late."""
+FIXED = (3, 4, 5, 6, 7, 8, 10)
+"""Replicas of a fleet as it is."""
+OPPONENTS = ("hpa", "kpa", "dynamo", "ray_serve", "apa", "sky_serve", "keda")
+OURS = ("forecast", "harmony")
+PEAK_REPLICAS = 8
 """Copies of the trace are laid over each other until its busiest minute needs so many replicas: whole replicas then are
-a tenth of it, and not half."""
+an eighth of it, and not half."""
 JITTER_S = 5.0
 """By how much each copy of a call is moved at most: several tenants with the same minutes, not the same seconds."""
 
 
 @dataclass(frozen=True)
-class ScalingRow:
-    """A policy on a trace: what was chosen on the first half, what came of it on the second."""
+class ScalingRun:
+    """A policy at a fill (or a fixed fleet of `fill` replicas) on one half of a trace."""
 
     trace: str
+    half: int
     policy: str
-    headroom: float
-    tuned_share: float
+    fill: float
     share: float
     replica_h: float
-    ttft_p95_s: float
+    starts: int
+
+
+@dataclass(frozen=True)
+class ScalingDuel:
+    """Ours against an opponent on the half that neither was chosen on."""
+
+    trace: str
+    half: int
+    policy: str
+    fill: float
+    share: float
+    replica_h: float
+    ours: str
+    our_fill: float
+    our_share: float
+    our_replica_h: float
+
+    @property
+    def saved(self) -> float:
+        """Share of the opponent's replica-hours that ours did without."""
+        return 1 - self.our_replica_h / self.replica_h
 
 
 def within(outcome: ElasticOutcome) -> float:
@@ -91,70 +117,109 @@ def halves(name: str, per_s: float) -> tuple[list[CallTable], int]:
     ], copies
 
 
-def judged(label: str, one: StepTable) -> tuple[list[ScalingRow], dict[str, float]]:
-    """Every policy on a trace."""
+def runs_of(label: str, one: StepTable) -> tuple[list[ScalingRun], dict[str, float]]:
+    """Every policy at every fill on both halves of a trace. All begin with twice the mean load in replicas."""
     trace = recorded(TRACES[label])
     per_s, in_flight = capacity(one, (trace.input_tokens, trace.output_tokens))
-    (seen, unseen), copies = halves(TRACES[label], per_s)
+    both, copies = halves(TRACES[label], per_s)
     fleet = SimulatedFleet.uniform(one, 2 * PEAK_REPLICAS)
-
-    def run(calls: CallTable, policy: str, headroom: float, first: int) -> ElasticOutcome:
-        settings = ScalingSettings(policy, headroom * in_flight, headroom * per_s, first=first)
-        return scale(fleet, calls, settings)
-
-    start = max(1, round(len(seen) / float(seen["arrival_s"].max()) / per_s))
-    rows = []
-    for policy in names("scaling"):
-        tried = []
-        for headroom in HEADROOMS if policy != "none" else (1.0,):
-            found = run(seen, policy, headroom, start if policy != "none" else PEAK_REPLICAS)
-            tried.append((within(found), found.replica_hours, headroom))
-        holding = [row for row in tried if row[0] >= GOAL]
-        share, _, headroom = min(holding, key=lambda row: row[1]) if holding else max(tried)
-        found = run(unseen, policy, headroom, start if policy != "none" else PEAK_REPLICAS)
-        late = np.quantile(found.latency_s("ttft_s"), 0.95)
-        rows.append(ScalingRow(label, policy, headroom, share, within(found), found.replica_hours, float(late)))
-        print(rows[-1], flush=True)
-    return rows, {"per_s": per_s, "in_flight": in_flight, "copies": copies, "calls": len(unseen), "start": start}
+    mean = sum(map(len, both)) / sum(float(calls["arrival_s"].max()) for calls in both) / per_s
+    first, runs = max(1, round(2 * mean)), []
+    for half, calls in enumerate(both):
+        choices = [("none", float(count)) for count in FIXED]
+        choices += [(name, fill) for name in (*OPPONENTS, *OURS) for fill in (FILLS if name != "keda" else (1.0,))]
+        for name, fill in choices:
+            begin, share = (int(fill), 1.0) if name == "none" else (first, fill)
+            found = scale(fleet, calls, ScalingSettings(name, share * in_flight, share * per_s, first=begin))
+            starts = sum(event.phase.name == "STARTING" for event in found.events)
+            runs.append(ScalingRun(label, half, name, fill, within(found), found.replica_hours, starts))
+        print(label, half, "played", flush=True)
+    about = {"per_s": per_s, "in_flight": in_flight, "copies": copies, "calls": sum(map(len, both)), "mean": mean}
+    return runs, about
 
 
-def text_of(rows: list[ScalingRow], about: dict[str, dict[str, float]]) -> str:
-    """The table, a row for each policy on each trace."""
+def chosen(runs: list[ScalingRun], least: float) -> ScalingRun:
+    """The cheapest that held a share of the calls, else the one that held most."""
+    holding = [run for run in runs if run.share >= least]
+    return min(holding, key=lambda run: run.replica_h) if holding else max(runs, key=lambda run: run.share)
+
+
+def duels_of(runs: list[ScalingRun]) -> list[ScalingDuel]:
+    """Ours against every opponent on every trace, chosen on one half and judged on the other."""
+    duels = []
+    for trace in TRACES:
+        for half in (0, 1):
+            seen, unseen = ([run for run in runs if run.trace == trace and run.half == h] for h in (1 - half, half))
+            for name in ("none", *OPPONENTS):
+                theirs = chosen([run for run in seen if run.policy == name], GOAL)
+                judged = next(run for run in unseen if (run.policy, run.fill) == (name, theirs.fill))
+                for own in OURS:
+                    mine = chosen([run for run in seen if run.policy == own], theirs.share)
+                    told = next(run for run in unseen if (run.policy, run.fill) == (own, mine.fill))
+                    duels.append(
+                        ScalingDuel(
+                            trace, half, name, theirs.fill, judged.share, judged.replica_h,
+                            own, mine.fill, told.share, told.replica_h,
+                        )
+                    )  # fmt: skip
+    return duels
+
+
+def text_of(runs: list[ScalingRun], duels: list[ScalingDuel], about: dict[str, dict[str, float]]) -> str:
+    """The duels, and the least replica-hours of every policy at each share of calls."""
     cells = [
-        [x.trace, x.policy, f"{x.headroom:g}", f"{x.tuned_share:.1%}", f"{x.share:.1%}", f"{x.replica_h:.2f}",
-         f"{x.ttft_p95_s:.3g} s"]
-        for x in rows
+        [x.trace, "second" if x.half else "first", f"{x.policy} {x.fill:g}", f"{x.share:.1%}", f"{x.replica_h:.2f}",
+         f"{x.ours} {x.our_fill:g}", f"{x.our_share:.1%}", f"{x.our_replica_h:.2f}", f"{x.saved:+.0%}"]
+        for x in duels
     ]  # fmt: skip
-    heads = ("trace", "policy", "filled", "within, first half", "within, unseen half", "replica-hours", "TTFT p95")
+    heads = ("trace", "judged on half", "policy, fill", "within", "replica-hours", "ours, fill", "within",
+             "replica-hours", "saved")  # fmt: skip
+    levels = (0.8, 0.9, 0.95, 0.98)
+    least = []
+    for trace in TRACES:
+        for name in ("none", *OPPONENTS, *OURS):
+            row = [trace, name]
+            for level in levels:
+                hours = [
+                    min((x.replica_h for x in runs if (x.trace, x.half, x.policy) == (trace, half, name)
+                         and x.share >= level), default=float("nan"))
+                    for half in (0, 1)
+                ]  # fmt: skip
+                row.append("–" if np.isnan(sum(hours)) else f"{sum(hours):.2f}")
+            least.append(row)
     told = "; ".join(
-        f"{label}: {x['copies']:g} copies, {x['calls']:,.0f} calls in the unseen half, a replica takes "
-        f"{x['per_s']:.2f} a second" for label, x in about.items()
+        f"{label}: {x['copies']:g} copies, {x['calls']:,.0f} calls, mean load {x['mean']:.1f} replicas, a replica "
+        f"takes {x['per_s']:.2f} calls a second" for label, x in about.items()
     )  # fmt: skip
     return (
-        "# Scaling policies on recorded load\n\nLlama 3.1 8B in fp8 on one L4 each, the shipped calibration: modelled. "
-        f"Arrivals and lengths are recorded (Azure 2023), in copies moved by up to {JITTER_S:g} s. Objectives: TTFT "
-        f"{TTFT_S:g} s, TPOT {TPOT_S:g} s; {START_UP_S:g} s from a decision until a replica takes calls. What share of "
-        "a replica a policy fills is chosen on the first half: the cheapest of "
-        f"{', '.join(map(str, HEADROOMS))} that held {GOAL:.0%}, else the one that held most. `none` has "
-        f"{PEAK_REPLICAS} replicas, those of the busiest minute. {told}.\n\n{table(heads, cells)}"
+        "# Scaling policies on recorded load\n\nRecorded: arrivals and lengths (Azure 2023, an hour each), in copies "
+        f"moved by up to {JITTER_S:g} s. Modelled: Llama 3.1 8B in fp8 on one L40S each, the shipped calibration. "
+        f"Objectives: TTFT {TTFT_S:g} s, TPOT {TPOT_S:g} s for every call; {START_UP_S:g} s from a decision until a "
+        f"replica takes calls. {told}. `none` is a fleet as it is, of so many replicas.\n\n## Chosen on one half, "
+        f"judged on the other\n\nThe opponent: the cheapest fill that held {GOAL:.0%} on the half it was chosen on, else "
+        "the one that held most. Ours: the cheapest that held as many calls there as the opponent.\n\n"
+        f"{table(heads, cells)}\n\n## Least replica-hours of an hour\n\nOver all fills, both halves together, at which "
+        f"each half held so many calls.\n\n{table(('trace', 'policy', *(f'{level:.0%}' for level in levels)), least)}"
     )
 
 
 def main() -> int:
     """Run, print and write."""
-    one = step_table("l4", PrecisionRecipe(FP8, FP8, FP8))
-    rows: list[ScalingRow] = []
+    one = step_table("l40s", PrecisionRecipe(FP8, FP8, FP8))
+    runs: list[ScalingRun] = []
     about: dict[str, dict[str, float]] = {}
     try:
         for label in TRACES:
-            found, about[label] = judged(label, one)
-            rows += found
+            found, about[label] = runs_of(label, one)
+            runs += found
     except FactError as error:
         print(f"fleet_scaling: {error}", file=sys.stderr)
         return 2
-    text = text_of(rows, about)
+    duels = duels_of(runs)
+    text = text_of(runs, duels, about)
     print(text)
-    write("fleet_scaling", {"rows": [asdict(row) for row in rows], "about": about}, text, ("numpy", "numba"))
+    figures = {"runs": [asdict(run) for run in runs], "duels": [asdict(one) for one in duels], "about": about}
+    write("fleet_scaling", figures, text, ("numpy", "numba"))
     return 0
 
 

@@ -38,7 +38,7 @@ ROOM_LINES = {
     # roles of a simulated strategy at the services of their models (100 lines)
     # rows within a power budget (130 lines)
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
-    "planning": 15_760,
+    "planning": 15_820,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -78,7 +78,8 @@ ROOM_LINES = {
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # replicas that change speed, samples of the step under way (150 lines)
     # rows, samples of power and power policies (610 lines)
-    "serving": 7_860,
+    # what followed moments like now (50 lines), HARMONY's decision
+    "serving": 7_970,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -89,7 +90,7 @@ ROOM_LINES = {
     # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
     # rows within a power budget (190 lines)
-    "report": 7_750,
+    "report": 7_970,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -131,6 +132,9 @@ ROOM_LINES = {
     # rows within a power budget (100 lines)
     # judges and contexts of simulated questions
     "cli": 5_800,
+    "cli": 5_760,
+    # judges and contexts of simulated questions
+    "cli": 5_760,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

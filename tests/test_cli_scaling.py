@@ -87,3 +87,22 @@ def test_a_plan_of_several_services_is_refused(
     )
     assert ends(["simulate", str(tmp_path / "two.json"), "--trace", files[1], "--scaling", "kpa"]) == 2
     assert "one service of one pool, and no API beside it" in capsys.readouterr().err
+
+
+def test_a_picture_of_time_and_intervals_over_shifts(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, trace = files
+    words = ["simulate", plan, "--trace", trace, "--scaling", "forecast", "--start-up", "10", "--most-replicas", "5"]
+    page, picture = tmp_path / "time.html", tmp_path / "time.svg"
+    assert ends([*words, "--shifts", "2", "--html", str(page), "--png", str(picture)]) == 0
+    told = capsys.readouterr().out
+    assert "forecast" in told and "% to" in told
+    for text in (page.read_text(encoding="utf-8"), picture.read_text(encoding="utf-8")):
+        assert all(title in text for title in ("Replicas paid for", "Requests waiting", "Dollars so far"))
+    for more, says in (
+        (["--fill", "0"], "fill 0"),
+        (["--calls", str(tmp_path / "calls.csv")], "--calls is of one fleet"),
+    ):
+        assert ends([*words, *more]) == 2
+        assert says in capsys.readouterr().err

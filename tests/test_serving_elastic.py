@@ -257,7 +257,9 @@ def view(in_flight: list[float], current: int = 4, **more: object) -> ScalingVie
 def test_a_policy_keeps_what_fits_and_says_how_often_it_is_asked(name: str) -> None:
     assert module("scaling", name).EVERY_S >= 1
     steady = view([40.0] * 900, queued=np.full(900, 120.0), cache=np.full(900, 0.6))
-    least = {"kpa": 6, "forecast": 5}.get(name, 4)  # one fills 70 % of its target, one clears what waits as well
+    least = {"kpa": 6, "forecast": 5, "harmony": 5}.get(
+        name, 4
+    )  # one fills 70 % of its target, two clear what waits as well
     assert decision("scaling", name)(steady) == least
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json as documents
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from comptroller.cli._output import FileContent, write_all
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.start_up import WEIGHT_SOURCES
+from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.scaled_simulation import ScalingConditions, simulate_scaling
+from comptroller.report.scaling_pictures import scaling_page, scaling_picture
 from comptroller.report.scaling_tables import scaling_records, scaling_sheet
 from comptroller.report.terminal import console, print_sheet
 from comptroller.work.trace import RequestTrace
@@ -29,12 +34,30 @@ class ReplicaScalingOptions:
     most: int
     weights_from: str
     image_pulled: bool
+    fill: float
+    shifts: int
 
-    def show(self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool) -> None:
-        """The policies side by side, after the fleet as it is."""
+    def show(
+        self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool,
+        files: Mapping[str, Path | None],
+    ) -> None:  # fmt: skip
+        """The policies side by side, after the fleet as it is; `html` and `png` of the files are written.
+
+        Raises:
+            InputError: a file of single requests, which are those of one policy.
+        """
+        if refused := [name for name in ("perfetto", "calls") if files.get(name)]:
+            raise InputError(f"--{refused[0]} is of one fleet: leave out --scaling, or write --html, --png or --json")
         names = [AS_IT_IS, *(name for name in dict.fromkeys(self.policies) if name != AS_IT_IS)]
-        conditions = ScalingConditions(self.start_up_s, self.most, scale, self.weights_from, self.image_pulled)
+        conditions = ScalingConditions(
+            self.start_up_s, self.most, scale, self.weights_from, self.image_pulled, self.fill, self.shifts
+        )
         found = simulate_scaling(plan, trace, names, conditions, priced)
+        make: dict[str, Callable[[], FileContent]] = {
+            "html": lambda: scaling_page(found),
+            "png": lambda: scaling_picture(found),
+        }
+        write_all({name: files.get(name) for name in make}, make)
         if json:
             typer.echo(documents.dumps({"name": plan.name, "scaling": scaling_records(found)}, indent=2))
         else:
@@ -46,7 +69,7 @@ def scaling_options(
         list[str] | None,
         typer.Option(
             help="Let a policy start and drain replicas, by its id, its file or its dotted path; again for others to "
-            "compare. Ids: apa, dynamo, forecast, hpa, keda, kpa, none, ray_serve, sky_serve.",
+            "compare. Ids: apa, dynamo, forecast, harmony, hpa, keda, kpa, none, ray_serve, sky_serve.",
             show_default=False,
         ),
     ] = None,
@@ -67,6 +90,11 @@ def scaling_options(
     most_replicas: Annotated[
         int, typer.Option(help="Scaling: replicas that there may be.", show_default="twice the plan's")
     ] = 0,
+    fill: Annotated[float, typer.Option(help="Scaling: share of what a replica can take that policies fill.")] = 1.0,
+    shifts: Annotated[
+        int, typer.Option(help="Scaling: play the trace so often, begun at other moments, for intervals.", min=1)
+    ] = 1,
 ) -> ReplicaScalingOptions:
     """What the options say."""
-    return ReplicaScalingOptions(tuple(scaling or ()), start_up_s, most_replicas, weights_from, image_pulled)
+    names = tuple(scaling or ())
+    return ReplicaScalingOptions(names, start_up_s, most_replicas, weights_from, image_pulled, fill, shifts)

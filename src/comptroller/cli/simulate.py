@@ -90,7 +90,7 @@ def run(
     fleet_plan, priced = plan_with_calibration(plan, calibration)
     requests = requests_of(trace, plan, columns or [], skip_bad, rate)
     if scaling.policies:
-        scaling.show(fleet_plan, requests, scale, priced, json)
+        scaling.show(fleet_plan, requests, scale, priced, json, paths)
         return
     if power.policies:
         power.show(fleet_plan, requests, scale, priced, json, {"html": html, "png": png})

@@ -29,25 +29,41 @@ twice it is what a policy can be wrong by."""
 @dataclass(frozen=True, slots=True)
 class ScalingConditions:
     """How a plan's service is scaled. start_up_s: until a replica takes calls; where not given, `start_up` of its
-    weights from `weights_from`, the image pulled first or on the machine.  most: replicas, 0 for `MORE` times the plan's.
-    scale: times as fast as the trace was."""
+    weights from `weights_from`, the image pulled first or on the machine.  most: replicas, 0 for `MORE` times the
+    plan's.  scale: times as fast as the trace was.  fill: share of what a replica can take that a policy fills.
+    shifts: how often the trace is played, begun at another moment each time.  first: replicas at the start, 0 for the
+    plan's."""
 
     start_up_s: float | None = None
     most: int = 0
     scale: float = 1.0
     weights_from: str = "object_store"
     image_pulled: bool = False
+    fill: float = 1.0
+    shifts: int = 1
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.fill < float("inf") and self.shifts >= 1 and self.first >= 0):
+            raise InputError(
+                f"scaling: fill {self.fill:g}, {self.shifts} shifts, {self.first} replicas at the start; allowed: "
+                "above 0, from 1, from 0"
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class ScaledSimulation:
-    """What came of a trace on replicas that a policy starts and drains. start_up: its parts, where none was stated."""
+    """What came of a trace on replicas that a policy starts and drains. start_up: its parts, where none was stated.
+
+    again: the same of the trace begun at other moments.
+    """
 
     plan: Plan
     trace: RequestTrace
     settings: ScalingSettings
     outcome: ElasticOutcome
     start_up: StartUpTime | None = None
+    again: tuple[ScaledSimulation, ...] = ()
 
     @cached_property
     def within(self) -> npt.NDArray[np.bool_]:
@@ -107,20 +123,38 @@ def simulate_scaling(
     """
     how = conditions or ScalingConditions()
     service = scaled_service(plan)
-    first = service.deployment.pools[0].replicas
-    most = how.most or MORE * first
+    first = how.first or service.deployment.pools[0].replicas
+    most = how.most or MORE * max(first, service.deployment.pools[0].replicas)
     if most < first:
         raise InputError(f"at most {most} replicas are fewer than the {first} of the plan")
     replayed = trace.scaled(how.scale) if how.scale != 1 else trace
     fleet = fleet_of_size(fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, 0), most)
-    asked = calls_of(plan.services, replayed, np.random.default_rng(0))
+    played = [replayed, *(begun_at(replayed, place / how.shifts) for place in range(1, how.shifts))]
     per_s, in_flight = replica_targets(service)
     parts = None if how.start_up_s is not None else service_start_up(plan, how.weights_from, how.image_pulled)
     start_up_s = parts.total_s if parts else float(how.start_up_s or 0.0)
     settings = [
-        ScalingSettings(name, in_flight, per_s, first=first, most=most, start_up_s=start_up_s) for name in policies
+        ScalingSettings(name, how.fill * in_flight, how.fill * per_s, first=first, most=most, start_up_s=start_up_s)
+        for name in policies
     ]
-    return tuple(ScaledSimulation(plan, replayed, one, scale(fleet, asked, one), parts) for one in settings)
+    asked = [(each, calls_of(plan.services, each, np.random.default_rng(0))) for each in played]
+
+    def of(one: ScalingSettings) -> ScaledSimulation:
+        runs = [ScaledSimulation(plan, each, one, scale(fleet, calls, one), parts) for each, calls in asked]
+        return replace(runs[0], again=tuple(runs[1:]))
+
+    return tuple(of(one) for one in settings)
+
+
+def begun_at(trace: RequestTrace, share: float) -> RequestTrace:
+    """The trace begun at a share of its span, what was before it at its end: the same requests at other phases.
+
+    >>> begun_at(RequestTrace(np.array([0.0, 4.0, 10.0]), np.array([1, 2, 3]), np.array([1, 1, 1])), 0.3).input_tokens
+    array([2, 3, 1])
+    """
+    turned = (trace.arrival_s - share * trace.span_s) % max(trace.span_s, 1e-9)
+    order = np.argsort(turned, kind="stable")
+    return replace(trace.take(order), arrival_s=turned[order] - turned.min())
 
 
 def scaled_service(plan: Plan) -> ServiceDocument:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,22 @@ def _ttft_s(simulation: ScaledSimulation) -> float:
     return float(np.quantile(np.where(np.isfinite(values), values, np.inf), 0.95, method="higher"))
 
 
+def over_shifts(one: ScaledSimulation, read: Callable[[ScaledSimulation], float], words: Callable[[float], str]) -> str:
+    """A figure, and its least and most over the moments that the trace was begun at."""
+    values = [read(each) for each in (one, *one.again)]
+    spread = f" ({words(min(values))} to {words(max(values))})" if one.again else ""
+    return words(values[0]) + spread
+
+
+def replica_hours(one: ScaledSimulation) -> float:
+    """Hours of replicas that were paid for."""
+    return one.outcome.replica_hours
+
+
 SCALING: SheetColumns[ScaledSimulation] = (
     left("policy", None, lambda one: one.settings.policy),
-    right("within", "within objectives", lambda one: f"{one.attainment:.2%}"),
-    right("replica_h", "replica-hours", lambda one: f"{one.outcome.replica_hours:.2f}"),
+    right("within", "within objectives", lambda one: over_shifts(one, lambda each: each.attainment, "{:.2%}".format)),
+    right("replica_h", "replica-hours", lambda one: over_shifts(one, replica_hours, "{:.2f}".format)),
     right("usd", "dollars", lambda one: dollars(one.outcome.usd)),
     right("ttft", "TTFT p95", lambda one: seconds(_ttft_s(one))),
     right("most", "most at once", lambda one: one.most_paid),
@@ -60,6 +72,9 @@ def scaling_records(simulations: Sequence[ScaledSimulation]) -> list[dict[str, A
             "replica_h": short(one.outcome.replica_hours),
             "usd": short(one.outcome.usd),
             "ttft_p95_s": short(_ttft_s(one)),
+            "again": [
+                {"within": short(each.attainment), "replica_h": short(each.outcome.replica_hours)} for each in one.again
+            ],
             "most": one.most_paid,
             "starts": one.starts,
             "events": [[short(event.at_s), event.replica, event.phase.name.lower()] for event in one.outcome.events],

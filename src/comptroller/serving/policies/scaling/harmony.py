@@ -1,0 +1,32 @@
+"""HARMONY's second stage: a predictive distribution of the load, then the replicas of least expected cost under an SLA.
+
+Source: Luo et al. 2024, arXiv 2408.01000. Its forecaster is a transformer with a flow and its decision stage is not in
+the released code (Floating-LY/HARMONY1), so both are stated here: the distribution is what followed moments like now
+(`scaling_outlook`), the cost is that of replicas plus that of the calls in moments that are short of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from comptroller.serving.policies.scaling_outlook import largest_loads
+from comptroller.serving.policies.scaling_view import ScalingView, whole
+
+EVERY_S = 10
+MISS = 20.0
+"""Cost of a call a second outside of the SLA over that of the replica-share that would have served it: with an SLA of
+95 % a miss may not be cheaper than twenty served."""
+
+
+def wish(view: ScalingView) -> int:
+    """The number of least expected cost; as many as there are until a start-up and a decision were seen."""
+    outlook = largest_loads(view, int(view.start_up_s) + EVERY_S)
+    if outlook is None:
+        return max(view.current, whole(float(view.queued[-1]) / view.target_calls))
+    loads, weights = outlook
+    needed = (loads + float(view.queued[-1]) / max(view.start_up_s, 1.0)) / view.target_per_s
+    choices = np.arange(view.least, view.most + 1)
+    # all calls of a moment that is short of replicas miss: their queue is served in order
+    short = needed[None, :] > choices[:, None] + 1e-9
+    cost = choices + MISS * (short * needed) @ weights / weights.sum()
+    return int(choices[int(np.argmin(cost))])
