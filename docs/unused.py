@@ -12,9 +12,9 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src"
 FOUND_BY_STEM = (
-    "cli", "export", "gateway/backends", "launch", "measure/run_readers", "planning/export", "planning/launch",
+    "cli", "cluster/balancing", "cluster/policies", "export", "gateway/backends", "launch", "measure/run_readers", "planning/export", "planning/launch",
     "serving/policies/batching", "serving/policies/routing", "serving/policies/scaling", "serving/policies/scheduling",
-    "strategies/rules",
+    "strategies/monitors", "strategies/rules",
     "work/evidence_readers", "work/forecasts", "work/laws", "work/loss_laws", "work/traces",
 )  # fmt: skip
 """Folders that are registries: the stem of a file is what a user writes."""

@@ -13,7 +13,7 @@ import comptroller
 
 ROOMS = (
     "facts", "costs", "numerics", "work", "strategies", "serving",
-    "launch", "planning", "training", "export", "books", "measure", "report", "gateway", "dashboard", "cli",
+    "cluster", "launch", "planning", "training", "export", "books", "measure", "report", "gateway", "dashboard", "cli",
 )  # fmt: skip
 SHARED = {"errors", "quantities", "own_code", "result_views", "highs", "__init__"}
 PACKAGE = Path(comptroller.__file__).parent

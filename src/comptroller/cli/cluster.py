@@ -1,0 +1,154 @@
+"""`comptroller cluster`: training and batch jobs on GPUs under policies, services over nodes under balancers."""
+
+from __future__ import annotations
+
+import json as documents
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from comptroller.cli._output import check, say, write_all
+from comptroller.cluster.balance_run import balance as balance_services
+from comptroller.cluster.balance_run import service_table
+from comptroller.cluster.balancing import balancer_names
+from comptroller.cluster.job_files import jobs_of_file
+from comptroller.cluster.job_outcome import JobOutcome
+from comptroller.cluster.job_run import jobs_in_tiers, node_sizes, quotas, serving_share
+from comptroller.cluster.job_simulation import JobCluster, JobSettings
+from comptroller.cluster.job_table import WHOLE, JobTable
+from comptroller.errors import InputError
+from comptroller.report.cluster_tables import (
+    balance_records,
+    balance_sheet,
+    job_records,
+    jobs_picture,
+    jobs_sheet,
+    tiers_sheet,
+)
+from comptroller.report.terminal import console, print_sheet
+
+app = typer.Typer(no_args_is_help=True, help="Simulate jobs on the GPUs of a cluster, and balance services over nodes.")
+DAY_S = 86400.0
+AsJson = Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")]
+
+
+@app.command()
+def jobs(
+    file: Annotated[Path, typer.Argument(help="Jobs: a table, CSV, JSON lines or Parquet.", show_default=False)],
+    nodes: Annotated[
+        list[str], typer.Option(help="Nodes as 64x8 (64 of 8 GPUs), or a file; again for others.", show_default=False)
+    ],
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A policy, by its id, its file or its dotted path; again for others to compare. Ids: backfill, fcfs, "
+            "first_fit, gang, gpu_fraction, least_service, max_min, shortest_remaining, static_quota.",
+            show_default="fcfs",
+        ),
+    ] = None,
+    quota: Annotated[
+        list[str] | None,
+        typer.Option(help="GPUs of a tenant, as team=64; or `work`: by the GPU-hours of each.", show_default=False),
+    ] = None,
+    tier: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Tier of a tenant: premium (95 % of its GPU-hours), standard (70 %), basic, or a share, as team=0.8.",
+            show_default="basic",
+        ),
+    ] = None,
+    serving: Annotated[
+        Path | None, typer.Option(help="GPUs that serving takes first: CSV with at_s and gpus.", show_default=False)
+    ] = None,
+    restart_s: Annotated[float, typer.Option("--restart", help="Seconds without progress after a change.")] = 60.0,
+    checkpoint_s: Annotated[
+        float, typer.Option("--checkpoint", help="Seconds between checkpoints: what serving stops goes back to one.")
+    ] = 1800.0,
+    from_day: Annotated[float, typer.Option(help="First day of the file that counts.")] = 0.0,
+    until_day: Annotated[float, typer.Option(help="Day at which it ends.", show_default="the last")] = float("inf"),
+    most_gpus: Annotated[
+        float, typer.Option(help="Leave out jobs of more GPUs.", show_default="none is left out")
+    ] = float("inf"),
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What a column is called, as gpus=devices. Roles: submitted, duration, end, gpus, gpu_share, tenant.",
+            show_default=False,
+        ),
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Write a picture over time, PNG or .svg.", show_default=False)
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Jobs on a cluster under one policy or several: use of GPUs, waits, tiers, lost work."""
+    if png:
+        check(png)
+    table = jobs_in_tiers(
+        _chosen_jobs(jobs_of_file(file, _columns(column or [])), from_day, until_day, most_gpus), tier or []
+    )
+    sizes = node_sizes(nodes)
+    by_tenant = quotas(quota or [], table, sum(sizes))
+    share = serving_share(serving) if serving else None
+    found: list[JobOutcome] = []
+    for name in dict.fromkeys(policy or ["fcfs"]):
+        settings = JobSettings(sizes, name, restart_s, checkpoint_s, quota=by_tenant, serving=share)
+        found.append(JobCluster(table, settings).run())
+    write_all({"png": png}, {"png": lambda: jobs_picture(found)})
+    if json:
+        typer.echo(documents.dumps({"notes": list(table.notes), "policies": job_records(found)}, indent=2))
+        return
+    for note in table.notes:
+        say(note)
+    print_sheet(jobs_sheet(found), console())
+    if len(table.tiers) > 1:
+        print_sheet(tiers_sheet(found), console())
+
+
+def _columns(texts: list[str]) -> dict[str, str]:
+    wrong = [text for text in texts if "=" not in text]
+    if wrong:
+        raise InputError(f"--column {wrong[0]}: is not ROLE=NAME")
+    return {role: name for role, _, name in (text.partition("=") for text in texts)}
+
+
+def _chosen_jobs(table: JobTable, from_day: float, until_day: float, most_gpus: float) -> JobTable:
+    keep = (table.submitted_s >= from_day * DAY_S) & (table.submitted_s < until_day * DAY_S)
+    keep &= table.milli <= most_gpus * WHOLE
+    if not keep.any():
+        days = table.span_s / DAY_S
+        raise InputError(
+            f"no job from day {from_day:g} to {until_day:g} of at most {most_gpus:g} GPUs, of {days:.4g} days"
+        )
+    return table if keep.all() else table.rows(np.asarray(keep))
+
+
+@app.command()
+def balance(
+    nodes: Annotated[Path, typer.Argument(help="CSV: node, and a column for each resource.", show_default=False)],
+    services: Annotated[
+        Path, typer.Argument(help="CSV: service, node, the same resources, move_cost.", show_default=False)
+    ],
+    balancer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A balancer, by its id, its file or its dotted path; again for others. Ids: agents, annealing, "
+            "genetic, greedy, seeded_genetic, tabu.",
+            show_default="all",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    json: AsJson = False,
+) -> None:
+    """Which services to move so that no node is overloaded, at the least cost of moves."""
+    table = service_table(nodes, services)
+    found = [balance_services(table, name, seed) for name in dict.fromkeys(balancer or balancer_names())]
+    if json:
+        typer.echo(documents.dumps(balance_records(found), indent=2))
+        return
+    print_sheet(balance_sheet(found), console())
+    best = min(found, key=lambda one: (one.after, one.cost))
+    for service, old, new in best.move_names:
+        console().print(f"{best.balancer}: {service} from {old} to {new}", markup=False)

@@ -1,0 +1,158 @@
+"""From words of a user to settings of a simulation: nodes, quotas, tiers, and GPUs that serving takes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from comptroller.cluster.job_simulation import ServingShare
+from comptroller.cluster.job_table import SINGULARITY_TIERS, WHOLE, Ints, JobTable, ServiceTier
+from comptroller.errors import FactError, InputError
+from comptroller.work.tabular import columns_of, numbers, read_columns
+
+BY_WORK = "work"
+"""The quota of each tenant is its share of all GPU-hours: what a partition with foresight would be."""
+
+
+def node_sizes(words: Sequence[str]) -> tuple[int, ...]:
+    """GPUs of each node, from words such as `64x8`, or from a CSV file with a column `gpu` or `gpus`.
+
+    Raises:
+        InputError: a word is neither.
+
+    >>> node_sizes(["2x8", "1x4"])
+    (8, 8, 4)
+    """
+    sizes: list[int] = []
+    for word in words:
+        if found := re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]?)", word):
+            sizes += [int(found[2])] * int(found[1])
+        elif Path(word).is_file():
+            sizes += _node_file(Path(word))
+        else:
+            raise InputError(f"--nodes {word}: neither COUNTxGPUS, such as 64x8, nor a file")
+    return tuple(sizes)
+
+
+def _node_file(path: Path) -> list[int]:
+    name = next((name for name in ("gpu", "gpus") if name in columns_of(path)), None)
+    if name is None:
+        raise FactError(path.name, "columns", "no column of GPUs", "gpu, gpus")
+    line, (gpus,) = read_columns(path, [name], [numbers])
+    bad = np.flatnonzero(~((gpus >= 0) & (gpus == np.floor(gpus))))
+    if len(bad):
+        raise FactError(path.name, name, "is not a whole number from 0 on", line=int(line[bad[0]]))
+    return [int(count) for count in gpus if count]
+
+
+def quotas(words: Sequence[str], jobs: JobTable, gpus: int) -> Ints:
+    """GPUs of each tenant from words such as `team=64`, or from the one word `work`; none from none.
+
+    Raises:
+        InputError: a word is wrong, a tenant has no quota, or together they are more than there are.
+    """
+    if not words:
+        return np.zeros(0, np.int64)
+    if list(words) == [BY_WORK]:
+        return quotas_by_work(jobs, gpus)
+    given = _by_tenant("--quota", words, jobs.tenants)
+    lacks = [name for name in jobs.tenants if name not in given]
+    if lacks:
+        raise InputError(f"--quota: none for {', '.join(lacks[:5])}; each of {len(jobs.tenants)} tenants needs one")
+    wrong = [word for word in given.values() if not word.isdigit()]
+    if wrong:
+        raise InputError(f"--quota: {wrong[0]!r} is not a whole number of GPUs")
+    found = np.array([int(given[name]) for name in jobs.tenants], np.int64)
+    if found.sum() > gpus:
+        raise InputError(f"--quota: {found.sum()} GPUs together, the cluster has {gpus}")
+    return _enough(found, jobs)
+
+
+def quotas_by_work(jobs: JobTable, gpus: int) -> Ints:
+    """GPUs of each tenant by the share of GPU-hours that it will have asked for, at least those of its largest job.
+
+    Raises:
+        InputError: the largest jobs together ask for more than there is.
+    """
+    tenants = len(jobs.tenants)
+    work = np.bincount(jobs.tenant, weights=jobs.work_gpu_s, minlength=tenants)
+    least = largest_jobs(jobs)
+    if least.sum() > gpus:
+        raise InputError(f"--quota work: the largest jobs of all tenants ask for {least.sum()} GPUs of {gpus}")
+    found, open_ = least.copy(), np.ones(tenants, bool)
+    while open_.any():  # who gets less than its largest job by its share is given that, the others share what is left
+        left = gpus - found[~open_].sum()
+        share = np.floor(left * work / max(work[open_].sum(), 1e-9)).astype(np.int64)
+        small = open_ & (share < least)
+        if not small.any():
+            found[open_] = share[open_]
+            break
+        open_ &= ~small
+    return found
+
+
+def largest_jobs(jobs: JobTable) -> Ints:
+    """GPUs of the largest job of each tenant, shape (tenants,)."""
+    return np.array(
+        [-(-int(jobs.milli[jobs.tenant == tenant].max(initial=0)) // WHOLE) for tenant in range(len(jobs.tenants))]
+    )
+
+
+def _enough(found: Ints, jobs: JobTable) -> Ints:
+    short = np.flatnonzero(largest_jobs(jobs) > found)
+    if len(short):
+        name = jobs.tenants[short[0]]
+        raise InputError(
+            f"--quota {name}={found[short[0]]}: its largest job asks for {largest_jobs(jobs)[short[0]]} GPUs"
+        )
+    return found
+
+
+def jobs_in_tiers(jobs: JobTable, words: Sequence[str]) -> JobTable:
+    """Jobs in tiers from words such as `team=premium` or `team=0.8`; tenants without one are basic.
+
+    Raises:
+        InputError: a word names no tenant or no tier.
+    """
+    if not words:
+        return jobs
+    tiers, of_tenant = list(SINGULARITY_TIERS), np.full(len(jobs.tenants), len(SINGULARITY_TIERS) - 1)
+    for name, word in _by_tenant("--tier", words, jobs.tenants).items():
+        known = [tier.name for tier in tiers]
+        if word not in known:
+            if not re.fullmatch(r"0?[.][0-9]+|0", word):
+                raise InputError(f"--tier {name}={word}: allowed: {', '.join(known)}, or a share such as 0.8")
+            tiers.append(ServiceTier(word, float(word)))
+            known.append(word)
+        of_tenant[jobs.tenants.index(name)] = known.index(word)
+    return jobs.in_tiers(tuple(tiers), of_tenant)
+
+
+def _by_tenant(option: str, words: Sequence[str], tenants: Sequence[str]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for text in words:
+        name, mark, value = text.rpartition("=")
+        if not mark or name not in tenants:
+            known = ", ".join(tenants[:10]) + (", ..." if len(tenants) > 10 else "")
+            raise InputError(f"{option} {text}: is not TENANT=VALUE; tenants: {known}")
+        given[name] = value
+    return given
+
+
+def serving_share(path: Path) -> ServingShare:
+    """GPUs that serving takes, of a CSV file with columns `at_s` and `gpus`.
+
+    Raises:
+        FactError: it lacks a column, times do not rise, or a count is not whole.
+    """
+    line, (at_s, gpus) = read_columns(path, ["at_s", "gpus"], [numbers, numbers])
+    bad = np.flatnonzero(~(np.isfinite(at_s) & (at_s >= 0) & (gpus >= 0) & (gpus == np.floor(gpus))))
+    if len(bad):
+        raise FactError(path.name, "at_s, gpus", "not a time from 0 s on and a whole number", line=int(line[bad[0]]))
+    late = np.flatnonzero(np.diff(at_s) <= 0)
+    if len(late):
+        raise FactError(path.name, "at_s", "does not rise", line=int(line[late[0] + 1]))
+    return ServingShare(at_s, gpus.astype(np.int64))
