@@ -132,11 +132,11 @@ ROOM_LINES = {
     # monitors, audits (250 lines)
     # rows within a power budget (100 lines)
     # judges and contexts of simulated questions
-    "cli": 5_800,
-    "cli": 5_760,
+    "cli": 5_900,
+    "cli": 5_900,
     # jobs on a cluster
     # judges and contexts of simulated questions
-    "cli": 5_760,
+    "cli": 5_900,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
