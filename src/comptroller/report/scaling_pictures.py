@@ -42,7 +42,7 @@ def scaling_charts(simulations: Sequence[ScaledSimulation]) -> tuple[ReportChart
     limit = {"objective": next((entry.most_s for entry in first.plan.latency if entry.quantity == "ttft_s"), 0.0)}
     panels = (
         TimePanel("Arrivals", ("requests/s", lambda rate: f"{number(rate)}/s"), arrivals),
-        TimePanel("Replicas paid for", ("replicas", number), lines([_paid(one, clock) for one in shown]), stepped=True),
+        TimePanel("Replicas paid for", ("replicas", number), lines([_replicas_at(one, clock) for one in shown]), stepped=True),
         TimePanel("Requests waiting", ("requests", number), lines([_waiting(one, clock) for one in shown])),
         TimePanel(
             "Time to first token, p95 by arrival" + (", from the median" if bands else ""), ("TTFT", seconds),
@@ -76,7 +76,7 @@ def scaling_page(simulations: Sequence[ScaledSimulation]) -> str:
     ).html()
 
 
-def _paid(one: ScaledSimulation, clock: Floats) -> Floats:
+def _replicas_at(one: ScaledSimulation, clock: Floats) -> Floats:
     """Replicas that are paid for at each moment."""
     changes = {ReplicaPhase.STARTING: 1.0, ReplicaPhase.OFF: -1.0}
     found = [(event.at_s, changes[event.phase]) for event in one.outcome.events if event.phase in changes]
@@ -124,7 +124,7 @@ def _good(one: ScaledSimulation, clock: Floats) -> Floats:
 
 def _dollars(one: ScaledSimulation, clock: Floats) -> Floats:
     """Dollars so far: what was paid in all, spread as replicas were paid for."""
-    paid = _paid(one, clock)
+    paid = _replicas_at(one, clock)
     spent = np.concatenate([[0.0], np.cumsum(paid[:-1] * np.diff(clock))])
     return np.asarray(spent / spent[-1] * one.outcome.usd)
 
