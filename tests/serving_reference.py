@@ -400,6 +400,7 @@ def reference(
             request, number = requests[number], requests[number].prompt_rank
             ranks[number].loading.remove(request)
             ranks[number].loaded.append(request)
+            ranks[number].loaded.sort(key=lambda one: (one.due, one.arrival))
             acts[number] = acts[number] or (now, START)
         elif phase == ARRIVE:
             request = coming.pop(0)
