@@ -38,14 +38,9 @@ ROOM_LINES = {
     # roles of a simulated strategy at the services of their models (100 lines)
     # rows within a power budget (130 lines)
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
-    "planning": 15_820,
     # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
-<<<<<<< HEAD
-    "planning": 16_070,
-=======
-    "planning": 15_820,
->>>>>>> main
+    "planning": 16_420,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -88,7 +83,7 @@ ROOM_LINES = {
     # replicas that change speed, samples of the step under way (150 lines)
     # rows, samples of power and power policies (610 lines)
     # what followed moments like now (50 lines), HARMONY's decision
-    "serving": 7_970,
+    "serving": 8_200,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -100,11 +95,9 @@ ROOM_LINES = {
     # tasks of agents, monitors, audits (300 lines)
     # rows within a power budget (190 lines)
     # jobs on a cluster
-    "report": 8_030,
     # caches in tool waits side by side (70 lines)
-    "report": 8_010,
     # jobs on a cluster
-    "report": 8_010,
+    "report": 8_240,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -146,12 +139,10 @@ ROOM_LINES = {
     # monitors, audits (250 lines)
     # rows within a power budget (100 lines)
     # judges and contexts of simulated questions
-    "cli": 5_900,
-    "cli": 5_900,
     # jobs on a cluster
     # judges and contexts of simulated questions
     # tool waits of simulate (30 lines)
-    "cli": 5_900,
+    "cli": 6_130,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
