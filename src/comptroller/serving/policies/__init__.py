@@ -1,8 +1,8 @@
 """Policies: one file each, in `routing`, `batching`, `scheduling`, `scaling`, `spot` and `power`; the folder registers.
 
-A file holds one function: `choose`, `budget`, `rank`, `wish`, `place` or `cap`. The engine compiles it; the gateway, and
-the engine without numba, run it as it is. A user's own is named by the path to its file or by a dotted path; what numba
-cannot compile is called back as Python. Scaling, spot and power are decided between events, in Python.
+A file holds one function: `choose`, `budget`, `rank`, `wish`, `place` or `cap`. The engine compiles it; the gateway,
+and the engine without numba, run it as it is. A user's own is named by the path to its file or by a dotted path; what
+numba cannot compile is called back as Python. Scaling, spot and power are decided between events, in Python.
 
 A routing policy says in NEEDS what is kept for it alone: `kv`, tokens of cache in use; `match`, cached tokens of the
 prompt; `opening`, that in a gateway a call without a session has the number of how its prompt begins. Whatever else it
