@@ -17,11 +17,12 @@ from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
 from comptroller.cli._spot import ReplicaSpotOptions, spot_options
-from comptroller.cli._trace_requests import requests_of
+from comptroller.cli._trace_input import trace_requests
 from comptroller.planning.fleet_sharing import slowdowns_of
 from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
 from comptroller.planning.tool_gaps import compare_tool_gaps
 from comptroller.report.requests import writer_of
+from comptroller.work.traces import reading_of
 
 File = Path | None
 SAMPLES = 240
@@ -85,7 +86,7 @@ def run(
         check(path)
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
-    requests = requests_of(trace, plan, columns or [], skip_bad, rate)
+    requests = trace_requests(trace, plan, reading_of(columns or [], skip_bad, rate))
     if spot.policies:
         return spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json)
     if scaling.policies:
