@@ -108,12 +108,13 @@ def judged(problem: PlanningProblem, planner: FairPlanner, half: Bools) -> Judge
     support, lower = asked.support, asked.goal.quality[0][1] < problem.goal.quality[0][1]
     held = support is not None and any(one.ways == support.ways and one.aim is not None for one in support.tried)
     told = min(support.solved, best.solved) if support and (held or lower) else None
-    return JudgedPlan(usd, solved, asked.goal.ways.label, told)
+    ways = asked.goal.ways.label if support is None else support.ways
+    return JudgedPlan(usd, solved, ways, told)
 
 
 def beside(problem: PlanningProblem, plan: JudgedPlan, target: float, half: Bools) -> JudgedPlan | None:
     """The joint plan asked for what a rival's tells; for the target itself where the evidence does not support it."""
-    share = target if plan.told is None else plan.told - ROUNDED
+    share = target if plan.told is None else max(plan.told - ROUNDED, ROUNDED)
     return judged(aimed(problem, share, None), PLANNERS[JOINT], half)
 
 

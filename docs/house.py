@@ -37,7 +37,8 @@ ROOM_LINES = {
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
-    "planning": 15_680,
+    # caches in tool waits (110 lines)
+    "planning": 15_810,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -64,7 +65,8 @@ ROOM_LINES = {
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (340 lines)
     # monitors of agents' runs: five, and what each saves (400 lines)
-    "strategies": 8_450,
+    # agents: react, reflexion, plan and execute (210 lines)
+    "strategies": 8_680,
     # thirteen strategies more (1,100 lines) and how alike texts are
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
@@ -87,8 +89,9 @@ ROOM_LINES = {
     # tables by tenant, priority and adapter (140 lines)
     # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
+    # caches in tool waits side by side (70 lines)
+    "report": 7_920,
     # jobs on a cluster
-    "report": 7_840,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -96,7 +99,8 @@ ROOM_LINES = {
     # FLOPs of a training run by two methods, what export controls count of a device (100 lines)
     # clocks and power limits, what a step asks of them (200 lines)
     # a replica that a neighbour slows (20 lines)
-    "costs": 7_650,
+    # how long a cache outlives a wait (55 lines)
+    "costs": 7_710,
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
@@ -129,7 +133,8 @@ ROOM_LINES = {
     # monitors, audits (250 lines)
     # jobs on a cluster
     # judges and contexts of simulated questions
-    "cli": 5_760,
+    # tool waits of simulate (30 lines)
+    "cli": 5_800,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

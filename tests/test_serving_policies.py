@@ -58,7 +58,7 @@ def compiled(kind: str, name: str) -> Any:
     return numba.njit(decision(kind, name))
 
 
-DECISIONS = {kind: function for kind, function in KINDS.items() if kind != "scaling"}
+DECISIONS = {kind: function for kind, function in KINDS.items() if kind not in ("scaling", "spot")}
 """Policies of the kernel; those of scaling decide between its events (tests/test_serving_elastic.py)."""
 
 

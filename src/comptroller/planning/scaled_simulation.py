@@ -68,12 +68,7 @@ class ScaledSimulation:
     @cached_property
     def within(self) -> npt.NDArray[np.bool_]:
         """Which calls were done within all the objectives."""
-        held = np.isfinite(self.outcome.latency_s("e2e_s"))
-        for entry in self.plan.latency:
-            values = self.outcome.latency_s(entry.quantity)
-            alone = ~np.isfinite(values) & (entry.quantity == "tpot_s")  # one token has no time for each further one
-            held &= (values <= entry.most_s) | alone
-        return np.asarray(held)
+        return calls_within(self.plan, self.outcome)
 
     @property
     def attainment(self) -> float:
@@ -94,6 +89,16 @@ class ScaledSimulation:
             paid += change
             most = max(most, paid)
         return most
+
+
+def calls_within(plan: Plan, outcome: ElasticOutcome) -> npt.NDArray[np.bool_]:
+    """Which calls were done within all the objectives of a plan."""
+    held = np.isfinite(outcome.latency_s("e2e_s"))
+    for entry in plan.latency:
+        values = outcome.latency_s(entry.quantity)
+        alone = ~np.isfinite(values) & (entry.quantity == "tpot_s")  # one token has no time for each further one
+        held &= (values <= entry.most_s) | alone
+    return np.asarray(held)
 
 
 def replica_targets(service: ServiceDocument) -> tuple[float, float]:
