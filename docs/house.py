@@ -37,8 +37,12 @@ ROOM_LINES = {
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
+    # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
-    "planning": 16_150,
+<<<<<<< HEAD
+=======
+    "planning": 16_160,
+>>>>>>> main
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -52,7 +56,8 @@ ROOM_LINES = {
     # recorded trees and scored steps (160 lines)
     # loads at equal steps, seven files of forecasts with intervals, their scores (600 lines)
     # trajectories of agents: their file, waits told, tasks of a trace, monitors (700 lines)
-    "work": 12_220,
+    # recorded depth-first searches and programs (130 lines)
+    "work": 12_370,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -66,7 +71,7 @@ ROOM_LINES = {
     # what trained parts were trained on beside what they are asked about, gates of one's own (340 lines)
     # monitors of agents' runs: five, and what each saves (400 lines)
     # agents: react, reflexion, plan and execute (210 lines)
-    "strategies": 8_680,
+    "strategies": 8_790,
     # thirteen strategies more (1,100 lines) and how alike texts are
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
@@ -90,8 +95,9 @@ ROOM_LINES = {
     # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
     # caches in tool waits side by side (70 lines)
-    "report": 8_150,
+    "report": 8_240,
     # jobs on a cluster
+    "report": 8_010,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -134,7 +140,7 @@ ROOM_LINES = {
     # jobs on a cluster
     # judges and contexts of simulated questions
     # tool waits of simulate (30 lines)
-    "cli": 6_000,
+    "cli": 6_100,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
@@ -166,7 +172,14 @@ ROOM_LINES = {
 """Most lines of Python in each room. A room that passes its bound fails `make lint`: shrink it, or raise the bound here
 and say in DESIGN.md what the lines are for."""
 
-PLUG_INS = ("gateway.backends.", "cluster.policies.", "cluster.balancing.", "serving.policies.", "strategies.rules.", "cli.")
+PLUG_INS = (
+    "gateway.backends.",
+    "cluster.policies.",
+    "cluster.balancing.",
+    "serving.policies.",
+    "strategies.rules.",
+    "cli.",
+)
 """Folders whose files are named by the id that a user writes (`weighted`, `chunked`): no rule of names for modules."""
 PARTICIPLES = """
 beaten become been begun bent bitten blown born bought bred broken brought built burnt caught chosen crept dealt done
