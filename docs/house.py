@@ -54,7 +54,7 @@ ROOM_LINES = {
     # loads at equal steps, seven files of forecasts with intervals, their scores (600 lines)
     # trajectories of agents: their file, waits told, tasks of a trace, monitors (700 lines)
     # recorded depth-first searches and programs (130 lines)
-    "work": 12_370,
+    "work": 12_895,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -80,7 +80,6 @@ ROOM_LINES = {
     # contexts prepared on a fleet (50 lines)
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
-    # replicas that change speed, samples of the step under way (150 lines)
     # what followed moments like now (50 lines), HARMONY's decision
     "serving": 7_700,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
@@ -94,6 +93,7 @@ ROOM_LINES = {
     # tasks of agents, monitors, audits (300 lines)
     # caches in tool waits side by side (70 lines)
     "report": 8_250,
+    # jobs on a cluster
     # jobs on a cluster
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
@@ -135,7 +135,6 @@ ROOM_LINES = {
     # judges and contexts of simulated questions
     # monitors, audits (250 lines)
     # jobs on a cluster
-    # judges and contexts of simulated questions
     # tool waits of simulate (30 lines)
     "cli": 6_100,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
