@@ -12,6 +12,7 @@ from comptroller.cli._cache_tiers import USUAL_TIER, CacheTiers, cache_tiers, sh
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
 from comptroller.cli._plan_calibration import plan_with_calibration
+from comptroller.cli._power import RowPowerOptions, power_options
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
@@ -38,6 +39,7 @@ def run(
     scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
     spot: Annotated[ReplicaSpotOptions, SharedOptions(spot_options)],
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
+    power: Annotated[RowPowerOptions, SharedOptions(power_options)],
     tiers: Annotated[CacheTiers, SharedOptions(cache_tiers)],
     gaps: Annotated[bool, SharedOptions(tool_gaps)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
@@ -89,6 +91,8 @@ def run(
         return spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json)
     if scaling.policies:
         return scaling.show(fleet_plan, requests, scale, priced, json, paths)
+    if power.policies:
+        return power.show(fleet_plan, requests, scale, priced, json, {"html": html, "png": png})
     samples = SAMPLES if html or png or perfetto_ or json else 0
     settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers)
     if gaps:
