@@ -36,9 +36,11 @@ ROOM_LINES = {
     # of several services, hours of questions; levers: pools apart, drafts, routing, adapters; the fleet of today from
     # launch lines; what pictures show, and what the pool answers at once (220 lines)
     # roles of a simulated strategy at the services of their models (100 lines)
+    # rows within a power budget (130 lines)
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
+    # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
-    "planning": 15_820,
+    "planning": 16_840,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -53,7 +55,7 @@ ROOM_LINES = {
     # loads at equal steps, seven files of forecasts with intervals, their scores (600 lines)
     # trajectories of agents: their file, waits told, tasks of a trace, monitors (700 lines)
     # recorded depth-first searches and programs (130 lines)
-    "work": 12_370,
+    "work": 12_895,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -66,6 +68,7 @@ ROOM_LINES = {
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (340 lines)
     # monitors of agents' runs: five, and what each saves (400 lines)
+    # thirteen strategies more (1,100 lines) and how alike texts are
     # agents: react, reflexion, plan and execute (210 lines)
     "strategies": 8_790,
     # thirteen strategies more (1,100 lines) and how alike texts are
@@ -79,8 +82,10 @@ ROOM_LINES = {
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # replicas that change speed, samples of the step under way (150 lines)
+    # rows, samples of power and power policies (610 lines)
     # what followed moments like now (50 lines), HARMONY's decision
-    "serving": 7_350,
+    "serving": 8_360,
+    # what followed moments like now (50 lines), HARMONY's decision
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -90,8 +95,13 @@ ROOM_LINES = {
     # tables by tenant, priority and adapter (140 lines)
     # charts over time, forecasts (200 lines)
     # tasks of agents, monitors, audits (300 lines)
+    # rows within a power budget (190 lines)
+    # jobs on a cluster
     # caches in tool waits side by side (70 lines)
-    "report": 7_920,
+    "report": 8_390,
+    # jobs on a cluster
+    # jobs on a cluster
+    # caches in tool waits side by side (70 lines)
     # jobs on a cluster
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
@@ -132,10 +142,11 @@ ROOM_LINES = {
     # options of forecasts
     # judges and contexts of simulated questions
     # monitors, audits (250 lines)
-    # jobs on a cluster
+    # rows within a power budget (100 lines)
     # judges and contexts of simulated questions
+    # jobs on a cluster
     # tool waits of simulate (30 lines)
-    "cli": 5_800,
+    "cli": 6_480,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
