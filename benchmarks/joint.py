@@ -190,10 +190,14 @@ def cost_at(share: float, plan: tuple[float, float], curve: Sequence[tuple[float
 
 SAME = 1e-9
 
+NEAR = 0.9
+"""Part of the target that a rival has to solve elsewhere to be one: a router of one-answer models solves a tenth of it
+where samples and a checker solve it."""
+
 
 def best_rival(found: list[HeldOutLine], target: float) -> HeldOutLine | None:
-    """The planner that the joint plan saves least against, at a target."""
-    at = [line for line in found if line.saving is not None and line.target == target]
+    """The planner that the joint plan saves least against, at a target, of those that come near it."""
+    at = [line for line in found if line.saving is not None and line.target == target and line.solved >= NEAR * target]
     return min(at, key=lambda line: float(line.saving or 0.0), default=None)
 
 

@@ -31,10 +31,10 @@ ON_DEMAND = -1
 
 @dataclass(frozen=True, slots=True)
 class SpotSettings:
-    """How a service stands on spot. policy: its id, the path of its file or its dotted path.  target: replicas that are
-    to take calls.  extra: further ones that a policy may keep.  zone_replicas: replicas that a zone has room for when
-    all nodes wanted are there; 0 for as many as were wanted, or any number where one was.  work, path: what becomes of calls on a replica that is taken back.  price_ratio: spot
-    over on demand.  from_s: moment of the record at which the calls begin."""
+    """How a service stands on spot. policy: its id, the path of its file or its dotted path.  target: replicas that
+    are to take calls.  extra: further ones that a policy may keep.  zone_replicas: room of a zone when all nodes wanted
+    are there, 0 for as many as were wanted, or any number where one was.  work, path: what becomes of calls on a
+    replica that is taken back.  price_ratio: spot over on demand.  from_s: of the record, where the calls begin."""
 
     policy: str
     target: int

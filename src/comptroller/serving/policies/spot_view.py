@@ -52,7 +52,7 @@ def even(replicas: int, zones: int) -> tuple[int, ...]:
     return tuple(replicas // zones + (zone < replicas % zones) for zone in range(zones))
 
 
-def filled(view: SpotView, allowed: list[int], replicas: int) -> tuple[int, ...]:
+def allocation(view: SpotView, allowed: list[int], replicas: int) -> tuple[int, ...]:
     """What there is, made so many: each further one in the allowed zone that has fewest, taken from the zone with most.
 
     Where no zone is allowed nothing is added.

@@ -8,7 +8,7 @@ every 20 s (sky/serve/constants.py).
 
 from __future__ import annotations
 
-from comptroller.serving.policies.spot_view import SpotView, SpotWish, filled
+from comptroller.serving.policies.spot_view import SpotView, SpotWish, allocation
 
 EVERY_S = 20
 
@@ -17,7 +17,7 @@ def place(view: SpotView) -> SpotWish:
     """Target and extra replicas on active zones; on demand min(target, target + extra - ready spot)."""
     active = active_zones(view)
     goal = view.target + view.extra
-    return SpotWish(filled(view, active, goal), max(0, min(view.target, goal - sum(view.ready))))
+    return SpotWish(allocation(view, active, goal), max(0, min(view.target, goal - sum(view.ready))))
 
 
 def active_zones(view: SpotView) -> list[int]:

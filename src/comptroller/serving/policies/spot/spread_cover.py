@@ -7,7 +7,7 @@ kept until the spot replicas that replace it are ready.
 
 from __future__ import annotations
 
-from comptroller.serving.policies.spot_view import SpotView, SpotWish, filled
+from comptroller.serving.policies.spot_view import SpotView, SpotWish, allocation
 
 EVERY_S = 20
 REST_S = 600.0
@@ -23,7 +23,7 @@ def place(view: SpotView) -> SpotWish:
     """Spot for target and extra where zones are calm; on demand for what is missing."""
     calm = calm_zones(view)
     goal = view.target + view.extra
-    spot = filled(view, calm, goal)
+    spot = allocation(view, calm, goal)
     coming = sum(view.starting[zone] for zone in calm)
     ready = sum(view.ready)
     missing = max(0, view.target - ready - coming)
