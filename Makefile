@@ -6,7 +6,7 @@ WORKERS ?= 2
 # llama.cpp whose options `make test-export` reads: the package carries its source.
 LLAMA_CPP := 11434.0.0
 
-.PHONY: demo demo-circle quick test-slow test-export test-readers test-clients crash flat fuzz bench-gateway test lint bench bench-speed bench-simulate bench-right bench-books docs site notebooks test-browser release-check golden clean
+.PHONY: demo demo-circle quick test-slow test-export test-readers test-clients crash flat fuzz bench-gateway test lint evidence bench bench-speed bench-simulate bench-right bench-books docs site notebooks test-browser release-check golden clean
 
 demo: .venv/demo.done
 	$(BIN)/comptroller plan examples/chat.toml --html out/chat.html --png out/chat.png --out out/chat.json
@@ -74,6 +74,11 @@ fuzz: .venv/test.done
 bench-gateway: .venv/test.done
 	test -x .venv-litellm/bin/litellm || { $(PYTHON) -m venv .venv-litellm && .venv-litellm/bin/pip install -q 'litellm[proxy]'; }
 	$(BIN)/python benchmarks/gateway_overhead.py --litellm .venv-litellm/bin/litellm
+
+# More of our own evidence, an hour of one core a call, from where the last one stopped; then packed.
+evidence: .venv/test.done
+	$(BIN)/python benchmarks/make_evidence.py sample out/own_wide.jsonl 60
+	$(BIN)/python benchmarks/make_evidence.py pack out/own_wide.jsonl
 
 # Speed and accuracy of the planner; results land in benchmarks/results and in the README.
 bench: bench-speed docs

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from accuracy_causes import why
 from accuracy_data import ROOT, data_folder
 from accuracy_folds import SPLIT_DATE, unfitted
-from accuracy_runs import answered, recorded_runs, speed, wide_experts
+from accuracy_runs import answered, gpt_oss, recorded_runs, speed, wide_experts
 from comptroller.costs.causes import TIMED, strangeness
 from comptroller.costs.closed_loop import ClosedLoopDemand, closed_first_token
 from comptroller.costs.serving_time import closed_prompts_per_step, marginal_prompt_s, token_time_s
@@ -40,6 +41,9 @@ MODEL_FOLDS = 5
 
 LEAST = 75
 """Rows below which a source or an accelerator joins the fold of the rest; a median of fewer says little."""
+
+ASKED = (74, 88)
+"""Per cent of truths that an 80 % band is to hold on every split."""
 
 PREDICTORS = ("ours", "no fit", "roofline", "nearest")
 
@@ -232,6 +236,23 @@ def _groups(judged: JudgedRuns) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     yield "AMD", labels["vendor"] == "AMD"
 
 
+def coverage(held: Mapping[str, HeldErrors], judged: JudgedRuns) -> Iterator[str]:
+    """How often 80 % bands hold the truth, by split, and whether that is within what is asked."""
+    yield "\n## Do bands of 80 % hold?\n"
+    yield f"Truths inside the band of the other groups' errors, per cent. Must: {ASKED[0]} to {ASKED[1]} %.\n"
+    yield "| left out | quantity | judged on | rows | 80 % band holds | |"
+    yield "|---|---|---|---:|---:|---|"
+    for split, errors in held.items():
+        for quantity in ("tpot", "ttft"):
+            for name, rows in _groups(judged):
+                own = GroupError.of(getattr(errors, quantity)["ours"][rows], errors.inside[quantity][rows])
+                if name not in {"servers", "published"} or own is None or not np.isfinite(own.coverage):
+                    continue
+                held_in = ASKED[0] <= own.coverage <= ASKED[1]
+                word = "" if held_in else "too wide" if own.coverage > ASKED[1] else "too narrow"
+                yield f"| {split} | {quantity.upper()} | {name} | {own.rows} | {own.coverage:.0f} % | {word} |"
+
+
 def breakdown(judged: JudgedRuns, errors: HeldErrors, by: str) -> Iterator[str]:
     """TPOT of one split by a label."""
     yield f"\n### By {by}\n"
@@ -255,43 +276,6 @@ def worst(judged: JudgedRuns, errors: HeldErrors) -> Iterator[str]:
     yield "|---|---:|---:|---|"
     for _, group, name in ranked[:-11:-1]:
         yield f"| {name} | {group.rows} | {group.bias:+.0f} % | {why(name)} |"
-
-
-WHY = (
-    (
-        ("llama_cpp", "max_1550"),
-        "nobody else measured this device, nor llama.cpp on its vendor's devices: without the source its kernels are "
-        "taken for those of the fitted engines at its datasheet's rates",
-    ),
-    (
-        ("llama_cpp",),
-        "its kernels read weights at some 0.9 TB/s whatever the memory's rate, and this source alone shows it on these "
-        "devices: without it the effect `pace.reach` is unknown",
-    ),
-    (("max_1550",), "nobody else measured this device or vLLM on its vendor's devices"),
-    (
-        ("mi300x", "vllm v0"),
-        "a build of 2024 multiplies 64 to 256 decoding sequences at a fortieth of the peak; no other source has it; "
-        "nor has the vendor's fork of the same version",
-    ),
-    (("mi250", "vllm v0"), "the vendor's builds of 2024 are known from MI300X alone where this source is left out"),
-    (
-        ("gpustack", "vllm"),
-        "vLLM 0.10 and 0.11 waited for their scheduler (generation v1, learned from ML.ENERGY's rates where this is "
-        "left out); what is left are flags that the tables do not state",
-    ),
-    (("gpustack",), "the flags of these runs are not stated; at equal settings other sources are met"),
-    (
-        ("ml-energy",),
-        "input lengths are not recorded; without this source the generation v1 of vLLM is known from gpustack alone",
-    ),
-)
-"""Words in the name of a group -> why it is off, as far as it was looked into; the first that fits."""
-
-
-def why(group: str) -> str:
-    """Why a group is off, in a sentence; says so where nobody looked."""
-    return next((words for marks, words in WHY if all(mark in group for mark in marks)), "not looked into")
 
 
 def beside_peer() -> Iterator[str]:
@@ -318,6 +302,7 @@ def main() -> None:
     lines = [
         *HEAD,
         *table(judged, held),
+        *coverage(held, judged),
         "\n## TPOT with the accelerator, and for published points the source, left out",
         *breakdown(judged, held["accelerator"], "accelerator"),
         *breakdown(judged, held["model"], "engine"),
@@ -327,6 +312,7 @@ def main() -> None:
         *recorded_runs(data),
         *wide_experts(),
         *answered(banks),
+        *gpt_oss(data, banks),
         *speed(),
         *NOTES.read_text(encoding="utf-8").splitlines(),
         "\n## Left out, by rules on input columns\n",

@@ -3,6 +3,8 @@ are answered, and what a prediction costs."""
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import process_time
@@ -74,6 +76,23 @@ def answered(banks: Mapping[str, tuple[FeatureBank, ExclusionReport]]) -> Iterat
         counts = [kept + len(part) for part in (reasons, stated, named)]
         cells = " | ".join(f"{count:,}" for count in (*counts, kept))
         yield f"| {name} | {cells} | {100 * kept / counts[-1]:.1f} % |"
+
+
+def gpt_oss(data: Path, banks: Mapping[str, tuple[FeatureBank, ExclusionReport]]) -> Iterator[str]:
+    """Published rows of gpt-oss, whose experts are MXFP4: priced, or left out and why."""
+    runs, report = banks["published"]
+    reasons, priced = dict(report.rows), {o.number: o.replica.recipe for o in runs.observations}
+    found: Counter[tuple[str, str, str]] = Counter()
+    with (data / "serving" / "published_known.csv").open(newline="", encoding="utf-8") as stream:
+        for number, row in enumerate(csv.DictReader(stream), start=2):
+            if "gpt-oss" in row["model"]:
+                said = f"priced, {priced[number]}" if number in priced else reasons[number]
+                found[row["accelerator"], row["engine"], said] += 1
+    yield "\n### Rows of gpt-oss\n"
+    yield "| accelerator | engine | rows | |"
+    yield "|---|---|---:|---|"
+    for (device, engine, said), count in sorted(found.items()):
+        yield f"| {device} | {engine or 'not stated'} | {count} | {said} |"
 
 
 def speed() -> Iterator[str]:

@@ -196,8 +196,8 @@ def text_of(runs: list[ScalingRun], duels: list[ScalingDuel], about: dict[str, d
         f"moved by up to {JITTER_S:g} s. Modelled: Llama 3.1 8B in fp8 on one L40S each, the shipped calibration. "
         f"Objectives: TTFT {TTFT_S:g} s, TPOT {TPOT_S:g} s for every call; {START_UP_S:g} s from a decision until a "
         f"replica takes calls. {told}. `none` is a fleet as it is, of so many replicas.\n\n## Chosen on one half, "
-        f"judged on the other\n\nThe opponent: the cheapest fill that held {GOAL:.0%} on the half it was chosen on, else "
-        "the one that held most. Ours: the cheapest that held as many calls there as the opponent.\n\n"
+        f"judged on the other\n\nThe opponent: the cheapest fill that held {GOAL:.0%} on the half it was chosen on, "
+        "else the one that held most. Ours: the cheapest that held as many calls there as the opponent.\n\n"
         f"{table(heads, cells)}\n\n## Least replica-hours of an hour\n\nOver all fills, both halves together, at which "
         f"each half held so many calls.\n\n{table(('trace', 'policy', *(f'{level:.0%}' for level in levels)), least)}"
     )

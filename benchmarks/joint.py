@@ -108,12 +108,13 @@ def judged(problem: PlanningProblem, planner: FairPlanner, half: Bools) -> Judge
     support, lower = asked.support, asked.goal.quality[0][1] < problem.goal.quality[0][1]
     held = support is not None and any(one.ways == support.ways and one.aim is not None for one in support.tried)
     told = min(support.solved, best.solved) if support and (held or lower) else None
-    return JudgedPlan(usd, solved, asked.goal.ways.label, told)
+    ways = asked.goal.ways.label if support is None else support.ways
+    return JudgedPlan(usd, solved, ways, told)
 
 
 def beside(problem: PlanningProblem, plan: JudgedPlan, target: float, half: Bools) -> JudgedPlan | None:
     """The joint plan asked for what a rival's tells; for the target itself where the evidence does not support it."""
-    share = target if plan.told is None else plan.told - ROUNDED
+    share = target if plan.told is None else max(plan.told - ROUNDED, ROUNDED)
     return judged(aimed(problem, share, None), PLANNERS[JOINT], half)
 
 
@@ -189,10 +190,14 @@ def cost_at(share: float, plan: tuple[float, float], curve: Sequence[tuple[float
 
 SAME = 1e-9
 
+NEAR = 0.9
+"""Part of the target that a rival has to solve elsewhere to be one: a router of one-answer models solves a tenth of it
+where samples and a checker solve it."""
+
 
 def best_rival(found: list[HeldOutLine], target: float) -> HeldOutLine | None:
-    """The planner that the joint plan saves least against, at a target."""
-    at = [line for line in found if line.saving is not None and line.target == target]
+    """The planner that the joint plan saves least against, at a target, of those that come near it."""
+    at = [line for line in found if line.saving is not None and line.target == target and line.solved >= NEAR * target]
     return min(at, key=lambda line: float(line.saving or 0.0), default=None)
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Demand, Fleet, Goal, Market, Option
 from comptroller.planning.ground.strategy_plays import OptionCalls, StrategyPlay
+from comptroller.planning.ground.way_families import cascaded, routed, single_model
 from comptroller.planning.ground.way_freedom import WayFreedom
 from comptroller.planning.risk.confidence import with_supported_ways
 from comptroller.planning.solve.case import OptionTable, ProgramCase
@@ -26,7 +27,6 @@ from comptroller.strategies.routing import outcomes
 
 Floats = npt.NDArray[np.float64]
 
-SINGLE = ("once", "sample_and_vote", "stop_on_success")
 SPENDS = tuple(np.linspace(0.05, 0.95, 19).round(2).tolist())
 """Shares of calls of the dear model that a router is set to: steps of a twentieth."""
 
@@ -62,21 +62,6 @@ class FairPlanner:
 def any_way(option: Option) -> bool:
     """Every strategy, by anybody."""
     return True
-
-
-def single_model(option: Option) -> bool:
-    """One answer, or several of the same model."""
-    return option.play.name in SINGLE and len(option.play.models) == 1
-
-
-def routed(option: Option) -> bool:
-    """One answer of a model chosen before anything is generated, as RouteLLM does."""
-    return option.play.name in ("once", "route")
-
-
-def cascaded(option: Option) -> bool:
-    """One answer, and the next model where that is not trusted, as FrugalGPT does."""
-    return option.play.name in ("once", "cascade", "verdict_cascade")
 
 
 PLANNERS: Mapping[str, FairPlanner] = {

@@ -104,7 +104,8 @@ def joint_headline() -> str:
     told = []
     for name, lines in figures("joint").items():
         target = lines[0]["target"]
-        rivals = [each for each in lines if each["target"] == target and each["saving"] is not None]
+        near = [each for each in lines if each["target"] == target and each["solved"] >= 0.9 * target]
+        rivals = [each for each in near if each["saving"] is not None]
         best = min(rivals, key=lambda each: each["saving"], default=None)
         if best is not None:
             costs = f"{-best['saving'] * 100:+.0f} % at equal share, {-best['at_target'] * 100:+.0f} % at the target"

@@ -18,8 +18,8 @@ from comptroller.strategies.protocol import UNLIMITED, Ask, Reply, StrategyQuest
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import nested_results, replay_strategy
 from comptroller.strategies.spelling import parse
-from comptroller.strategies.vote_odds import expected_vote
 from comptroller.work.evidence import Evidence, RecordedModel, RecordedQuestion, columns
+from comptroller.work.vote_means import expected_vote
 from comptroller_lab import closed_forms
 from record import table, write
 

@@ -238,27 +238,36 @@ WORLDS = (
 )
 
 
+def _figures(name: str) -> Any:
+    """The figures of a benchmark."""
+    return json.loads((HERE.parent / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["figures"]
+
+
 def sleep_section() -> str:
     """The break-even of notes on contexts, predicted and measured live."""
-    results = HERE.parent / "benchmarks" / "results" / "sleep_time.json"
-    found = json.loads(results.read_text(encoding="utf-8"))["figures"]
+    found = _figures("sleep_time")
     told = "; ".join(
         f"in {unit} {' and '.join(f'{said:.2f} and {seen:.2f}' for said, seen in found[unit]['halves'])}"
         for unit in ("tokens", "dollars")
     )
+    right = found["solved"]
     return (
         "    comptroller replay sleep_time once --evidence contexts\n\n"
         f"Queries a context from which notes pay, predicted from one half of {found['contexts']} contexts and measured "
-        f"live on the other (the embedded model, both ways round): {told}. Right: "
-        f"{found['solved']['without notes']:.0%} from the text, {found['solved']['with notes']:.0%} from the notes alone, which a model of 135 million "
-        "parameters writes badly: [sleep_time.md](../benchmarks/results/sleep_time.md)."
+        f"live on the other (the embedded model, both ways round): {told}. Right: {right['without notes']:.0%} from "
+        f"the text, {right['with notes']:.0%} from the notes alone, which a model of 135 million parameters writes "
+        "badly: "
+        "[sleep_time.md](../benchmarks/results/sleep_time.md)."
     )
+
+
+TREE_RESULTS = ("trees", "recorded_searches", "steps_live", "trees_persistent")
+"""Benchmarks behind the claims on search over steps."""
 
 
 def strategies_page() -> str:
     """What a strategy is, the table of the folder, every published rule, and the trained parts."""
-    results = HERE.parent / "benchmarks" / "results" / "trees.json"
-    searched = json.loads(results.read_text(encoding="utf-8"))["figures"]
+    searched = tree_section(*(_figures(name) for name in TREE_RESULTS))
     told = "\n".join(f"\n### {spelling_with_defaults(name)}\n\n```text\n{text}\n```" for name, text in rules().items())
     return (
         f"{WRITTEN}# Strategies\n\n"
@@ -281,7 +290,7 @@ def strategies_page() -> str:
         "with raw values, Markdown or LaTeX; `--html` a page, `--png` the frontier, `--json` everything.\n\n"
         f"{strategies().markdown()}\n\n## Worlds and inputs\n\n{WORLDS}\n\n{sleep_section()}\n\n"
         f"{world_inputs().markdown()}\n\n"
-        f"{tree_section(searched)}\n\n## Rules\n{told}\n\n## Trained parts\n\n"
+        f"{searched}\n\n## Rules\n{told}\n\n## Trained parts\n\n"
         "Quality is cross-fitted: measured on folds that did not train. `python benchmarks/train_strategies.py` makes "
         "them. A replay tells of a part that was trained on other evidence its base rate beside that of this evidence, "
         "which share of questions or replies lies outside of its training (more than three standard deviations off), "

@@ -17,6 +17,7 @@ from dashboard_books import fill
 from docs_commands import ROOT, python_snippets
 from quality_models import TEXT, write_gguf
 from simulate_worlds import stream
+from spot_worlds import record_file
 
 WORKLOAD = """name = "chat"
 models = ["llama_3_1_8b"]
@@ -108,6 +109,7 @@ def _traces(folder: Path) -> None:
     shutil.copy(ROOT / "tests" / "traces" / "mooncake.jsonl", folder / "mooncake_conversation.jsonl")
     head = "arrival_s,input_tokens,output_tokens,when,prompt,reply,customer"
     rows = [f"{n},{100 + n},{20 + n},2026-10-01T08:00:{n:02d}Z,{100 + n},{20 + n},c{n % 3}" for n in range(40)]
+    (folder / "zones.csv").write_text(record_file(["a,0,5,4", "a,5,9,0", "a,9,60,4", "b,0,60,4"]))
     (folder / "requests.csv").write_text("\n".join([head, *rows]) + "\n")
     write_runs(folder / "agent_calls.csv")
 

@@ -41,6 +41,8 @@ class Call(NamedTuple):
     fair_start: float = 0.0
     tenant: int = 0
     adapter: int = 0
+    counter: float = 0.0
+    epoch: int = 0
 
 
 class Case(NamedTuple):

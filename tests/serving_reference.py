@@ -43,7 +43,7 @@ def place(request: Any) -> tuple[float, int, int]:
 class ReferenceRank:
     """One rank: its queue, its batch, its memory (idle cached blocks last), its meters."""
 
-    def __init__(self, fleet: SimulatedFleet, replica: SimulatedReplica, shared: ReferenceStore | None) -> None:
+    def __init__(self, fleet: SimulatedFleet, replica: SimulatedReplica, shared: ReferenceStore | None = None) -> None:
         self.policies, self.replica, self.table = fleet.policies, replica, replica.table
         self.stores = [ReferenceStore(store, fleet) for store in replica.stores] + ([shared] if shared else [])
         self.pooled, self.loading, self.loaded, self.link = shared, [], [], 0
@@ -400,6 +400,7 @@ def reference(
             request, number = requests[number], requests[number].prompt_rank
             ranks[number].loading.remove(request)
             ranks[number].loaded.append(request)
+            ranks[number].loaded.sort(key=lambda one: (one.due, one.arrival))
             acts[number] = acts[number] or (now, START)
         elif phase == ARRIVE:
             request = coming.pop(0)

@@ -199,8 +199,8 @@ def test_the_plan_says_which_freedom_the_evidence_supports(problem: PlanningProb
     found = with_supported_ways(problem)
     assert found.support is not None and found.optimism is not None
     assert found.support.ways in found.support.sentence or "recorded questions alone" in found.support.sentence
-    assert found.goal.quality[0][1] >= 0.5 and found.goal.ways.label == found.support.ways
-    assert [one.ways for one in found.support.tried] == [ways.label for ways in WayFreedom]
+    assert found.goal.quality[0][1] >= 0.5 and found.support.ways.startswith(found.goal.ways.label)
+    assert {ways.label for ways in WayFreedom} <= {one.ways for one in found.support.tried}
     assert with_supported_ways(problem).support == found.support
 
 

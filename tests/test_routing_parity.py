@@ -36,11 +36,31 @@ from gateway_houses import rows, running
 
 OWN = str(Path(__file__).with_name("own_routing.py"))
 GOLDEN = Path(__file__).parent / "golden" / "two_services.json"
-COUNTED = [name for name in names("routing") if not (needs("routing", name, "kv") or needs("routing", name, "match"))]
-"""Policies that read only what a gateway counts exactly: the contents of a cache it estimates."""
+ESTIMATED = ("kv", "match", "tenant", "adapter")
+"""The contents of a cache a gateway estimates, tenants it numbers by their names; adapters it does not know."""
+COUNTED = [name for name in names("routing") if not any(needs("routing", name, what) for what in ESTIMATED)]
+"""Policies that read only what a gateway counts as the simulator does."""
+SERVED = [name for name in names("routing") if not needs("routing", name, "adapter")]
+"""Policies that a gateway runs."""
 
 
-@pytest.mark.parametrize("name", [*names("routing"), OWN], ids=lambda name: Path(name).stem)
+def test_a_policy_that_reads_adapters_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedError, match="adapter_affinity needs 'adapter', which a gateway does not know"):
+        ReplicaRouter("all", ReplicaRoutingSettings("adapter_affinity"), 2)
+
+
+def test_keys_of_a_gateway_have_replicas_of_their_own() -> None:
+    """Shuffle sharding: each key keeps to its own replicas, and different keys have different ones."""
+    router = ReplicaRouter("all", ReplicaRoutingSettings("shuffle_shard"), 8)
+    seen: dict[str, set[int]] = {f"key{number}": set() for number in range(6)}
+    for _ in range(40):
+        for key, ranks in seen.items():
+            ranks.add(router.place(range(8), RoutedPrompt(100, 10, "", "", {}, key)).rank)
+    assert all(1 < len(ranks) < 8 for ranks in seen.values())
+    assert len({frozenset(ranks) for ranks in seen.values()}) > 1
+
+
+@pytest.mark.parametrize("name", [*SERVED, OWN], ids=lambda name: Path(name).stem)
 def test_the_same_view_gives_the_same_choice(name: str) -> None:
     """Requests in a row, some replicas unwell: at each the simulator's call of the policy is given the same view."""
     rng = np.random.default_rng(1)
@@ -51,13 +71,14 @@ def test_the_same_view_gives_the_same_choice(name: str) -> None:
         healthy = sorted(map(int, rng.choice(4, rng.integers(1, 5), replace=False)))
         text = "".join(f"{digit}" * 256 for digit in rng.integers(0, 2, 3))
         session = f"s{rng.integers(0, 9)}" if rng.random() < 0.5 else ""
-        prompt = RoutedPrompt(1000, 50, session, session or text[:9], {"prompt": text})
+        tenant = f"k{rng.integers(0, 3)}"
+        prompt = RoutedPrompt(1000, 50, session, session or text[:9], {"prompt": text}, tenant)
         view = router.view.copy()
         load = router.place(healthy, prompt)
         if needs("routing", name, "match"):  # the blocks begin after the bytes of `[null,"`
             view[healthy, MATCH] = [max((_common(text, other) for other in sent[rank]), default=0) for rank in healthy]
         key = prompt.opening if needs("routing", name, "opening") else session
-        call = RoutedCall(turn, 1000, 50, session_number(key))
+        call = RoutedCall(turn, 1000, 50, session_number(key), tenant=session_number(tenant))
         simulated = decision("routing", name)(view, np.array(healthy), call, RouterState(turn, 0, BOUND, OVERLAP))
         assert load.rank == simulated
         sent[load.rank].append(text)

@@ -43,6 +43,10 @@ CALL = st.builds(
     session=st.integers(-1, 20),
     priority=st.integers(-3, 3).map(float),
     fair_start=st.floats(0, 1e6),
+    tenant=st.integers(0, 40),
+    adapter=st.integers(0, 40),
+    counter=st.floats(0, 1e6),
+    epoch=st.integers(0, 1000),
 )
 ROUTING = [*names("routing"), str(Path(__file__).with_name("own_routing.py"))]
 """Those that ship and one of a user's own: the suite is the same."""
@@ -54,8 +58,8 @@ def compiled(kind: str, name: str) -> Any:
     return numba.njit(decision(kind, name))
 
 
-DECISIONS = {kind: function for kind, function in KINDS.items() if kind != "scaling"}
-"""Policies of the kernel; those of scaling decide between its events (tests/test_serving_elastic.py)."""
+DECISIONS = {kind: function for kind, function in KINDS.items() if kind in ("routing", "batching", "scheduling")}
+"""Policies of the kernel; the others decide between its events, each with a test file of its own."""
 
 
 @pytest.mark.parametrize("check", PROPERTIES, ids=lambda check: check.__name__)

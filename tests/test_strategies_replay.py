@@ -35,8 +35,8 @@ from comptroller.strategies.rules.cascade import CascadeStrategy
 from comptroller.strategies.spelling import names, parse
 from comptroller.strategies.study import ReplayConditions, study
 from comptroller.strategies.success_prediction import reply_signals, success_predictor
-from comptroller.strategies.vote_odds import expected_vote
 from comptroller.work.evidence import Evidence, RecordedAskKey, RecordedModel, RecordedQuestion, columns
+from comptroller.work.vote_means import expected_vote
 from comptroller_lab import closed_forms
 from comptroller_lab.baseline import BaselineCalibration
 from comptroller_lab.deployment_service import on_deployment

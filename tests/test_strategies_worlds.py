@@ -26,7 +26,7 @@ from comptroller.strategies.prepared_contexts import offline_of, prepared_contex
 from comptroller.strategies.protocol import UNLIMITED, Reply, StrategyQuestion
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.spelling import names, parse, spell
-from comptroller.strategies.world_inputs import INPUTS, lacking, needs, require_inputs
+from comptroller.strategies.world_inputs import INPUTS, lacking_inputs, needs, require_inputs
 from comptroller.work.evidence import RecordedModel
 from comptroller_lab.recorded_runs import ONE, evidence_of_runs
 from strategy_worlds import DrawnWorld, signature
@@ -108,7 +108,7 @@ def test_where_inputs_lack_all_are_named_with_who_supplies_them(strategy):
     bare = replace(evidence, rows=replace(evidence.rows, answer=nothing, judgement=np.full(len(evidence), np.nan)))
     replay = EvidenceReplay(replace(bare, logprobs=None), {"solver": RecordedService(MODEL)})
     missing = [name for name in needs(strategy) if name != "resumption"]
-    assert len(lacking(strategy, replay)) == len(missing)
+    assert len(lacking_inputs(strategy, replay)) == len(missing)
     if missing:
         with pytest.raises(UnsupportedError) as refusal:
             require_inputs(strategy, replay, spell(strategy))

@@ -60,9 +60,9 @@ def test_tools_seconds_are_told_from_the_time_to_the_next_call(tmp_path: Path) -
     assert waits.seconds.round(6).tolist() == [30.0 if step % 10 == 3 else 0.0 for step in range(40)]
 
 
-@given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(0, 1e3)), min_size=9, max_size=60), st.floats(0.1, 10))
-def test_the_line_scales_with_the_seconds(points: list[tuple[float, float]], factor: float) -> None:
-    x, y = (np.array(column) for column in zip(*points, strict=True))
+@given(st.lists(st.tuples(st.integers(1, 5000), st.floats(0, 1e3)), min_size=9, max_size=60), st.floats(0.1, 10))
+def test_the_line_scales_with_the_seconds(points: list[tuple[int, float]], factor: float) -> None:
+    x, y = (np.array(column, float) for column in zip(*points, strict=True))
     base_s, per_token_s = resistant_line(x, y)
     assert resistant_line(x, factor * y) == pytest.approx((factor * base_s, factor * per_token_s), abs=1e-6)
 

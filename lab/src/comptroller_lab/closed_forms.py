@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc
 
-from comptroller.strategies.vote_odds import log_choose
+from comptroller.work.vote_means import log_choose
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

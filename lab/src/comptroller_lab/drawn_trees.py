@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from math import nan
+from functools import cached_property, lru_cache
+from math import nan, sqrt
 
 import numpy as np
+from scipy.special import ndtr, ndtri
+from scipy.stats import rankdata
 
 from comptroller.errors import UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
@@ -22,7 +24,7 @@ from comptroller.strategies.modelled_reward import ModelledReward
 from comptroller.strategies.protocol import Answer, Ask, Reply
 from comptroller.strategies.recorded_service import RecordedReply
 from comptroller.strategies.replay import EvidenceReplay, RecordedService, ReplayWorld
-from comptroller.work.evidence import STEP, Evidence, Ints, RecordedModel, RecordedQuestion, columns
+from comptroller.work.evidence import STEP, VERIFIER, Evidence, Floats, Ints, RecordedModel, RecordedQuestion, columns
 
 DRAWN = RecordedModel("drawn")
 RIGHT_ANSWER = "right"
@@ -34,8 +36,9 @@ class TreeLaw:
 
     steps: recorded numbers of steps of solutions.  wrong: chance that a step is the first wrong one, its mean over
     questions.  even: how alike questions are, the sum of the parameters of the Beta distribution of that chance.
-    reward: scores of right and wrong steps.  ways: ways on of a node.  skew: exponent of the Zipf law by which they are
-    taken.  step_tokens, prompt_tokens: means, of a geometric law and fixed.  answers: wrong ones of a question.
+    reward: scores of right and wrong steps.  persistence: correlation of the errors of scores from a step to the next,
+    on a normal scale; with 0 every step errs anew.  ways: ways on of a node.  skew: exponent of the Zipf law by which
+    they are taken.  step_tokens, prompt_tokens: means, of a geometric law and fixed.  answers: wrong ones.
     """
 
     steps: tuple[int, ...]
@@ -47,6 +50,12 @@ class TreeLaw:
     step_tokens: float = 60.0
     prompt_tokens: int = 200
     answers: int = 5
+    persistence: float = 0.0
+
+    @cached_property
+    def ordered(self) -> tuple[Floats, Floats]:
+        """Scores of wrong and of right steps, rising."""
+        return np.sort(self.reward.wrong), np.sort(self.reward.right)
 
 
 def right_share(steps: Sequence[int], wrong: float, even: float) -> float:
@@ -87,6 +96,37 @@ def law_of(evidence: Evidence, reward: ModelledReward, task: str) -> TreeLaw:
     return TreeLaw(steps, wrong, reward, even=low)
 
 
+def persistence_of(evidence: Evidence, name: str, task: str) -> float:
+    """Correlation of a reward model's scores of one step and the next that are both right, or both wrong, so far.
+
+    Scores become normal ones by their rank among steps of their kind, so that truth itself correlates nothing.
+
+    Raises:
+        UnsupportedError: it scored no two steps of the task in a row.
+    """
+    rows, arm = evidence.rows, evidence.arm(evidence.find(name))
+    of_task = np.array([item.task == task for item in evidence.items])
+    use = np.flatnonzero(
+        (rows.arm == arm) & (rows.role == VERIFIER) & np.isfinite(rows.judgement) & of_task[rows.question]
+    )
+    step = rows.parent[use]
+    known = np.isfinite(rows.score[step])
+    use, step = use[known], step[known]
+    level = dict[int, float]()
+    for kind in (False, True):
+        here = (rows.score[step] > 0.5) == kind
+        ranks = rankdata(rows.judgement[use][here]) / (here.sum() + 1)
+        level |= dict(zip(step[here].tolist(), ndtri(ranks).tolist(), strict=True))
+    pairs = [
+        (level[above], level[row])
+        for row in level
+        if (above := int(rows.parent[row])) in level and (rows.score[above] > 0.5) == (rows.score[row] > 0.5)
+    ]
+    if not pairs:
+        raise UnsupportedError(f"{evidence.source}: {name} scored no two steps of {task} in a row")
+    return float(np.corrcoef(np.array(pairs).T)[0, 1])
+
+
 def _depth(parent: Ints, row: int) -> int:
     """Steps from the first one to a row."""
     depth = 1
@@ -97,10 +137,11 @@ def _depth(parent: Ints, row: int) -> int:
 
 @dataclass(frozen=True)
 class DrawnStep:
-    """A node: whether all is right so far, its score, and the number of its way."""
+    """A node: whether all is right so far, its score, and how generously it was scored, of a normal law."""
 
     right: bool
     score: float
+    level: float = 0.0
 
 
 class DrawnTrees(EvidenceReplay):
@@ -140,8 +181,18 @@ class DrawnTree:
             above = self.node(path[:-1])
             rng = np.random.default_rng([*self.seeds, 1, *path])
             right = above.right and bool(rng.random() >= self.wrong)
-            found = self._nodes[path] = DrawnStep(right, self.law.reward.judged(right, rng))
+            found = self._nodes[path] = self._step(right, above.level if len(path) > 1 else None, rng)
         return found
+
+    def _step(self, right: bool, before: float | None, rng: np.random.Generator) -> DrawnStep:
+        """A step with its score; before: the level of the step above, None for a first one."""
+        kept = self.law.persistence
+        if not kept:
+            return DrawnStep(right, self.law.reward.judged(right, rng))
+        fresh = float(rng.standard_normal())
+        level = fresh if before is None else kept * before + sqrt(1 - kept**2) * fresh
+        scores = self.law.ordered[int(right)]
+        return DrawnStep(right, float(scores[min(int(ndtr(level) * len(scores)), len(scores) - 1)]), level)
 
     def answer(self, path: tuple[int, ...]) -> str | None:
         """The answer of a path of full length: the right one, or one of the wrong ones, by its first wrong step."""

@@ -13,12 +13,17 @@ HARDWARE = {"h100": "h100_sxm", "h200": "h200_sxm", "b200": "b200_sxm", "b300": 
 DRAWN = 0.9
 """Mean share of the stated lengths: they are drawn evenly from 80-100 % of them (`random_range_ratio` of the flags)."""
 
+LAYOUT = re.compile(r"tp(\d+) ep(\d+)")
 CONTINUOUS = re.compile(r"continuous decode steps (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchRow:
-    """The flags of a script while it held, for some loads. since, until: dates; `until` open where it still holds."""
+    """The flags of a script while it held, for some loads. since, until: dates; `until` open where it still holds.
+
+    drafts: whether it starts the engine with speculative decoding.  layouts: devices of a stage and of the experts.
+    image: of the container, which names the engine's version; empty where it is not known.
+    """
 
     model: str
     precision: str
@@ -28,6 +33,9 @@ class LaunchRow:
     until: date
     clients: tuple[float, ...]
     poll_steps: int
+    drafts: bool
+    layouts: frozenset[tuple[int, int]]
+    image: str
 
     def holds(self, when: date | None, clients: float) -> bool:
         """Whether it holds on a day (any, where the run has no date) for so many clients.
@@ -39,9 +47,9 @@ class LaunchRow:
 
 
 def launch_rows(path: Path) -> list[LaunchRow]:
-    """Scripts of aggregated runs without speculation."""
+    """Scripts of aggregated runs."""
     with path.open(newline="", encoding="utf-8") as stream:
-        rows = [r for r in csv.DictReader(stream) if r["serving"] == "aggregated" and r["spec_method"] == "none"]
+        rows = [r for r in csv.DictReader(stream) if r["serving"] == "aggregated"]
     computed = "computed at run time"
     known = [r for r in rows if r["framework"] in FRAMEWORKS and r["scheduler_recv_interval"] != computed]
     return [_launch_row(r) for r in known]
@@ -60,6 +68,9 @@ def _launch_row(row: dict[str, str]) -> LaunchRow:
         date.fromisoformat(row["to_date"]) if row["to_date"] else date.max,
         () if row["concurrency"] in {"all", ""} else tuple(float(c) for c in re.findall(r"\d+", row["concurrency"])),
         max(steps, 1),
+        row["spec_method"] not in {"none", ""},
+        frozenset((int(tp), int(ep)) for tp, ep in LAYOUT.findall(row["layouts"])),
+        row["image"],
     )
 
 
@@ -84,7 +95,8 @@ class LaunchFlags:
         found = [
             row
             for row in self.rows
-            if row.engine == engine
+            if not row.drafts
+            and row.engine == engine
             and row.accelerator == accelerator
             and stem in row.model
             and (row.precision == "fp4") == four_bit
@@ -92,3 +104,25 @@ class LaunchFlags:
         ]
         later = max(found, key=lambda row: row.since, default=None)
         return later.poll_steps if later else 1
+
+    def drafted(
+        self, stem: str, four_bit: bool, where: tuple[str, str], layout: tuple[int, int], when: date, version: str
+    ) -> bool:
+        """Whether the script that made a dated run drafts tokens: that of its layout, and of its version where an image
+        names it, which was the last to change before the run. Benchmarks are run on the day that their script changes.
+
+        stem, where: as for `poll_steps`.  layout: devices of a stage, and of the experts.  version: of the engine.
+        """
+        engine, accelerator = where
+        found = [
+            row
+            for row in self.rows
+            if (row.engine, row.accelerator) == (engine, accelerator)
+            and layout in row.layouts
+            and stem in row.model
+            and (row.precision in {"fp4", "int4"}) == four_bit
+            and row.since <= when <= row.until
+        ]
+        named = [row for row in found if version and version in row.image] or found
+        last = max((row.since for row in named), default=None)
+        return last is not None and all(row.drafts for row in named if row.since == last)

@@ -101,6 +101,7 @@ def read_silicon(path: Path, lookup: FactLookup | None = None) -> tuple[list[Run
     report = ExclusionReport()
     lookup = lookup or FactLookup()
     kept: list[RunObservation] = []
+    drafted: set[str] = set()
     flags = LaunchFlags.beside(path)
     named = groups([_links(row) for row in rows])
     for number, (row, group) in enumerate(zip(rows, named, strict=True), start=2):
@@ -109,10 +110,16 @@ def read_silicon(path: Path, lookup: FactLookup | None = None) -> tuple[list[Run
             report.add(number, problem)
             continue
         try:
-            kept.append(_observation(number, row, group, lookup, flags))
+            found = _observation(number, row, group, lookup, flags)
         except UnknownIdError as error:
             report.add(number, str(error).partition(";")[0])
-    return kept, report
+            continue
+        if _is_drafted(row, found, flags):
+            drafted.add(group)
+        kept.append(found)
+    for found in (one for one in kept if one.group in drafted):
+        report.add(found.number, DRAFTED)
+    return [one for one in kept if one.group not in drafted], report
 
 
 def _table(path: Path) -> list[Row]:
@@ -190,15 +197,35 @@ PAIRS = frozenset({("1024", "1024"), ("1024", "8192"), ("8192", "1024")})
 def _is_inferencex(row: Row, whole: Model, when: date | None) -> bool:
     """Whether a row is of InferenceX, whose lengths are drawn: all dated rows are, and others with its models and
     lengths."""
-    named = f"{row['model_path']} {whole.id}".lower().replace("_", "-")
     stated = (f"{_number(row['isl']):.0f}", f"{_number(row['osl']):.0f}")
-    return when is not None or (stated in PAIRS and any(stem.lower() in named for stem in STEMS))
+    return when is not None or (stated in PAIRS and bool(_stem(row, whole)))
+
+
+DRAFTED = "speculative decoding, by the launch script of its day"
+"""Such rows have no label, and half the time per token; runs printed twice share a group."""
+
+
+def _is_drafted(row: Row, found: RunObservation, flags: LaunchFlags) -> bool:
+    """Whether the launch script that made a dated row drafts tokens."""
+    stem, layout = _stem(row, found.replica.model), found.replica.layout
+    if found.measured is None or not stem:
+        return False
+    cut, where = (layout.stage_devices, layout.ep), (row["backend"], row["system"])
+    return flags.drafted(stem, _is_four_bit(row), where, cut, found.measured, row["backend_version"])
+
+
+def _stem(row: Row, whole: Model) -> str:
+    named = f"{row['model_path']} {whole.id}".lower().replace("_", "-")
+    stem = next((stem for stem in STEMS if stem.lower() in named), "")
+    return "DeepSeek-R1" if stem == "DeepSeek-V3" else stem
+
+
+def _is_four_bit(row: Row) -> bool:
+    return row["precision"] in {"fp4", "nvfp4", "int4"} or row["moe_quant_mode"] == "nvfp4"
 
 
 def _poll_steps(flags: LaunchFlags, row: Row, whole: Model, when: date | None, clients: float) -> int:
-    named = f"{row['model_path']} {whole.id}"
-    stem = next((stem for stem in STEMS if stem.lower() in named.lower().replace("_", "-")), "")
-    stem = "DeepSeek-R1" if stem == "DeepSeek-V3" else stem
+    stem = _stem(row, whole)
     four = row["precision"] in {"fp4", "nvfp4"} or row["moe_quant_mode"] == "nvfp4"
     return flags.poll_steps(stem, four, (row["backend"], row["system"]), when, clients) if stem else 1
 

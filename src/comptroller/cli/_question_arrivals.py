@@ -21,16 +21,16 @@ from comptroller.cli._evidence_options import (
     records_of,
     roles_of,
 )
+from comptroller.cli._output import say
 from comptroller.errors import InputError
 from comptroller.planning.question_arrivals import QuestionArrivals, gate_notes
+from comptroller.serving.world import QuestionStreamOutcome
 from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import solving_roles
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import flag_truncated
-
-__all__ = ["AskedQuestions", "gate_notes", "question_arrivals"]
 
 HowSolved = Annotated[
     str,
@@ -87,6 +87,12 @@ def question_arrivals(
     if not lead >= 0:
         raise InputError(f"--lead {lead:g}: seconds before its first question a context is known, from 0 up")
     return QuestionArrivals(parse(strategy), replay, QuestionBudget.parse(budget), pairs, lead)
+
+
+def say_gates(questions: AskedQuestions, solved: QuestionStreamOutcome | None) -> None:
+    """What there is to know of the trained parts of a strategy whose questions were simulated."""
+    for note in gate_notes(questions, solved) if questions and solved else ():
+        say(note)
 
 
 def _bound(records: Evidence, model: str, roles: list[str]) -> dict[str, RecordedModel]:

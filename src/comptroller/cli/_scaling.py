@@ -16,6 +16,7 @@ from comptroller.costs.start_up import WEIGHT_SOURCES
 from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.scaled_simulation import ScalingConditions, simulate_scaling
+from comptroller.planning.spot_simulation import SpotConditions
 from comptroller.report.scaling_pictures import scaling_page, scaling_picture
 from comptroller.report.scaling_tables import scaling_records, scaling_sheet
 from comptroller.report.terminal import console, print_sheet
@@ -36,6 +37,12 @@ class ReplicaScalingOptions:
     image_pulled: bool
     fill: float
     shifts: int
+
+    def start_up(self, scale: float) -> SpotConditions:
+        """How a replica starts, and how fast the trace is replayed, for replicas that are spot."""
+        return SpotConditions(
+            self.start_up_s, weights_from=self.weights_from, image_pulled=self.image_pulled, scale=scale
+        )
 
     def show(
         self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool,

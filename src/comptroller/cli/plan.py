@@ -11,6 +11,7 @@ from comptroller.cli._export_help import HELP
 from comptroller.cli._launch_options import LaunchOptions, launch_options
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
+from comptroller.cli._over_time import OverTimeOptions, over_time_options
 from comptroller.cli._workload_changes import WorkloadChanges, workload_changes
 from comptroller.cli._workload_options import WorkloadOptions, completion, listed_names, workload_options
 from comptroller.errors import InputError
@@ -36,6 +37,7 @@ def run(
     stated: Annotated[WorkloadOptions, SharedOptions(workload_options)],
     changes: Annotated[WorkloadChanges, SharedOptions(workload_changes)],
     launched: Annotated[LaunchOptions, SharedOptions(launch_options)],
+    over: Annotated[OverTimeOptions, SharedOptions(over_time_options)],
     json: Annotated[
         bool, typer.Option("--json", help="Print the whole plan as JSON; with --against, {plan, against}.")
     ] = False,
@@ -95,6 +97,8 @@ def run(
         from comptroller.cli._today import fleet_from_launch
 
         today = fleet_from_launch(launched, loaded, moving_usd)
+    if over.trace:
+        return over.tell(loaded, json, paths)
     from comptroller.cli._plan_work import PlanOutput, explain_choices, tell_plan
 
     if explain:

@@ -8,20 +8,20 @@ from typing import Annotated
 
 import typer
 
-from comptroller.cli._cache_tiers import CacheTiers, cache_tiers
+from comptroller.cli._cache_tiers import CacheTiers, cache_tiers, show_tool_gaps, tool_gaps
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
-from comptroller.cli._output import check, say
+from comptroller.cli._output import check
 from comptroller.cli._plan_calibration import plan_with_calibration
-from comptroller.cli._question_arrivals import AskedQuestions, gate_notes, question_arrivals
+from comptroller.cli._power import RowPowerOptions, power_options
+from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
+from comptroller.cli._spot import ReplicaSpotOptions, spot_options
+from comptroller.cli._trace_input import trace_requests
 from comptroller.planning.fleet_sharing import slowdowns_of
 from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
 from comptroller.report.requests import writer_of
-from comptroller.work.data_files import find_data
-from comptroller.work.rows import TraceReadOptions
-from comptroller.work.trace import RequestTrace
-from comptroller.work.traces import read_trace, reading_of
+from comptroller.work.traces import reading_of
 
 File = Path | None
 SAMPLES = 240
@@ -36,8 +36,11 @@ def run(
     plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
     scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
+    spot: Annotated[ReplicaSpotOptions, SharedOptions(spot_options)],
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
+    power: Annotated[RowPowerOptions, SharedOptions(power_options)],
     tiers: Annotated[CacheTiers, SharedOptions(cache_tiers)],
+    gaps: Annotated[bool, SharedOptions(tool_gaps)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
         list[str] | None,
@@ -50,11 +53,7 @@ def run(
     batching: Policy = "",
     scheduling: Policy = "",
     slowdown: Annotated[
-        str,
-        typer.Option(
-            help="Tell who was slowed by whom: serve each tenant, priority or adapter alone, and leave each out.",
-            show_default=False,
-        ),
+        str, typer.Option(help="Who was slowed by whom: tenant, priority or adapter, each alone and left out.")
     ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")] = False,
     html: Annotated[File, typer.Option(help="Write the time line, a self-contained page.", show_default=False)] = None,
@@ -72,10 +71,7 @@ def run(
     columns: Annotated[
         list[str] | None,
         typer.Option(
-            "--column",
-            help="What a column of the trace is called, as tenant=customer; again for others. Also unit=ms of arrivals "
-            "that are numbers, block_tokens=16 of prefix blocks.",
-            show_default=False,
+            "--column", help="A column's name, as tenant=customer; unit=ms, block_tokens=16.", show_default=False
         ),
     ] = None,
     rate: Annotated[
@@ -89,31 +85,26 @@ def run(
         check(path)
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
-    requests = _requests(trace, plan, reading_of(columns or [], skip_bad, rate))
+    requests = trace_requests(trace, plan, reading_of(columns or [], skip_bad, rate))
+    if spot.policies:
+        return spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json)
     if scaling.policies:
         return scaling.show(fleet_plan, requests, scale, priced, json, paths)
+    if power.policies:
+        return power.show(fleet_plan, requests, scale, priced, json, {"html": html, "png": png})
     samples = SAMPLES if html or png or perfetto_ or json else 0
     settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers)
+    if gaps:
+        show_tool_gaps(fleet_plan, requests, settings, tiers, priced, json)
+        return
     simulations = [
         simulate_plan(fleet_plan, requests, replace(settings, routing=name), priced, questions)
         for name in dict.fromkeys(routing or [""])
     ]
-    for note in gate_notes(questions, simulations[0].solved) if questions and simulations[0].solved else ():
-        say(note)
+    say_gates(questions, simulations[0].solved)
     slowdowns = slowdowns_of(simulations, slowdown)
     write_files(simulations, paths, as_calls)
     if json:
         typer.echo(simulation_document(simulations, slowdowns), nl=False)
     else:
         print_simulations(simulations, slowdowns)
-
-
-def _requests(trace: str, plan: Path, reading: TraceReadOptions) -> RequestTrace:
-    """The requests of a trace, at the rate asked for; what its reader has to say is told."""
-    file = Path(trace)
-    requests = read_trace(file if file.exists() else find_data("trace", trace, plan), reading)
-    if reading.rate_per_s is not None and requests.rate_per_s > 0:
-        requests = requests.scaled(reading.rate_per_s / requests.rate_per_s)
-    for note in requests.notes:
-        say(note)
-    return requests

@@ -102,7 +102,7 @@ class UpstreamRequest:
         tokens = max(1, self.size // BYTES_PER_TOKEN)
         context = service.config.context_tokens
         most = None if self.path == "embeddings" else most_tokens(body)
-        return RoutedPrompt(min(tokens, context or tokens), most, self.session, self.affinity, body)
+        return RoutedPrompt(min(tokens, context or tokens), most, self.session, self.affinity, body, self.call.key)
 
     def worst_pusd(self, service: UpstreamService, body: Json) -> int | None:
         """The most it may cost there."""

@@ -9,7 +9,8 @@ RESERVED: prompt and predicted output tokens of ACTIVE.  KV: prompt tokens of ca
 output tokens that came since.  CAPACITY: `kv_tokens` of the configuration, or the plan's; NaN where neither says.
 WEIGHT: `weights` of the configuration, or 1.  MATCH: tokens of the prompt that lately were sent to the replica.
 
-Prompt tokens are bytes over `BYTES_PER_TOKEN`. A call's priority and fair_start are 0: no request states them.
+Prompt tokens are bytes over `BYTES_PER_TOKEN`. A call's tenant is the number of its key's name, 0 without one; its
+priority, adapter and fair_start are 0: no request states them.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ Json = dict[str, Any]
 DEFAULT_POLICY = "bounded_hash"
 """Where neither configuration nor plan names one: what begins alike meets the same cache, and no replica is far busier
 than the others. It needs nothing that a gateway does not know."""
-KNOWN_NEEDS = ("kv", "match", "opening")
+KNOWN_NEEDS = ("kv", "match", "opening", "tenant")
 """What a policy may declare in NEEDS and gets here."""
 SEED = 0
 """Of random draws, as in the simulator's default: the same calls in the same order are routed alike."""
@@ -69,6 +70,7 @@ class RoutedPrompt(NamedTuple):
 
     tokens: of the prompt, estimated.  most: of the output; None where it has no cap.  session: as the client named it,
     or the strategy's run; empty without one.  opening: the session, or how the prompt begins.  body: of the request.
+    tenant: the name of the key that asks; empty without one.
     """
 
     tokens: int
@@ -76,6 +78,7 @@ class RoutedPrompt(NamedTuple):
     session: str
     opening: str
     body: Json
+    tenant: str = ""
 
 
 class RoutedCall(NamedTuple):
@@ -87,6 +90,8 @@ class RoutedCall(NamedTuple):
     session: int = -1
     priority: float = 0.0
     fair_start: float = 0.0
+    tenant: int = 0
+    adapter: int = 0
 
 
 @dataclass(frozen=True)
@@ -212,7 +217,7 @@ class ReplicaRouter:
         file = module("routing", settings.policy)
         wanted: tuple[str, ...] = tuple(getattr(file, "NEEDS", ()))
         self._require(wanted, hasattr(file, "CAPACITY") and settings.kv_tokens is None)
-        self.keeps_kv, self._matches, self._opens = (need in wanted for need in KNOWN_NEEDS)
+        self.keeps_kv, self._matches, self._opens = (need in wanted for need in KNOWN_NEEDS[:3])
         self.view = np.zeros((replicas, COLUMNS))
         self.view[:, CAPACITY] = nan if settings.kv_tokens is None else settings.kv_tokens
         self.view[:, WEIGHT] = settings.weights or 1.0
@@ -243,7 +248,8 @@ class ReplicaRouter:
             GatewayError: the policy chose none of them.
         """
         session = session_number((self._opens and prompt.opening) or prompt.session)
-        call = RoutedCall(self._turn, prompt.tokens, self._predicted(prompt.most), session)
+        tenant = max(session_number(prompt.tenant), 0)
+        call = RoutedCall(self._turn, prompt.tokens, self._predicted(prompt.most), session, tenant=tenant)
         blocks: list[int] = []
         if self._matches:
             blocks = prompt_blocks(prompt.body)

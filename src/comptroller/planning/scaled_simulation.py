@@ -19,6 +19,7 @@ from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
 from comptroller.serving.elastic import ElasticOutcome, ReplicaPhase
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.scaling import ScalingSettings, scale
+from comptroller.work.call import CallTable
 from comptroller.work.trace import RequestTrace
 
 MORE = 2
@@ -68,12 +69,7 @@ class ScaledSimulation:
     @cached_property
     def within(self) -> npt.NDArray[np.bool_]:
         """Which calls were done within all the objectives."""
-        held = np.isfinite(self.outcome.latency_s("e2e_s"))
-        for entry in self.plan.latency:
-            values = self.outcome.latency_s(entry.quantity)
-            alone = ~np.isfinite(values) & (entry.quantity == "tpot_s")  # one token has no time for each further one
-            held &= (values <= entry.most_s) | alone
-        return np.asarray(held)
+        return calls_within(self.plan, self.outcome)
 
     @property
     def attainment(self) -> float:
@@ -94,6 +90,16 @@ class ScaledSimulation:
             paid += change
             most = max(most, paid)
         return most
+
+
+def calls_within(plan: Plan, outcome: ElasticOutcome) -> npt.NDArray[np.bool_]:
+    """Which calls were done within all the objectives of a plan."""
+    held = np.isfinite(outcome.latency_s("e2e_s"))
+    for entry in plan.latency:
+        values = outcome.latency_s(entry.quantity)
+        alone = ~np.isfinite(values) & (entry.quantity == "tpot_s")  # one token has no time for each further one
+        held &= (values <= entry.most_s) | alone
+    return np.asarray(held)
 
 
 def replica_targets(service: ServiceDocument) -> tuple[float, float]:
@@ -122,28 +128,72 @@ def simulate_scaling(
         UnsupportedError: the plan has not one service in one pool, or buys from an API.
     """
     how = conditions or ScalingConditions()
-    service = scaled_service(plan)
-    first = how.first or service.deployment.pools[0].replicas
-    most = how.most or MORE * max(first, service.deployment.pools[0].replicas)
-    if most < first:
-        raise InputError(f"at most {most} replicas are fewer than the {first} of the plan")
+    stage = scaling_stage(plan, how, calibration)
     replayed = trace.scaled(how.scale) if how.scale != 1 else trace
-    fleet = fleet_of_size(fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, 0), most)
     played = [replayed, *(begun_at(replayed, place / how.shifts) for place in range(1, how.shifts))]
-    per_s, in_flight = replica_targets(service)
-    parts = None if how.start_up_s is not None else service_start_up(plan, how.weights_from, how.image_pulled)
-    start_up_s = parts.total_s if parts else float(how.start_up_s or 0.0)
-    settings = [
-        ScalingSettings(name, how.fill * in_flight, how.fill * per_s, first=first, most=most, start_up_s=start_up_s)
-        for name in policies
-    ]
-    asked = [(each, calls_of(plan.services, each, np.random.default_rng(0))) for each in played]
+    asked = [(each, stage.calls_of(each)) for each in played]
 
-    def of(one: ScalingSettings) -> ScaledSimulation:
-        runs = [ScaledSimulation(plan, each, one, scale(fleet, calls, one), parts) for each, calls in asked]
+    def of(name: str) -> ScaledSimulation:
+        settings = stage.settings(name, how.fill, how.first)
+        runs = [stage.play(each, calls, settings) for each, calls in asked]
         return replace(runs[0], again=tuple(runs[1:]))
 
-    return tuple(of(one) for one in settings)
+    return tuple(of(name) for name in policies)
+
+
+@dataclass(frozen=True, eq=False)
+class ScalingStage:
+    """A plan's service on which traces are played under policies. fleet: as many replicas as there may be.
+
+    first: of the plan.  per_s, in_flight: what a replica takes.  start_up: its parts, where none was stated.
+    """
+
+    plan: Plan
+    fleet: SimulatedFleet
+    first: int
+    per_s: float
+    in_flight: float
+    start_up_s: float
+    start_up: StartUpTime | None
+
+    @property
+    def most(self) -> int:
+        """Replicas that there may be."""
+        return len(self.fleet.replicas())
+
+    def calls_of(self, trace: RequestTrace) -> CallTable:
+        """The calls of a trace."""
+        return calls_of(self.plan.services, trace, np.random.default_rng(0))
+
+    def settings(self, policy: str, fill: float = 1.0, first: int = 0) -> ScalingSettings:
+        """A policy that fills a share of each replica and begins with so many, the plan's where 0."""
+        return ScalingSettings(
+            policy, fill * self.in_flight, fill * self.per_s, first=first or self.first, most=self.most,
+            start_up_s=self.start_up_s,
+        )  # fmt: skip
+
+    def play(self, trace: RequestTrace, calls: CallTable, settings: ScalingSettings) -> ScaledSimulation:
+        """What comes of a trace, whose calls were made before."""
+        return ScaledSimulation(self.plan, trace, settings, scale(self.fleet, calls, settings), self.start_up)
+
+
+def scaling_stage(plan: Plan, how: ScalingConditions, calibration: TimingCalibration | None = None) -> ScalingStage:
+    """The stage of a plan's one service.
+
+    Raises:
+        InputError: fewer replicas allowed than the fleet begins with.
+        UnsupportedError: as `scaled_service`.
+    """
+    service = scaled_service(plan)
+    planned = service.deployment.pools[0].replicas
+    first = how.first or planned
+    most = how.most or MORE * max(first, planned)
+    if most < first:
+        raise InputError(f"at most {most} replicas are fewer than the {first} of the plan")
+    fleet = fleet_of_size(fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, 0), most)
+    parts = None if how.start_up_s is not None else service_start_up(plan, how.weights_from, how.image_pulled)
+    start_up_s = parts.total_s if parts else float(how.start_up_s or 0.0)
+    return ScalingStage(plan, fleet, planned, *replica_targets(service), start_up_s, parts)
 
 
 def begun_at(trace: RequestTrace, share: float) -> RequestTrace:

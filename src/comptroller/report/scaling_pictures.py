@@ -40,9 +40,10 @@ def scaling_charts(simulations: Sequence[ScaledSimulation]) -> tuple[ReportChart
     late = [_tails(one, clock) for one in shown]
     bands = {names[0]: (late[0][0], late[0][1])} if len(shown) == 1 else {}
     limit = {"objective": next((entry.most_s for entry in first.plan.latency if entry.quantity == "ttft_s"), 0.0)}
+    paid = lines([_replicas_at(one, clock) for one in shown])
     panels = (
         TimePanel("Arrivals", ("requests/s", lambda rate: f"{number(rate)}/s"), arrivals),
-        TimePanel("Replicas paid for", ("replicas", number), lines([_replicas_at(one, clock) for one in shown]), stepped=True),
+        TimePanel("Replicas paid for", ("replicas", number), paid, stepped=True),
         TimePanel("Requests waiting", ("requests", number), lines([_waiting(one, clock) for one in shown])),
         TimePanel(
             "Time to first token, p95 by arrival" + (", from the median" if bands else ""), ("TTFT", seconds),

@@ -24,6 +24,7 @@ from comptroller.strategies.prepared_contexts import (
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Reply, Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, PreparedContext, ReplayWorld
 from comptroller.strategies.spelling import spell
+from comptroller.strategies.world_inputs import lacking_inputs as lacking_inputs  # noqa: PLC0414 - for rooms to its right
 from comptroller.strategies.world_inputs import require_inputs as require_inputs  # noqa: PLC0414 - for studies too
 
 Floats = npt.NDArray[np.float64]

@@ -115,7 +115,7 @@ def _input_names(strategy: Any) -> Iterator[str]:
             yield from _input_names(inside)
 
 
-def lacking(strategy: Any, replay: EvidenceReplay) -> list[str]:
+def lacking_inputs(strategy: Any, replay: EvidenceReplay) -> list[str]:
     """What a replay lacks for a strategy, each input in words with who supplies it; nothing where all is there."""
     return [
         f"{INPUTS[name].what} ({INPUTS[name].recorded})" for name in needs(strategy) if not INPUTS[name].there(replay)
@@ -128,6 +128,6 @@ def require_inputs(strategy: Any, replay: EvidenceReplay, spelled: str) -> None:
     Raises:
         UnsupportedError: it lacks something; names all of it, and who supplies it.
     """
-    if missing := lacking(strategy, replay):
+    if missing := lacking_inputs(strategy, replay):
         source = replay.evidence.source or "evidence"
         raise UnsupportedError(f"{source}: {spelled} needs {', and '.join(missing)}")

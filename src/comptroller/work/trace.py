@@ -132,6 +132,30 @@ class RequestTrace:
         """The same requests at `factor` times the rate, without the latencies, which were measured at another rate."""
         return replace(self, arrival_s=self.arrival_s / factor, measured=None)
 
+    def repeated(self, times: int) -> RequestTrace:
+        """The requests so often, each time after the last one's mean gap; sessions, prefixes and tasks are of one time
+        alone and left out.
+
+        >>> RequestTrace(np.array([0.0, 2.0]), np.ones(2, int), np.ones(2, int)).repeated(2).arrival_s.tolist()
+        [0.0, 2.0, 4.0, 6.0]
+        """
+        if times == 1:
+            return self
+        period_s = self.span_s + 1 / self.rate_per_s
+        arrival_s = (np.arange(times)[:, None] * period_s + self.arrival_s).ravel()
+        return replace(
+            self,
+            arrival_s=arrival_s,
+            input_tokens=np.tile(self.input_tokens, times),
+            output_tokens=np.tile(self.output_tokens, times),
+            tenant=None if self.tenant is None else np.tile(self.tenant, times),
+            priority=None if self.priority is None else np.tile(self.priority, times),
+            blocks=None,
+            session=None,
+            measured=None,
+            tasks=None,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TraceSummary:

@@ -17,7 +17,7 @@ from comptroller.planning.offer.stage_plays import StagePlayCache
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
-from comptroller.strategies.results import grid_runs, uses
+from comptroller.strategies.results import grid_runs, lacking_inputs, uses
 from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.spelling import names, parse, settings, spell
 from comptroller.strategies.stages import StagedStrategy
@@ -184,10 +184,14 @@ def _play_options(
     if quality.checker is not None:
         played["checker"] = played["reward"] = ModelledChecker(quality.checker.tpr, quality.checker.fpr)
     replay = EvidenceReplay(evidence, played)
+    for needed in lacking_inputs(strategy, replay):
+        rejected.add("not supported by the evidence", f"{spell(strategy)} needs {needed}")
+        return
     missing: list[tuple[str, str]] = []
-    lacking = set(question.tolist()) - set(replay.covered(uses(strategy)).tolist())
-    if lacking:
-        rejected.add("not recorded", f"{spell(strategy)}: {len(lacking)} questions lack what it asks for", len(lacking))
+    left_out = set(question.tolist()) - set(replay.covered(uses(strategy)).tolist())
+    if left_out:
+        told = f"{spell(strategy)}: {len(left_out)} questions lack what it asks for"
+        rejected.add("not recorded", told, len(left_out))
         return
     for point, rows in grid_runs(_points(strategy, quality), replay, question.tolist(), missing):
         score = np.array([value for value, _ in rows])

@@ -13,6 +13,7 @@ from scipy.special import ndtri
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Bools, Floats, Goal
 from comptroller.planning.ground.risk_document import ChoiceSupport, SelectionOptimism, SupportedWays
+from comptroller.planning.ground.way_families import FAMILIES
 from comptroller.planning.ground.way_freedom import WayFreedom
 from comptroller.planning.offer.space import quality_targets
 from comptroller.planning.risk.cross_fit import (
@@ -62,14 +63,17 @@ def with_supported_ways(
     """The problem kept to what the evidence supports: scores shrunk, ways as free, and targets as high, as it takes for
     the targets to hold on other questions, with the confidence asked for or in the mean.
 
-    freedoms: among which is chosen.  As it is for plain requests, where nothing can be served, and where a class has a
-    single question: nothing of it is left then when it is left out.
+    freedoms: among which is chosen; where there are several, one way for all may also be one of a family of ways
+    (`ground.way_families`), which is the better chosen the fewer it has.  As it is for plain requests, where nothing
+    can be served, and where a class has a single question: nothing of it is left then when it is left out.
 
     Raises:
         InfeasibleError: no choice holds the targets with the confidence asked for; says what share the evidence
             supports, and how many questions would do.
     """
     found = None if problem.quality is None else way_outcomes(problem.search, problem.goal)
+    if found is not None and len(freedoms) == 1:
+        found = replace(found, families={})
     if found is None or np.bincount(found.task).min() < 2:
         return problem
     return _Support(problem, found, freedoms).problem_of()
@@ -87,7 +91,10 @@ def way_outcomes(search: PlanSearch, goal: Goal) -> WayOutcomes | None:
     cost = usd + sum((_worth_of_calls(search, goal, model) for model in space.offers), start=np.zeros(usd.shape))
     floor = dict(goal.quality[1:])
     floors = np.array([floor.get(task, 0.0) for task in space.plays.tasks])
-    return WayOutcomes(space.score[:, options], cost[:, options], space.plays.task, space.weight, floors)
+    ways = [space.options[number] for number in options.tolist()]
+    masks = {name: np.array([may(way) for way in ways]) for name, may in FAMILIES.items()}
+    smaller = {name: mask for name, mask in masks.items() if mask.any() and not mask.all()}
+    return WayOutcomes(space.score[:, options], cost[:, options], space.plays.task, space.weight, floors, smaller)
 
 
 def _worth_of_calls(search: PlanSearch, goal: Goal, model: int) -> Floats:
@@ -138,10 +145,13 @@ class _Support:
         raised = self._aim(curve, place) - float(self.least[0])
         quality = tuple((task, share + raised) for task, share in problem.goal.quality)
         goal = replace(problem.goal, quality=quality, ways=curve.ways)
+        space, may = problem.space.weighing(own), FAMILIES.get(curve.family)
+        if may is not None:
+            space = replace(space, options=tuple(option for option in space.options if may(option)))
         return replace(
             problem,
             goal=goal,
-            search=PlanSearch(problem.space.weighing(own)),
+            search=PlanSearch(space),
             optimism=self._optimism(curve, place, own),
             support=self._document(curves, (curve, place), own, held=best is not None),
         )
@@ -149,9 +159,9 @@ class _Support:
     def _optimism(self, curve: OutOfFoldCurve, place: int, own: float) -> SelectionOptimism:
         """What the choice solves on all questions less what choices solve of those left out."""
         found = self.found
-        table, aims = found.whole_table(own), curve.aims[: place + 1]
+        table, aims = found.within(curve.family).whole_table(own), curve.aims[: place + 1]
         share = shares_with_floors(table, curve.ways, aims, float(self.least[0]))[place]
-        by_class = (share * found.whole_scores).sum(axis=1)
+        by_class = (share * found.within(curve.family).whole_scores).sum(axis=1)
         told = np.concatenate([[found.weight @ by_class], by_class])
         gained = np.maximum(told - curve.solved[place], 0.0)
         tasks = ("", *self.problem.space.plays.tasks)
@@ -167,7 +177,7 @@ class _Support:
     ) -> ChoiceSupport:
         curve, place = taken
         return ChoiceSupport(
-            ways=curve.ways.label,
+            ways=curve.label,
             aim=short(self._aim(curve, place)),
             solved=short(float(curve.solved[place, 0])),
             deviation=short(float(curve.deviation[place, 0])),
@@ -184,7 +194,7 @@ class _Support:
         bound = curve.bound(self.confidence)[:, 0]
         at = int(bound.argmax()) if place is None else place
         return SupportedWays(
-            ways=curve.ways.label,
+            ways=curve.label,
             solved=short(float(curve.solved[at, 0])),
             holds=short(float(bound[at])),
             usd_per_h=short(float(curve.cost[at])),
@@ -200,11 +210,11 @@ class _Support:
                 f"{max(float(one.solved[:, 0].max()) for one in curves):.1%} are solved{more}"
             )
         others = [(one, one.lowest(self.confidence, self.least)) for one in curves if one.ways > curve.ways]
-        told = [f"{one.ways.label} {one.cost[at] / curve.cost[place] - 1:+.0%}" for one, at in others if at is not None]
+        told = [f"{one.label} {one.cost[at] / curve.cost[place] - 1:+.0%}" for one, at in others if at is not None]
         beside = f"; more freedom costs, at the same share of questions left out: {', '.join(told)}" if told else ""
         chance = any(one.cost[at] < curve.cost[place] for one, at in others if at is not None)
         beside += ", which is within chance" if chance else ""
-        return f"The evidence supports {curve.ways.label}{beside}"
+        return f"The evidence supports {curve.label}{beside}"
 
     def _needed(self, curves: Sequence[OutOfFoldCurve]) -> int | None:
         """Questions with which the bound of the choice that solves most would reach the target."""

@@ -19,8 +19,8 @@ arXiv 2110.01052).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -65,13 +65,20 @@ the other half."""
 @dataclass(frozen=True)
 class WayOutcomes:
     """What every way did on every question. score, cost: (questions, ways); cost per hour as if all traffic were like
-    the question.  task: (questions,), its class.  weight: (classes,).  floor: (classes,), least share of each class."""
+    the question.  task: (questions,), its class.  weight: (classes,).  floor: (classes,), least share of each class.
+    families: by name, which ways one way for all is besides chosen from alone."""
 
     score: Floats
     cost: Floats
     task: Ints
     weight: Floats
     floor: Floats
+    families: Mapping[str, Bools] = field(default_factory=dict)
+
+    def within(self, family: str) -> WayOutcomes:
+        """Those of the ways of a family; all where none is named."""
+        some = self.families[family] if family else np.ones(self.score.shape[1], bool)
+        return WayOutcomes(self.score[:, some], self.cost[:, some], self.task, self.weight, self.floor)
 
     @cached_property
     def whole_scores(self) -> Floats:
@@ -115,6 +122,12 @@ class OutOfFoldCurve:
     solved: Floats
     deviation: Floats
     cost: Floats
+    family: str = ""
+
+    @property
+    def label(self) -> str:
+        """The freedom, and the family of ways, in words."""
+        return f"{self.ways.label}, {self.family}" if self.family else self.ways.label
 
     def bound(self, confidence: float) -> Floats:
         """(aims, 1 + classes): the shares that hold with a confidence in a further set of as many questions."""
@@ -148,11 +161,17 @@ def curves_of(
     questions (`solve.shrinkage`).
     """
     cuts = [folds_of(found.task, rng) for _ in range(REPEATS)]
-    choices = [list(_tables_without(found, fold)) for fold in cuts]
     most = float(found.weight @ found.whole_scores.max(axis=1))
     aims = np.linspace(least, max(most, least), AIMS_BY_CLASS if found.floor.any() else AIMS)
-    some = freedoms_of(len(found.weight), freedoms)
-    return [_curve(found, (cuts, choices), ways, (*_aims_for(found, ways, aims, own), least)) for ways in some]
+    curves = []
+    for family in (*(found.families if WayFreedom.ONE_WAY in freedoms else ()), ""):
+        some = found.within(family)
+        without = cuts, [list(_tables_without(some, fold)) for fold in cuts]
+        kinds = [WayFreedom.ONE_WAY] if family else freedoms_of(len(found.weight), freedoms)
+        for ways in kinds:
+            curve = _curve(some, without, ways, (*_aims_for(some, ways, aims, own), least))
+            curves.append(replace(curve, family=family))
+    return curves
 
 
 def _aims_for(found: WayOutcomes, ways: WayFreedom, aims: Floats, own: float) -> tuple[Floats, int]:
@@ -250,7 +269,8 @@ def _curve(
 def cheapest_of(
     found: WayOutcomes, curves: Sequence[OutOfFoldCurve], confidence: float, least: Floats
 ) -> tuple[OutOfFoldCurve, int] | None:
-    """The curve and the aim that cost least among those that hold what is asked, the least freedom first.
+    """The curve and the aim that cost least among those that hold what is asked, the least freedom first: one way for
+    all, of all ways or of a family.
 
     More freedom takes the place of less where it is cheaper by `WORTH` although `DOUBT` standard errors of what it
     solves more, question by question, are taken off, and is held to that: the best of several is mostly the luckiest.
@@ -259,9 +279,11 @@ def cheapest_of(
     """
     best: tuple[OutOfFoldCurve, int] | None = None
     for curve in sorted(curves, key=lambda one: one.ways):
-        less = 0.0 if best is None else DOUBT * _errors_of_difference(found, curve, best[0].each[best[1]])
+        simple = best is None or curve.ways is WayFreedom.ONE_WAY
+        less = 0.0 if best is None or simple else DOUBT * _errors_of_difference(found, curve, best[0].each[best[1]])
         place = curve.lowest(confidence, least, less)
-        if place is not None and (best is None or curve.cost[place] < best[0].cost[best[1]] * (1 - WORTH)):
+        worth = 0.0 if simple else WORTH
+        if place is not None and (best is None or curve.cost[place] < best[0].cost[best[1]] * (1 - worth)):
             best = curve, place
     return best
 

@@ -44,13 +44,17 @@ def arrive_loaded(w: KernelWorld, i: int, tick: int) -> None:
         close(w, i, tick, CANCELLED)
         poke_peer(w, r)
     else:
-        request.state, request.left = LOADED, -1
+        request.state = LOADED
         rank.arrived += 1
-        if rank.loaded < 0:
+        last, following = -1, rank.loaded
+        # What lands in one tick goes on in the order in which it arrived, whatever the numbers of its rows.
+        while following >= 0 and (
+            w.requests[following].order < request.order or w.requests[following].arrival <= request.arrival
+        ):
+            last, following = following, w.requests[following].left
+        request.left = following
+        if last < 0:
             rank.loaded = i
         else:
-            last = rank.loaded
-            while w.requests[last].left >= 0:
-                last = w.requests[last].left
             w.requests[last].left = i
     poke(w, rank.leader)

@@ -18,8 +18,8 @@ from scipy.special import betaln, ndtri
 from comptroller.errors import UnsupportedError
 from comptroller.work.evidence import Floats, Ints
 from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
-from comptroller.work.laws._resampling import names, spread, thinned_counts, whole_counts
-from comptroller.work.laws.coverage import coverage
+from comptroller.work.laws._resampling import band, names, spread, thinned_counts, whole_counts
+from comptroller.work.laws.coverage import coverage, pass_at_k
 
 LEAST = 4
 """Fewest samples of a question that a law is fitted to: k = 1, 2, 3, 4 give four points for two parameters. In a
@@ -102,6 +102,25 @@ def power_law_of(n: Ints, correct: Ints) -> PowerLaw:
     """The power law fitted to pass@k for k from 1 to the fewest samples of any question."""
     sizes = spread(int(n.min()))
     return power_law(sizes, coverage(n, correct, sizes))
+
+
+def parameter_bands(n: Ints, correct: Ints, query: LawQuery = PLAIN) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Intervals of a and b of the power law, by resampling questions; draws without a law are left out.
+
+    >>> low_a, high_a = parameter_bands(np.full(60, 16), np.arange(60) % 6, LawQuery(draws=50))[0]
+    >>> low_a < power_law_of(np.full(60, 16), np.arange(60) % 6).a < high_a
+    True
+    """
+    sizes = spread(int(n.min()))
+    covered = pass_at_k(n[:, None], correct[:, None], sizes[None, :])
+    rng, found = np.random.default_rng(query.seed), []
+    for _ in range(query.draws):
+        share = covered[rng.integers(0, len(n), len(n))].mean(axis=0)
+        if ((share > 0) & (share < 1)).sum() >= 2:
+            law = power_law(sizes, share)
+            found.append((law.a, law.b))
+    table = np.array(found).reshape(-1, 2)
+    return band(table[:, 0], query.level), band(table[:, 1], query.level)
 
 
 def difficulty(n: Ints, correct: Ints) -> DifficultyDistribution:
@@ -197,9 +216,10 @@ def _forecast_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
         sizes = spread(int(n.min()))
         miss = float(np.abs(law.at(sizes) - coverage(n, correct_of_arm, sizes)).max())
         fitted = f"up to {int(n.min())} samples, largest miss {miss:.3f}"
+        a, b = parameter_bands(n, correct_of_arm, query)
         findings += [
-            LawFinding("forecast", arm, "a in exp(-a k^-b)", law.a, note=fitted),
-            LawFinding("forecast", arm, "b in exp(-a k^-b)", law.b, note=fitted),
+            LawFinding("forecast", arm, "a in exp(-a k^-b)", law.a, *a, fitted),
+            LawFinding("forecast", arm, "b in exp(-a k^-b)", law.b, *b, fitted),
             LawFinding("forecast", arm, "alpha of Beta", beta.alpha, note="of pass@1 over questions"),
             LawFinding("forecast", arm, "beta of Beta", beta.beta, note="of pass@1 over questions"),
         ]

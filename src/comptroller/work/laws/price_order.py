@@ -14,6 +14,7 @@ import numpy as np
 
 from comptroller.work.evidence import SOLVER, Evidence, Floats
 from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
+from comptroller.work.laws._resampling import mean_band
 
 TOLERANCE = 1e-6
 """Greatest relative difference of recorded dollars from tokens times a price. Recorded dollars are rounded, a price
@@ -88,6 +89,21 @@ def reversals(
     return sorted(reversed_pairs, key=lambda pair: -pair.times), pairs
 
 
+def rank_agreement(evidence: Evidence, without: Sequence[int] = (), thinking: bool = True) -> dict[str, float]:
+    """Kendall's tau of list price and cost over the models of each task that has two or more: 1 where the order is one.
+
+    Pairs of equal price or cost count neither way (tau-a).  without, thinking: as in `reversals`.
+    """
+    prices = {arm: price for arm, price in list_prices(evidence).items() if arm not in without}
+    found = {}
+    for task, costs in _task_costs(evidence, prices, thinking).items():
+        pairs = list(combinations(costs, 2))
+        gaps = [(prices[a].total - prices[b].total) * (costs[a] - costs[b]) for a, b in pairs]
+        if pairs:
+            found[task] = float(np.sign(gaps).mean())
+    return found
+
+
 def _task_costs(evidence: Evidence, prices: dict[int, ListPrice], thinking: bool) -> dict[str, dict[int, float]]:
     rows = evidence.rows
     task = np.array([item.task for item in evidence.items])[rows.question]
@@ -113,6 +129,7 @@ def _price_order_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
     if not pairs:
         return []
     without_thinking, _ = reversals(evidence, thinking=False)
+    with_all, without = (rank_agreement(evidence, thinking=thinking) for thinking in (True, False))
     worst = "; ".join(
         f"{r.listed_cheaper} {r.times:.1f} times {r.listed_dearer} on {r.task}" for r in reversed_pairs[:2]
     )
@@ -127,7 +144,16 @@ def _price_order_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
             len(without_thinking),
             note=f"of {pairs} pairs",
         ),
+        _agreement_finding("Kendall's tau of list price and cost", with_all, query),
+        _agreement_finding("the same tau, thinking tokens left out", without, query),
     ]
+
+
+def _agreement_finding(quantity: str, by_task: dict[str, float], query: LawQuery) -> LawFinding:
+    """Mean over tasks; the interval is from resampled tasks."""
+    told = ", ".join(f"{task or 'all'} {tau:.2f}" for task, tau in by_task.items())
+    values = np.array(list(by_task.values()))
+    return LawFinding("price_order", "mean over tasks", quantity, float(values.mean()), *mean_band(values, query), told)
 
 
 LAW = EvidenceLaw("price_order", "pairs of models whose cost is in reverse of their list price", _price_order_findings)

@@ -1,5 +1,5 @@
-"""Shuffle sharding: each tenant has a fixed few of the replicas, drawn by hash, and its calls go to the one of them
-with the fewest in flight. A flood of one tenant fills its own few; two tenants seldom have the same.
+"""Shuffle sharding: each tenant has some of the replicas, drawn by hash, and its calls go to the one of them with the
+fewest in flight. A flood of one tenant fills its own; two tenants seldom have the same.
 
 Source: C. MacCarthaigh, Workload isolation using shuffle-sharding, The Amazon Builders' Library, 2019.
 """
@@ -10,9 +10,9 @@ from comptroller.serving.policies.draw import draw
 from comptroller.serving.policies.view import ACTIVE, Call, Ranks, RouterState, View
 
 NEEDS = ("tenant",)
-SHARE = 0.5
-"""Of the replicas, rounded up, that a tenant has. At half of it a tenant alone can use only a quarter of the fleet, at
-twice it nobody is kept apart."""
+SHARE = 0.75
+"""Of the replicas, rounded up, that a tenant has: one that floods leaves a quarter to others, and gets three quarters.
+At two thirds of it a flood gets half of the fleet; at a third more nobody is kept apart."""
 
 
 def choose(view: View, ranks: Ranks, call: Call, router: RouterState) -> int:

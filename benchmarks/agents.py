@@ -1,0 +1,274 @@
+"""Chat, chains of thought, a tree and two agents on one fleet; caches in tool waits; tools' share of an agent's time.
+
+`python benchmarks/agents.py` plans one A100 for an 8B model, simulates every design's recorded calls on it, and writes
+results/agents.{json,md} and the table of docs/traces.md. Recorded are calls, tokens, waits and what was solved, by
+other models (GPT-4 on the Game of 24; Gemini 3 Pro, and models of 2024 on Java issues); times, joules and dollars are
+the fleet's. Accuracies compare designs on the same puzzles only: another model would solve others.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from comptroller.costs.inference_units import per_solved
+from comptroller.costs.money import host_w
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.ground.service_document import CacheTierDocument
+from comptroller.planning.planner import plan
+from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
+from comptroller.planning.tool_gaps import ToolGapComparison, compare_tool_gaps
+from comptroller.report.task_figures import task_record
+from comptroller.work.rows import TraceReadOptions
+from comptroller.work.trace import RequestTrace
+from comptroller.work.trace_tasks import TraceTasks
+from comptroller.work.traces import read_trace
+from comptroller.work.trajectory_files import read_trajectories
+from comptroller.work.workload import parse
+from record import table, write
+
+DATA = Path(os.environ.get("COMPTROLLER_DATA", Path(__file__).parents[2] / "shared" / "data")) / "agents"
+PAGE = Path(__file__).parents[1] / "docs" / "traces.md"
+BEGIN, END = "<!-- agents:begin -->", "<!-- agents:end -->"
+WH = 3600.0
+CHAT = (161, 338)
+"""Mean tokens of a ShareGPT prompt and reply (Kwon et al., arXiv 2309.06180, figure 11), the usual chat."""
+
+PUBLISHED_WH = 0.32
+"""Of a chat query with an 8B model (Cost of Dynamic Reasoning, arXiv 2506.04301)."""
+
+PUBLISHED_RATIOS = {"Reflexion": 41.53 / 0.32, "LATS": 22.76 / 0.32}
+WAIT_FACTORS = (1, 30, 100, 300, 1000)
+
+
+def fleet() -> Plan:
+    """One A100 for the 8B model, with room for the longest recorded prompt."""
+    document = {
+        "name": "designs", "models": ["llama_3_1_8b"], "rate_per_s": 0.5,
+        "lengths": {"input": {"fixed": 8000}, "output": {"fixed": 338}},
+        "objectives": {"ttft": {"p": 95, "max": 5, "unit": "s"}},
+        "allow": {"accelerators": ["a100_80_sxm"], "sites": ["us_neocloud"], "engines": ["vllm"], "formats": ["bf16"]},
+    }  # fmt: skip
+    made = plan(parse(document), quick=True)
+    (service,) = made.services
+    engine = service.deployment.engine.model_copy(update={"context_tokens": 131072})
+    deployment = service.deployment.model_copy(update={"engine": engine})
+    return made.model_copy(update={"services": (service.model_copy(update={"deployment": deployment}),)})
+
+
+def single_calls(prompts: Any, replies: Any, scores: Any, gap_s: float) -> RequestTrace:
+    """Tasks of one call each, one every so many seconds."""
+    count = len(prompts)
+    tasks = TraceTasks(np.full(count, -1), np.zeros(count), np.asarray(scores, float), np.full(count, np.nan))
+    return RequestTrace(
+        np.arange(count) * gap_s, np.asarray(prompts, np.int64), np.asarray(replies, np.int64), tasks=tasks
+    )
+
+
+def game_of_24(method: str, gap_s: float) -> RequestTrace:
+    """The puzzles by one answer, by one chain of thought, or by the tree: three rounds of proposals and of verdicts,
+    whose tokens are spread over as many calls as the recorded tree has nodes."""
+    runs = [row for row in csv.DictReader((DATA / "tree24_runs.csv").open()) if row["method"] == method]
+    if method != "tree_bfs_width5":
+        each = [float(row["samples"]) for row in runs]
+        prompts = [max(round(float(row["prompt_tokens"]) / one), 1) for row, one in zip(runs, each, strict=True)]
+        replies = [max(round(float(row["completion_tokens"]) / one), 1) for row, one in zip(runs, each, strict=True)]
+        return single_calls(prompts, replies, [float(row["correct"]) / float(row["samples"]) for row in runs], gap_s)
+    widths: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for row in csv.DictReader((DATA / "tree24_nodes.csv").open()):
+        widths[row["puzzle"]][int(row["depth"])] += 1
+    rows: list[tuple[float, int, int, int, float]] = []
+    for number, run in enumerate(runs):
+        stages = [
+            size
+            for depth in sorted(widths[run["puzzle"]])
+            for size in (1 if depth == 0 else 5, widths[run["puzzle"]][depth])
+        ]
+        calls = sum(stages)
+        prompt, reply = (max(round(float(run[name]) / calls), 1) for name in ("prompt_tokens", "completion_tokens"))
+        before = -1
+        for size in stages:
+            rows += [(number * gap_s, prompt, reply, before, float(run["solved"] == "True"))] * size
+            before = len(rows) - 1
+    start, prompts, replies, parent, score = (np.array(column) for column in zip(*rows, strict=True))
+    unknown = np.full(len(rows), np.nan)
+    tasks = TraceTasks(parent.astype(np.int64), np.zeros(len(rows)), score, unknown)
+    return RequestTrace(start, prompts.astype(np.int64), replies.astype(np.int64), tasks=tasks)
+
+
+def of_source(source: str, rate_per_s: float) -> RequestTrace:
+    """The recorded runs of one source that were judged, as traffic."""
+    file = DATA / "agent_calls.parquet"
+    trace = read_trace(file, TraceReadOptions(rate_per_s=rate_per_s))
+    calls = read_trajectories(file)
+    inside = np.array([run.source == source and np.isfinite(run.score) for run in calls.runs])
+    assert trace.session is not None
+    rows = np.flatnonzero(inside[trace.session])
+    return trace.take(rows)
+
+
+def figures_of(made: Plan, trace: RequestTrace) -> dict[str, Any]:
+    """What came of a design: its tasks' seconds, joules of its calls, joules and dollars of the fleet per solved."""
+    found = simulate_plan(made, trace, TraceReplaySettings(routing="session_affinity"))
+    record, outcome = task_record(found), found.outcome
+    own_j = float((outcome.request_j + outcome.waste_j).sum())
+    ended = record["tasks"]
+    solved = record["solved"] / max(record["judged"], 1)
+    return {
+        "tasks": ended, "calls": record["calls_per_task"], "solved": solved,
+        "p50_s": record["task_s"]["p50"], "p95_s": record["task_s"]["p95"], "time": record["time"],
+        "wh": own_j / WH / ended, "wh_per_solved": per_solved(own_j / WH / ended, solved) if solved else np.nan,
+        "usd_per_solved": per_solved(float(outcome.requests.usd.sum()) / ended, solved) if solved else np.nan,
+        "cached": record["cached"],
+    }  # fmt: skip
+
+
+def alone_wh(made: Plan) -> tuple[float, float]:
+    """A chat query's watt-hours one at a time: at the meter, and of the device alone, without host and PUE."""
+    trace = single_calls([CHAT[0]] * 20, [CHAT[1]] * 20, [1.0] * 20, 60.0)
+    outcome = simulate_plan(made, trace, TraceReplaySettings()).outcome
+    meter_j = float((outcome.request_j + outcome.waste_j).mean())
+    pue = made.library.site(made.services[0].deployment.site).pue
+    busy_s = float(np.nanmean(outcome.e2e_s - outcome.outside_s - outcome.queue_s))
+    return meter_j / WH, (meter_j / pue - host_w(1) * busy_s) / WH
+
+
+def gaps(made: Plan) -> list[tuple[int, ToolGapComparison]]:
+    """The agent's caches in tool waits as recorded and longer, at the same calls a second."""
+    trace = of_source("mini-swe-agent", 0.5)
+    assert trace.tasks is not None and trace.session is not None
+    first = np.flatnonzero(trace.session < 120)
+    trace = trace.take(first)
+    found = []
+    for factor in WAIT_FACTORS:
+        assert trace.tasks is not None
+        slower = replace(trace, tasks=replace(trace.tasks, wait_s=factor * trace.tasks.wait_s))
+        tiers = (CacheTierDocument(tier="host_memory", gb=256), CacheTierDocument(tier="nvme_pcie5", gb=2000))
+        settings = TraceReplaySettings(routing="session_affinity")
+        found.append((factor, compare_tool_gaps(made, slower, settings, tiers)))
+    return found
+
+
+def tool_shares() -> dict[str, tuple[float, float, float]]:
+    """Of sessions of AgentCgroup's agents: mean and median share of tools, and of sessions that lie within 55-75 %."""
+    found: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
+    for row in csv.DictReader((DATA / "agentcgroup_histograms.csv").open()):
+        if row["quantity"] == "tool_share_of_session":
+            found[row["agent"]].append((float(row["low"]), float(row["high"]), int(row["count"])))
+    shares = {}
+    for agent, bins in found.items():
+        low, high, count = (np.array(column, float) for column in zip(*bins, strict=True))
+        middle = (low + high) / 2
+        median = float(np.repeat(middle, count.astype(int))[int(count.sum()) // 2])
+        inside = float(count[(low >= 0.55) & (high <= 0.75)].sum() / count.sum())
+        shares[agent] = (float((middle * count).sum() / count.sum()), median, inside)
+    return shares
+
+
+DESIGNS = (
+    "chat",
+    "direct answer",
+    "chain of thought",
+    "tree of thoughts",
+    "agent, Python issues",
+    "agent, Java issues",
+)
+
+
+def main() -> None:
+    """Simulate, write the results and the table of the page."""
+    made = fleet()
+    rng = np.random.default_rng(0)
+    lengths = (rng.poisson(mean, 600) for mean in CHAT)
+    chat = single_calls(*lengths, [np.nan] * 600, 0.5)
+    traces = (
+        chat, game_of_24("direct_answer", 1.0), game_of_24("chain_of_thought", 2.0),
+        game_of_24("tree_bfs_width5", 20.0),
+        of_source("mini-swe-agent", 0.5), of_source("swe-agent-java", 0.5),
+    )  # fmt: skip
+    designs = {name: figures_of(made, trace) for name, trace in zip(DESIGNS, traces, strict=True)}
+    for name, one in designs.items():
+        print(name, one, flush=True)
+    alone = alone_wh(made)
+    found = gaps(made)
+    shares = tool_shares()
+    text = page_text(designs, alone, found, shares)
+    figures = {
+        "designs": designs, "chat_alone_wh": alone[0], "chat_alone_device_wh": alone[1],
+        "published_wh": PUBLISHED_WH, "tool_share": shares,
+        "gaps": [
+            {"factor": factor, "survival_s": one.survival_s, "outlived": one.outlived, "best": one.best.name,
+             **{way.name: {"cached": way.cached, "prefill_s": way.prefill_s} for way in one.outcomes}}
+            for factor, one in found
+        ],
+    }  # fmt: skip
+    write("agents", figures, f"# Agents beside chat on one fleet\n\n{text}")
+    page = PAGE.read_text(encoding="utf-8")
+    before, after = page.split(BEGIN)[0], page.split(END)[1]
+    PAGE.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
+    print(text)
+
+
+def page_text(
+    designs: dict[str, dict[str, Any]],
+    alone: tuple[float, float],
+    found: list[tuple[int, ToolGapComparison]],
+    shares: Any,
+) -> str:
+    """The tables and their sentences."""
+    base = designs["chat"]["wh"]
+    rows = []
+    for name, one in designs.items():
+        known = name != "chat"
+        rows.append([
+            name, f"{one['calls']:.3g}", f"{one['solved']:.0%}" if known else "", f"{one['p50_s']:.3g}",
+            f"{one['p95_s']:.3g}", f"{one['time']['tools']:.0%}", f"{one['wh']:.3g}", f"{one['wh'] / base:.3g}",
+            f"{one['wh_per_solved']:.3g}" if known else "", f"{one['usd_per_solved']:.3g}" if known else "",
+        ])  # fmt: skip
+    heads = (
+        "design",
+        "calls",
+        "solved",
+        "p50, s",
+        "p95, s",
+        "tools",
+        "Wh",
+        "to chat",
+        "Wh per solved",
+        "$ per solved, at work",
+    )
+    ways = [way.name for way in found[0][1].outcomes]
+    lines = [
+        [f"x {factor}", f"{one.survival_s:.0f}", f"{one.outlived:.1%}",
+         *(f"{way.cached:.0%}, {way.prefill_s:.0f}" for way in one.outcomes), one.best.name]
+        for factor, one in found
+    ]  # fmt: skip
+    told = "; ".join(f"{agent}: mean {mean:.0%}, median {mid:.0%}, {inside:.0%} of the sessions within 55 to 75 %"
+                     for agent, (mean, mid, inside) in shares.items())  # fmt: skip
+    ratio = alone[1] / PUBLISHED_WH
+    return (
+        f"One A100 80 GB, Llama 3.1 8B in BF16, simulated; calls, tokens, tools and what was solved as recorded.\n\n"
+        f"{table(heads, rows)}\n\n"
+        f"Wh are those of the design's own calls at the meter, beside others on the device; $ for the time that it "
+        f"worked. "
+        f"A chat query alone takes {alone[0]:.3g} Wh at the meter (host and PUE in it), {alone[1]:.3g} of the device, "
+        f"{ratio:.2f} times the published {PUBLISHED_WH} (arXiv 2506.04301, an 8B model; taken as of GPUs alone); "
+        f"beside others, at 2 a second, {base:.3g} at the meter. Published ratios to chat are "
+        f"{', '.join(f'{name} {one:.0f}' for name, one in PUBLISHED_RATIOS.items())}, on HotpotQA, whose calls are not "
+        f"among the records.\n\nCaches while tools run, {len(ways)} ways (share found cached, seconds of prefill), the "
+        f"waits as recorded and longer:\n\n"
+        f"{table(('waits', 'kept up to, s', 'longer', *ways, 'least prefill'), lines)}\n\n"
+        f"The wait that a kept cache outlives is of the mean load, shorter where tasks crowd. Tools' share of a "
+        f"session's time in AgentCgroup's histograms: {told}. The 56 to 74 % of its abstract count what "
+        f"the operating system does for the agent, starts of containers among it, which the histograms lack.\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
