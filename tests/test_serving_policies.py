@@ -58,8 +58,8 @@ def compiled(kind: str, name: str) -> Any:
     return numba.njit(decision(kind, name))
 
 
-DECISIONS = {kind: function for kind, function in KINDS.items() if kind not in ("scaling", "spot")}
-"""Policies of the kernel; those of scaling decide between its events (tests/test_serving_elastic.py)."""
+DECISIONS = {kind: function for kind, function in KINDS.items() if kind in ("routing", "batching", "scheduling")}
+"""Policies of the kernel; the others decide between its events, each with a test file of its own."""
 
 
 @pytest.mark.parametrize("check", PROPERTIES, ids=lambda check: check.__name__)

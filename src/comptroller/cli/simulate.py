@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from comptroller.cli._cache_tiers import USUAL_TIER, CacheTiers, cache_tiers, show_tool_gaps, tool_gaps
+from comptroller.cli._cache_tiers import CacheTiers, cache_tiers, show_tool_gaps, tool_gaps
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
 from comptroller.cli._plan_calibration import plan_with_calibration
+from comptroller.cli._power import RowPowerOptions, power_options
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
@@ -19,7 +20,6 @@ from comptroller.cli._spot import ReplicaSpotOptions, spot_options
 from comptroller.cli._trace_input import trace_requests
 from comptroller.planning.fleet_sharing import slowdowns_of
 from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
-from comptroller.planning.tool_gaps import compare_tool_gaps
 from comptroller.report.requests import writer_of
 from comptroller.work.traces import reading_of
 
@@ -38,6 +38,7 @@ def run(
     scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
     spot: Annotated[ReplicaSpotOptions, SharedOptions(spot_options)],
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
+    power: Annotated[RowPowerOptions, SharedOptions(power_options)],
     tiers: Annotated[CacheTiers, SharedOptions(cache_tiers)],
     gaps: Annotated[bool, SharedOptions(tool_gaps)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
@@ -89,10 +90,12 @@ def run(
         return spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json)
     if scaling.policies:
         return scaling.show(fleet_plan, requests, scale, priced, json, paths)
+    if power.policies:
+        return power.show(fleet_plan, requests, scale, priced, json, {"html": html, "png": png})
     samples = SAMPLES if html or png or perfetto_ or json else 0
     settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers)
     if gaps:
-        show_tool_gaps(compare_tool_gaps(fleet_plan, requests, settings, tiers or (USUAL_TIER,), priced), json)
+        show_tool_gaps(fleet_plan, requests, settings, tiers, priced, json)
         return
     simulations = [
         simulate_plan(fleet_plan, requests, replace(settings, routing=name), priced, questions)

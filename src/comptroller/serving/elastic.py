@@ -143,9 +143,9 @@ class ElasticEngine:
             have to be forgotten.
     """
 
-    def __init__(self, fleet: SimulatedFleet, calls: CallTable, open_: int) -> None:
+    def __init__(self, fleet: SimulatedFleet, calls: CallTable, open_: int, sample_s: float = 0.0) -> None:
         _require_plain(fleet, open_)
-        self.engine = EventEngine(fleet)
+        self.engine = EventEngine(fleet, sample_s)
         self.count = len(fleet.replicas())
         self.phases = [ReplicaPhase.OPEN if r < open_ else ReplicaPhase.OFF for r in range(self.count)]
         self.times = [ReplicaTimes() for _ in range(self.count)]

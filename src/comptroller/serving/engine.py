@@ -24,6 +24,7 @@ from comptroller.serving.policies.view import COLUMNS, KV, QUEUED, WRONG_RANK
 from comptroller.serving.state import (
     CANCELS,
     FOREVER,
+    NEVER,
     REQUEST,
     TICKS_PER_S,
     GroupActivity,
@@ -180,6 +181,13 @@ class EventEngine:
             leader.poked = 1
             self._world.ints[clock.pokes + clock.poke_count] = first
             clock.poke_count += 1
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is left to happen, what was submitted since included."""
+        clock = self._world.clock[0]
+        waits = clock.stream < clock.count or clock.count < self._count or clock.timed >= 0
+        return bool(waits or self._world.ints[clock.tree + 1] < NEVER)
 
     @property
     def series(self) -> Sequence[RankSample]:

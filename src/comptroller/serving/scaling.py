@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,8 +71,16 @@ class ServiceHistory:
         return {name: values[: self.length] for name, values in self._values.items()}
 
 
-def scale(fleet: SimulatedFleet, calls: CallTable, settings: ScalingSettings) -> ElasticOutcome:
+def scale(
+    fleet: SimulatedFleet,
+    calls: CallTable,
+    settings: ScalingSettings,
+    watch: Callable[[ElasticEngine], None] | None = None,
+    sample_s: float = 0.0,
+) -> ElasticOutcome:
     """What comes of calls on a fleet of which a policy starts and drains replicas.
+
+    watch: is shown the engine every second, before the policy.  sample_s: how often the engine samples.
 
     Replicas are those of the fleet; those beyond `first` are off at the start. Once the last call has arrived nothing
     more is decided, and what runs is paid for until the last call has ended.
@@ -80,13 +89,15 @@ def scale(fleet: SimulatedFleet, calls: CallTable, settings: ScalingSettings) ->
         InputError: a fleet or settings that cannot be scaled.
     """
     most = min(settings.most or len(fleet.replicas()), len(fleet.replicas()))
-    engine = ElasticEngine(fleet, calls, min(settings.first, most))
+    engine = ElasticEngine(fleet, calls, min(settings.first, most), sample_s)
     policy = decision("scaling", settings.policy)
     every_s = int(module("scaling", settings.policy).EVERY_S)
     arrivals = np.bincount(np.asarray(calls["arrival_s"], np.float64).astype(np.int64))
     history = ServiceHistory(arrivals.size)
     for second, arrived in enumerate(arrivals, 1):
         engine.advance(float(second))
+        if watch is not None:
+            watch(engine)
         history.add(
             arrivals=float(arrived),
             in_flight=float(engine.seen()[ACTIVE].sum()),

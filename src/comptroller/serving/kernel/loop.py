@@ -240,6 +240,10 @@ _HERE = Path(__file__).parent
 SOURCES = [
     *(_HERE.parent / name for name in ("jit.py", "pointers.py", "state.py")),
     *_HERE.glob("*.py"),
-    *(file for file in Path(policies.__file__).parent.rglob("*.py") if file.parent.name not in ("scaling", "spot")),
+    *(
+        file
+        for file in Path(policies.__file__).parent.rglob("*.py")
+        if file.parent.name not in ("scaling", "spot", "power")
+    ),
 ]
 advance = entry(_advance, SOURCES)

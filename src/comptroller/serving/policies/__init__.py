@@ -1,8 +1,8 @@
-"""Policies: one file each, in `routing`, `batching`, `scheduling`, `scaling` and `spot`; the folder is the registry.
+"""Policies: one file each, in `routing`, `batching`, `scheduling`, `scaling`, `spot` and `power`; the folder registers.
 
-A file holds one function: `choose`, `budget`, `rank`, `wish` or `place`. The engine compiles it; the gateway, and the
-engine without numba, run it as it is. A user's own is named by the path to its file or by a dotted path; what numba
-cannot compile is called back as Python. Scaling and spot are decided between events, in Python.
+A file holds one function: `choose`, `budget`, `rank`, `wish`, `place` or `cap`. The engine compiles it; the gateway,
+and the engine without numba, run it as it is. A user's own is named by the path to its file or by a dotted path; what
+numba cannot compile is called back as Python. Scaling, spot and power are decided between events, in Python.
 
 A routing policy says in NEEDS what is kept for it alone: `kv`, tokens of cache in use; `match`, cached tokens of the
 prompt; `opening`, that in a gateway a call without a session has the number of how its prompt begins. Whatever else it
@@ -26,7 +26,9 @@ from typing import Any
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.own_code import own_module
 
-KINDS = {"routing": "choose", "batching": "budget", "scheduling": "rank", "scaling": "wish", "spot": "place"}
+KINDS = {
+    "routing": "choose", "batching": "budget", "scheduling": "rank", "scaling": "wish", "spot": "place", "power": "cap"
+}  # fmt: skip
 """Kind of policy -> the function its files define."""
 
 

@@ -1,0 +1,88 @@
+"""Options of `comptroller simulate` that put a plan's service in rows within a power budget, and what they print."""
+
+from __future__ import annotations
+
+import json as documents
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from comptroller.cli._output import write_all
+from comptroller.costs.replica_timer import TimingCalibration
+from comptroller.errors import InputError
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.power_simulation import RowConditions, simulate_power
+from comptroller.report.power_tables import power_page, power_picture, power_records, power_sheets
+from comptroller.report.terminal import console, print_sheet
+from comptroller.work.trace import RequestTrace
+
+
+@dataclass(frozen=True, slots=True)
+class RowPowerOptions:
+    """Policies that set clocks and limits, none where nothing does, and the rows."""
+
+    policies: tuple[str, ...]
+    row_budget_w: float
+    rows: int
+    replicas: int
+    other_w: float
+    low_share: float | None
+
+    def show(
+        self,
+        plan: Plan,
+        trace: RequestTrace,
+        scale: float,
+        priced: TimingCalibration,
+        json: bool,
+        paths: Mapping[str, Path | None],
+    ) -> None:
+        """The policies side by side, each beside the same rows uncapped.
+
+        Raises:
+            InputError: no budget is stated.
+        """
+        if not self.row_budget_w > 0:
+            raise InputError("--power needs --row-budget, the watts that a row may draw")
+        conditions = RowConditions(self.row_budget_w, self.rows, self.replicas, self.other_w, self.low_share, scale)
+        found = simulate_power(plan, trace, tuple(dict.fromkeys(self.policies)), conditions, priced)
+        write_all(paths, {"html": lambda: power_page(found), "png": lambda: power_picture(found)})
+        if json:
+            typer.echo(documents.dumps({"name": plan.name, "power": power_records(found)}, indent=2))
+            return
+        to = console()
+        for sheet in power_sheets(found):
+            print_sheet(sheet, to)
+
+
+def power_options(
+    power: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Stand the plan's service in rows within a power budget and let a policy set clocks and limits, by "
+            "its id, its file or its dotted path; again for others to compare. Ids: clock_lock, none, polca, "
+            "request_pools, static_cap.",
+            show_default=False,
+        ),
+    ] = None,
+    row_budget_w: Annotated[
+        float, typer.Option("--row-budget", help="Power: watts that a row may draw.", show_default=False)
+    ] = 0.0,
+    rows: Annotated[int, typer.Option(help="Power: rows that the replicas are spread over.")] = 1,
+    replicas: Annotated[int, typer.Option(help="Power: replicas of the service.", show_default="the plan's")] = 0,
+    other_w: Annotated[
+        float, typer.Option("--other-watts", help="Power: watts of a replica's servers beside what the plan prices.")
+    ] = 0.0,
+    low_share: Annotated[
+        float | None,
+        typer.Option(
+            help="Power: share of the calls that are of low priority, drawn, for a trace without priorities.",
+            show_default=False,
+        ),
+    ] = None,
+) -> RowPowerOptions:
+    """What the options say."""
+    return RowPowerOptions(tuple(power or ()), row_budget_w, rows, replicas, other_w, low_share)

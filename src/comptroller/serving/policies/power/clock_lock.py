@@ -1,0 +1,17 @@
+"""One locked clock on every device for good: the highest at which the row cannot pass its budget, whatever its load.
+
+A power limit holds back prompts alone, for decoding seldom draws it; a locked clock saves in both.
+"""
+
+from __future__ import annotations
+
+from comptroller.serving.policies.power_view import PowerSetting, PowerView, strongest_within
+
+EVERY_S = 2
+SETTINGS = tuple(PowerSetting(clock=percent / 100, delay_s=0.0) for percent in range(100, 45, -5))
+"""Clocks in steps of 5 % down to the lowest that is priced; set before the first call."""
+
+
+def cap(view: PowerView) -> tuple[int, ...]:
+    """The same for every tier."""
+    return (strongest_within(view),) * len(view.decided)

@@ -1,0 +1,78 @@
+"""Rows within a power budget from the command line: a table, JSON, a picture, and what is refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from comptroller.cli import main
+from export_plans import GOLDEN, plan_of
+
+
+def ends(words: list[str]) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The first service of the golden plan on three replicas, and five minutes of calls with a burst."""
+    place = tmp_path_factory.mktemp("power")
+    first = GOLDEN.services[0]
+    pools = (first.deployment.pools[0].model_copy(update={"replicas": 3}),)
+    service = first.model_copy(update={"deployment": first.deployment.model_copy(update={"pools": pools})})
+    (place / "plan.json").write_text(plan_of(service).model_dump_json(), encoding="utf-8")
+    rng = np.random.default_rng(0)
+    arrivals = np.sort(np.concatenate([rng.uniform(0, 300, 600), rng.uniform(100, 130, 400)]))
+    rows = "".join(f"{second:.3f},400,100\n" for second in arrivals)
+    (place / "trace.csv").write_text(f"arrival_s,input_tokens,output_tokens\n{rows}", encoding="utf-8")
+    return str(place / "plan.json"), str(place / "trace.csv")
+
+
+def budget_of(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> float:
+    """What the row draws at most, uncapped."""
+    words = ["simulate", files[0], "--trace", files[1], "--power", "none", "--row-budget", "1e9", "--json"]
+    assert ends(words) == 0
+    return float(json.loads(capsys.readouterr().out)["power"][0]["peak_w"])
+
+
+def test_policies_stand_beside_the_same_rows_uncapped(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    budget_w = budget_of(files, capsys) * 1.05
+    words = ["simulate", files[0], "--trace", files[1], "--power", "polca", "--power", "static_cap"]
+    words += ["--row-budget", f"{budget_w:.1f}", "--low-share", "0.5"]
+    picture, page = tmp_path / "row.svg", tmp_path / "row.html"
+    assert ends([*words, "--png", str(picture), "--html", str(page), "--json"]) == 0
+    rows = {row["policy"]: row for row in json.loads(capsys.readouterr().out)["power"]}
+    assert list(rows) == ["polca", "static_cap"]
+    polca = rows["polca"]
+    assert [tier["tier"] for tier in polca["tiers"]] == ["low priority", "high priority"]
+    assert polca["orders"] and polca["setting_shares"][0][0] < 1
+    assert polca["peak_share"] == pytest.approx(max(map(max, polca["row_w"])) / budget_w, rel=1e-3)
+    assert rows["static_cap"]["over_s"] == 0 and len(rows["static_cap"]["tiers"]) == 1
+    assert "budget" in page.read_text() and picture.read_text().startswith("<?xml")
+    assert ends(words) == 0
+    said = capsys.readouterr().out
+    assert "Power: 3 replicas in 1 row of" in said and "low priority" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--power", "polca"], "--power needs --row-budget"),
+        (["--power", "polca", "--row-budget", "1e6"], "needs the column 'priority', which"),
+        (["--power", "polka", "--row-budget", "1e6", "--low-share", "0.5"], "polka"),
+        (["--power", "none", "--row-budget", "10"], "is below what 3 replicas draw idle"),
+        (["--power", "static_cap", "--row-budget", "1e6", "--low-share", "2"], "a share between 0 and 1"),
+    ],
+)
+def test_what_rows_cannot_have_is_refused(
+    files: tuple[str, str], more: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ends(["simulate", files[0], "--trace", files[1], *more]) == 2
+    assert says in capsys.readouterr().err.replace("\n", " ")
