@@ -80,9 +80,7 @@ ROOM_LINES = {
     # contexts prepared on a fleet (50 lines)
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
-    # replicas that change speed, samples of the step under way (150 lines)
     # rows, samples of power and power policies (610 lines)
-    # what followed moments like now (50 lines), HARMONY's decision
     # what followed moments like now (50 lines), HARMONY's decision
     "serving": 8_360,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
@@ -97,9 +95,6 @@ ROOM_LINES = {
     # rows within a power budget (190 lines)
     # jobs on a cluster
     # caches in tool waits side by side (70 lines)
-    # jobs on a cluster
-    # caches in tool waits side by side (70 lines)
-    # jobs on a cluster
     "report": 8_390,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
@@ -141,7 +136,6 @@ ROOM_LINES = {
     # judges and contexts of simulated questions
     # monitors, audits (250 lines)
     # rows within a power budget (100 lines)
-    # judges and contexts of simulated questions
     # jobs on a cluster
     # tool waits of simulate (30 lines)
     "cli": 6_480,
