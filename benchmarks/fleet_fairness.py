@@ -53,7 +53,7 @@ POLICIES = (
 
 
 SHARDED = FairnessPolicy("shuffle sharding", "shuffle_shard")
-HASHES = range(8)
+HASHES = range(6)
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from served import recorded, step_table
 
 TRACE = "azure_2023_conv.csv"
 DEVICE = "a10g"
-RATES_PER_S = (0.4, 0.6, 0.8)
-REQUESTS = 3000
+RATES_PER_S = (0.3, 0.5, 0.7)
+REQUESTS = 2000
 HOST_TOKENS = 450_000
 """60 GB of the host at 131 kB a token of Llama 3.1 8B."""
 LAYERS, BLOCK_TOKENS, GROUP_BLOCKS = 32, 16, 20

@@ -40,7 +40,7 @@ ROOM_LINES = {
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
     # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
-    "planning": 16_820,
+    "planning": 16_840,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -80,9 +80,7 @@ ROOM_LINES = {
     # contexts prepared on a fleet (50 lines)
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
-    # replicas that change speed, samples of the step under way (150 lines)
     # rows, samples of power and power policies (610 lines)
-    # what followed moments like now (50 lines), HARMONY's decision
     # what followed moments like now (50 lines), HARMONY's decision
     "serving": 8_360,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
@@ -97,10 +95,7 @@ ROOM_LINES = {
     # rows within a power budget (190 lines)
     # jobs on a cluster
     # caches in tool waits side by side (70 lines)
-    # jobs on a cluster
-    # caches in tool waits side by side (70 lines)
-    # jobs on a cluster
-    "report": 8_330,
+    "report": 8_390,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -141,10 +136,9 @@ ROOM_LINES = {
     # judges and contexts of simulated questions
     # monitors, audits (250 lines)
     # rows within a power budget (100 lines)
-    # judges and contexts of simulated questions
     # jobs on a cluster
     # tool waits of simulate (30 lines)
-    "cli": 6_330,
+    "cli": 6_480,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

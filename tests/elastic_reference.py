@@ -61,7 +61,7 @@ class ElasticReference:
             elif phase == ARRIVE:
                 self.arrive(self.coming.pop(0))
             elif phase == END:
-                self.ranks[number].finish(self.now - self.since[number])
+                self.ranks[number].finish(self.now - self.since[number], self.now)
                 self.ranks[number].let_go(self.now)
                 self.acts[number] = self.now, START
             else:

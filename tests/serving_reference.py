@@ -43,7 +43,7 @@ def place(request: Any) -> tuple[float, int, int]:
 class ReferenceRank:
     """One rank: its queue, its batch, its memory (idle cached blocks last), its meters."""
 
-    def __init__(self, fleet: SimulatedFleet, replica: SimulatedReplica, shared: ReferenceStore | None) -> None:
+    def __init__(self, fleet: SimulatedFleet, replica: SimulatedReplica, shared: ReferenceStore | None = None) -> None:
         self.policies, self.replica, self.table = fleet.policies, replica, replica.table
         self.stores = [ReferenceStore(store, fleet) for store in replica.stores] + ([shared] if shared else [])
         self.pooled, self.loading, self.loaded, self.link = shared, [], [], 0
