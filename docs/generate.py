@@ -261,9 +261,13 @@ def sleep_section() -> str:
     )
 
 
+TREE_RESULTS = ("trees", "recorded_searches", "steps_live", "trees_persistent")
+"""Benchmarks behind the claims on search over steps."""
+
+
 def strategies_page() -> str:
     """What a strategy is, the table of the folder, every published rule, and the trained parts."""
-    searched = tree_section(*(_figures(name) for name in ("trees", "recorded_searches", "steps_live")))
+    searched = tree_section(*(_figures(name) for name in TREE_RESULTS))
     told = "\n".join(f"\n### {spelling_with_defaults(name)}\n\n```text\n{text}\n```" for name, text in rules().items())
     return (
         f"{WRITTEN}# Strategies\n\n"

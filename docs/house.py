@@ -71,7 +71,6 @@ ROOM_LINES = {
     # thirteen strategies more (1,100 lines) and how alike texts are
     # agents: react, reflexion, plan and execute (210 lines)
     "strategies": 8_790,
-    # thirteen strategies more (1,100 lines) and how alike texts are
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
@@ -81,11 +80,9 @@ ROOM_LINES = {
     # contexts prepared on a fleet (50 lines)
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
-    # replicas that change speed, samples of the step under way (150 lines)
     # rows, samples of power and power policies (610 lines)
     # what followed moments like now (50 lines), HARMONY's decision
     "serving": 8_360,
-    # what followed moments like now (50 lines), HARMONY's decision
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -99,10 +96,6 @@ ROOM_LINES = {
     # jobs on a cluster
     # caches in tool waits side by side (70 lines)
     "report": 8_390,
-    # jobs on a cluster
-    # jobs on a cluster
-    # caches in tool waits side by side (70 lines)
-    # jobs on a cluster
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -143,7 +136,6 @@ ROOM_LINES = {
     # judges and contexts of simulated questions
     # monitors, audits (250 lines)
     # rows within a power budget (100 lines)
-    # judges and contexts of simulated questions
     # jobs on a cluster
     # tool waits of simulate (30 lines)
     "cli": 6_480,

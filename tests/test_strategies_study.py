@@ -368,7 +368,7 @@ def test_all_that_is_compared_stands_on_the_questions_that_all_are_recorded_on()
     assert {len(item.results.question) for item in found.settings} == {4}
     assert "on 4 of 10 questions: those recorded for all that is compared" in found.notes
     bare = few.only(few.rows.role == "solver")
-    with pytest.raises(UnsupportedError, match="no reply of a verifier is recorded"):
+    with pytest.raises(UnsupportedError, match=r"needs verdicts \(rows of the role verifier\)"):
         study(bare, strategies("generative_verification"))
     apart = evidence.only((rows.question < 5) == (rows.arm == 0))
     found = study(apart, strategies("once"))

@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
+from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import CacheTierDocument
-from comptroller.planning.tool_gaps import ToolGapComparison
+from comptroller.planning.simulation import TraceReplaySettings
+from comptroller.planning.tool_gaps import compare_tool_gaps
 from comptroller.report.terminal import console, print_sheet
 from comptroller.report.tool_gap_tables import tool_gaps_record, tool_gaps_sentence, tool_gaps_sheet
+from comptroller.work.trace import RequestTrace
 
 CacheTiers = tuple[CacheTierDocument, ...] | None
 
@@ -28,8 +32,12 @@ def tool_gaps(
     return tool_gaps
 
 
-def show_tool_gaps(found: ToolGapComparison, as_json: bool) -> None:
-    """Print the comparison."""
+def show_tool_gaps(
+    plan: Plan, trace: RequestTrace, settings: TraceReplaySettings, tiers: CacheTiers,
+    calibration: TimingCalibration | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Simulate the ways side by side, and print them."""
+    found = compare_tool_gaps(plan, trace, settings, tiers or (USUAL_TIER,), calibration)
     if as_json:
         typer.echo(json.dumps(tool_gaps_record(found), indent=2, ensure_ascii=False).replace("NaN", "null"))
         return

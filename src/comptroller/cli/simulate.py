@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from comptroller.cli._cache_tiers import USUAL_TIER, CacheTiers, cache_tiers, show_tool_gaps, tool_gaps
+from comptroller.cli._cache_tiers import CacheTiers, cache_tiers, show_tool_gaps, tool_gaps
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
 from comptroller.cli._plan_calibration import plan_with_calibration
@@ -20,7 +20,6 @@ from comptroller.cli._spot import ReplicaSpotOptions, spot_options
 from comptroller.cli._trace_input import trace_requests
 from comptroller.planning.fleet_sharing import slowdowns_of
 from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
-from comptroller.planning.tool_gaps import compare_tool_gaps
 from comptroller.report.requests import writer_of
 from comptroller.work.traces import reading_of
 
@@ -96,7 +95,7 @@ def run(
     samples = SAMPLES if html or png or perfetto_ or json else 0
     settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers)
     if gaps:
-        show_tool_gaps(compare_tool_gaps(fleet_plan, requests, settings, tiers or (USUAL_TIER,), priced), json)
+        show_tool_gaps(fleet_plan, requests, settings, tiers, priced, json)
         return
     simulations = [
         simulate_plan(fleet_plan, requests, replace(settings, routing=name), priced, questions)
