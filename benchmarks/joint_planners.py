@@ -15,7 +15,7 @@ import numpy.typing as npt
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Demand, Fleet, Goal, Market, Option
 from comptroller.planning.ground.strategy_plays import OptionCalls, StrategyPlay
-from comptroller.planning.ground.way_families import cascaded, routed, single_model
+from comptroller.planning.ground.way_families import cascade_way, router_way, single_model
 from comptroller.planning.ground.way_freedom import WayFreedom
 from comptroller.planning.risk.confidence import with_supported_ways
 from comptroller.planning.solve.case import OptionTable, ProgramCase
@@ -69,8 +69,8 @@ PLANNERS: Mapping[str, FairPlanner] = {
     "one way for all": FairPlanner((WayFreedom.ONE_WAY,), any_way),
     "one way per task": FairPlanner((WayFreedom.WAY_EACH,), any_way),
     "best single model": FairPlanner((WayFreedom.ONE_WAY,), single_model),
-    "a router (RouteLLM)": FairPlanner((WayFreedom.ONE_WAY,), routed),
-    "a cascade (FrugalGPT)": FairPlanner((WayFreedom.ONE_WAY,), cascaded),
+    "a router (RouteLLM)": FairPlanner((WayFreedom.ONE_WAY,), router_way),
+    "a cascade (FrugalGPT)": FairPlanner((WayFreedom.ONE_WAY,), cascade_way),
 }
 
 

@@ -18,19 +18,19 @@ def single_model(option: Option) -> bool:
     return option.play.name in SINGLE and len(option.play.models) == 1
 
 
-def routed(option: Option) -> bool:
+def router_way(option: Option) -> bool:
     """One answer of a model chosen before anything is generated, as RouteLLM does."""
     return option.play.name in ("once", "route")
 
 
-def cascaded(option: Option) -> bool:
+def cascade_way(option: Option) -> bool:
     """One answer, and the next model where that is not trusted, as FrugalGPT does."""
     return option.play.name in ("once", "cascade", "verdict_cascade")
 
 
 FAMILIES: Mapping[str, Callable[[Option], bool]] = {
     "of a single model": single_model,
-    "of a router": routed,
-    "of a cascade": cascaded,
+    "of a router": router_way,
+    "of a cascade": cascade_way,
 }
 """What a way of the family is called, and whether an option is one."""
