@@ -61,8 +61,9 @@ def main() -> int:
     text = (
         f"# C4 by the fault model\n\nFrom the published shares lost alone {BEFORE:.0%} becomes {by_faults:.1%}; with "
         f"{SPARED:.0%} less of a communication share of {COMMUNICATION:.0%}, {with_network:.1%}; published: "
-        f"{AFTER:.0%}, {with_network / AFTER - 1:+.1%} off. What the model loses, on devices that fail as those of Llama 3's run "
-        f"did, 175 B parameters:\n\n{table(heads, cells)}\n\nAt the product's default of {RESTART_S / 60:.0f} minutes "
+        f"{AFTER:.0%}, {with_network / AFTER - 1:+.1%} off. What the model loses, on devices that fail as those of "
+        f"Llama 3's run did, 175 B parameters:\n\n{table(heads, cells)}\n\nAt the product's default of "
+        f"{RESTART_S / 60:.0f} minutes "
         f"from a fault to training it loses {min(usual):.1%} to {max(usual):.1%}, published {LOST_AFTER:.2%}; the "
         f"{LOST_BEFORE:.0%} before take some 4 h at 4,096 devices and 8 h at 2,048. C4's own rate of faults is not "
         "public as a table, so that the model is held against it by order, not by value; slow nodes that do not stop a "

@@ -158,8 +158,8 @@ ROOM_LINES = {
     # errors, all of a document among them, quantities, a user's own code, the exported names
     # how results are shown in Python, beside them; the solver, which strategies call too (150 lines)
     ".": 820,
-    # jobs on GPUs over time with nine policies, places by node and moves between them, readers of any table of jobs, six
-    # balancers of services over nodes
+    # jobs on GPUs over time with nine policies, places by node and moves between them, readers of any table of jobs,
+    # six balancers of services over nodes
     "cluster": 1_950,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that

@@ -12,6 +12,7 @@ from comptroller.cli._launch_options import LaunchOptions, launch_options
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
 from comptroller.cli._over_time import OverTimeOptions, over_time_options
+from comptroller.cli._training_documents import tell_training, training_table
 from comptroller.cli._workload_changes import WorkloadChanges, workload_changes
 from comptroller.cli._workload_options import WorkloadOptions, completion, listed_names, workload_options
 from comptroller.errors import InputError
@@ -86,11 +87,13 @@ def run(
         raise InputError("--explain answers alone: leave out --out, --html, --png, --against, --export and --quick")
     if launched.lines and against:
         raise InputError("--from-launch reads the fleet of today, --against too: name one")
+    if over.trace and any((explain, against, launched.lines, export, quick, resume, executor)):
+        raise InputError("--over-time answers alone: leave out --explain, --against, --from-launch, --export, --quick")
     if (html or png) and quick:
         raise InputError("--quick leaves out the frontier that --html and --png draw: leave out one of them")
-    if table := _training_table(workload):
+    if table := training_table(workload):
         beside = (explain, against, launched.lines, moving_usd, stated.with_answers(tokens_out).values)
-        return _tell_training((table, Path(workload)), beside, json, paths, export)
+        return tell_training((table, Path(workload)), beside, json, paths, export)
     exports, today = _things_beside(export, against, None if launched.lines else moving_usd)
     loaded = changes.of(_workload_of(workload, stated.with_answers(tokens_out)))
     if launched.lines:
@@ -116,43 +119,6 @@ def _things_beside(
     from comptroller.cli._plan_work import things_beside
 
     return things_beside(export, against, moving_usd)
-
-
-def _training_table(text: str) -> str:
-    """The table that makes a file one of training or of a model's life; empty where it is none."""
-    path = Path(text)
-    if path.suffix != ".toml" or not path.is_file():
-        return ""
-    import tomllib
-
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError:  # no TOML, or no text: told by who reads it
-        return ""
-    return next((name for name in ("training", "lifetime") if name in document), "")
-
-
-def _tell_training(
-    workload: tuple[str, Path], beside: tuple[object, ...], json: bool, paths: dict[str, File], export: list[str] | None
-) -> None:
-    """Plan a training run or a life; `beside` are the options of serving alone.
-
-    Raises:
-        InputError: one of them was given.
-    """
-    table, file = workload
-    if any(beside) or (export and table == "lifetime"):
-        raise InputError(
-            f"a workload of {table} takes --json, --out, --html{', --png and --export' if table == 'training' else ''} "
-            f"alone: other options are of serving"
-        )
-    if table == "lifetime":
-        from comptroller.cli._lifetime import tell_lifetime_plan
-
-        return tell_lifetime_plan(file, json, paths)
-    from comptroller.cli._training import tell_training_plan
-
-    tell_training_plan(file, json, paths, export)
 
 
 def _file_and_tokens(given: list[str]) -> tuple[File, int | None]:

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from comptroller.planning.tool_gaps import ToolGapComparison, ToolGapOutcome
-from comptroller.report.latency_spread import spread
 from comptroller.report.figures import dollars, number, seconds, with_prefix
+from comptroller.report.latency_spread import spread
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 from comptroller.report.task_figures import task_record
 

@@ -1,7 +1,7 @@
 """Chat, chains of thought, a tree and two agents on one fleet; caches in tool waits; tools' share of an agent's time.
 
-`python benchmarks/agents.py` plans one A100 for an 8B model, simulates every design's recorded calls on it, and writes
-results/agents.{json,md} and the table of docs/traces.md. Recorded are calls, tokens, waits and what was solved, by
+`python benchmarks/agent_designs.py` plans one A100 for an 8B model, simulates every design's recorded calls, and writes
+results/agent_designs.{json,md} and the table of docs/traces.md. Recorded are calls, tokens, waits, what was solved, by
 other models (GPT-4 on the Game of 24; Gemini 3 Pro, and models of 2024 on Java issues); times, joules and dollars are
 the fleet's. Accuracies compare designs on the same puzzles only: another model would solve others.
 """
@@ -208,7 +208,7 @@ def main() -> None:
             for factor, one in found
         ],
     }  # fmt: skip
-    write("agents", figures, f"# Agents beside chat on one fleet\n\n{text}")
+    write("agent_designs", figures, f"# Agents beside chat on one fleet\n\n{text}")
     page = PAGE.read_text(encoding="utf-8")
     before, after = page.split(BEGIN)[0], page.split(END)[1]
     PAGE.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
