@@ -12,7 +12,7 @@ from comptroller.planning.over_time import FleetOverTime, OverTimeWish, fleet_ov
 from comptroller.planning.planner import plan
 from comptroller.planning.scaled_simulation import ScalingConditions
 from comptroller.report.over_time_tables import over_time_record
-from comptroller.work.trace import RequestTrace
+from comptroller.work.trace import Ints, RequestTrace
 from comptroller.work.workload import parse
 from record import table, write
 from served import recorded
@@ -35,13 +35,17 @@ def laid_over(trace: RequestTrace, copies: int) -> RequestTrace:
     return RequestTrace(arrivals[order] - arrivals.min(), trace.input_tokens[rows], trace.output_tokens[rows])
 
 
+def spread(tokens: Ints) -> dict[str, float]:
+    """Lengths of a trace as a workload states them."""
+    return {
+        "median": float(np.median(tokens)), "p99": float(np.quantile(tokens, 0.99)), "most": int(tokens.max()),
+    }  # fmt: skip
+
+
 def planned_over_time(name: str) -> FleetOverTime:
     """The plan for the mean rate and sizes of a trace, and what is chosen over time."""
     trace = laid_over(recorded(FILES[name]), TRACES[name])
-    lengths = {
-        side: {"fixed": int(np.mean(values))}
-        for side, values in (("input", trace.input_tokens), ("output", trace.output_tokens))
-    }
+    lengths = {"input": spread(trace.input_tokens), "output": spread(trace.output_tokens)}
     document: dict[str, Any] = {"name": name, "models": ["llama_3_1_8b"], "rate_per_s": trace.rate_per_s}
     document |= {"lengths": lengths, "objectives": {"ttft": {"p": 95, "max": 5, "unit": "s"}}}
     allow = {"accelerators": ["h100_sxm"], "sites": ["us_neocloud"], "engines": ["vllm"]}

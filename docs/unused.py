@@ -15,7 +15,7 @@ FOUND_BY_STEM = (
     "cli", "cluster/balancing", "cluster/policies", "export", "gateway/backends", "launch", "measure/run_readers",
     "planning/export", "planning/launch",
     "serving/policies/batching", "serving/policies/routing", "serving/policies/scaling", "serving/policies/scheduling",
-    "serving/policies/spot",
+    "serving/policies/power", "serving/policies/spot",
     "strategies/monitors", "strategies/rules",
     "work/evidence_readers", "work/forecasts", "work/laws", "work/loss_laws", "work/traces",
 )  # fmt: skip

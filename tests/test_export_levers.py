@@ -22,6 +22,7 @@ from comptroller.planning.ground.plan_calibration import replica_of_pool
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import (
     AdapterDocument,
+    CacheTierDocument,
     DeploymentDocument,
     ServiceDocument,
     SpeculationDocument,
@@ -66,6 +67,8 @@ OTHER: dict[str, tuple[Any, ...]] = {
         {"scheduling": "shortest_job"},
         {"batching": "prefill_first"},
     ),
+    "cache_tiers.tier": ("host_memory",),
+    "cache_tiers.gb": (256.0,),
     "site": (),
 }
 """Field -> values unlike the base's; what changes no replica has none, for the reason below."""
@@ -105,18 +108,22 @@ def with_value(document: DeploymentDocument, name: str, value: Any) -> Deploymen
     part, _, leaf = name.rpartition(".")
     if part == "pools":
         return document.model_copy(update={"pools": tuple(x.model_copy(update={leaf: value}) for x in document.pools)})
+    if part == "cache_tiers":
+        tier = CacheTierDocument(tier="nvme_pcie5", gb=128.0).model_copy(update={leaf: value})
+        return document.model_copy(update={"cache_tiers": (tier,)})
     if name == "policies":
         chosen = {**dict(document.policies), **value}
         pools = tuple(pool.model_copy(update={"replicas": 2}) for pool in document.pools)
         return document.model_copy(update={"policies": tuple(chosen.items()), "pools": pools})
     if not part:
         return document.model_copy(update={leaf: value})
-    if part == "engine.speculation":
-        drafts = SpeculationDocument(tokens=2, acceptance=0.7).model_copy(update={leaf: value})
-        return document.model_copy(update={"engine": document.engine.model_copy(update={"speculation": drafts})})
-    if part == "engine.adapters":
-        served = AdapterDocument(count=8, rank=16, resident=4, skew=0.0).model_copy(update={leaf: value})
-        return document.model_copy(update={"engine": document.engine.model_copy(update={"adapters": served})})
+    inner = {
+        "engine.speculation": SpeculationDocument(tokens=2, acceptance=0.7),
+        "engine.adapters": AdapterDocument(count=8, rank=16, resident=4, skew=0.0),
+    }
+    if whole := inner.get(part):
+        changed = {part.removeprefix("engine."): whole.model_copy(update={leaf: value})}
+        return document.model_copy(update={"engine": document.engine.model_copy(update=changed)})
     update = {leaf: value}
     if leaf in {"weights", "experts"}:
         update |= {"weights": value, "experts": value, "activations": value}

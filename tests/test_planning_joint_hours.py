@@ -287,7 +287,7 @@ def test_the_plan_holds_a_day_that_adds_up(planned: Plan) -> None:
         assert sum(hour.strategies.values()) == pytest.approx(1.0, abs=1e-3)
         assert (hour.gco2e is None) == bool(hour.bought)
     costs = [step.objective_per_day for step in day.steps]
-    assert all(later <= before * (1 + 1e-3) for before, later in itertools.pairwise(costs))
+    assert costs[-1] <= min(costs) * (1 + 1e-3), "a freedom chosen anew at a step may cost more there, never at the end"
     assert day.least_per_day <= day.usd_per_day * (1 + 1e-6)
     assert planned.services and all(each.price.term == "on_demand" for each in planned.services)
     assert Plan.model_validate_json(planned.to_json()).hours == day

@@ -71,7 +71,9 @@ ASKED = [
     "tournament(n=6,rounds=2,checker=verifier)",
     "probe_and_prune(n=4,chunk=9)",
 ]
-UNRECORDED = {"sleep_time", "budget_memory", "scale", "echo", "chunked_thinking", "shared_memory"}
+UNRECORDED = {"sleep_time", "budget_memory", "scale", "echo", "chunked_thinking", "shared_memory"} | {
+    *("react", "reflexion", "plan_and_execute")
+}
 """What needs continuations or roles that no drawn sample has; `test_strategies_worlds.py` replays runs of theirs."""
 
 

@@ -32,7 +32,9 @@ def test_every_shipped_part_says_what_it_was_trained_on() -> None:
 
 def test_strategies_without_trained_parts_have_none() -> None:
     assert part_names("best_of_n(n=4,by=likelihood)") == []
-    assert {name for name in names() if part_names(name)} <= {"cascade", "difficulty_gate", "route", "budget_forcing"}
+    assert {name for name in names() if part_names(name)} <= {
+        *("cascade", "difficulty_gate", "route", "budget_forcing", "budget_memory", "odar")
+    }
 
 
 @pytest.mark.parametrize(("calls", "way"), [(1.0, "the first model is accepted"), (2.0, "no model before the last")])

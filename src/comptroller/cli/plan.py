@@ -83,17 +83,11 @@ def run(
     paths = {"json": file, "html": html, "png": png}
     for path in filter(None, paths.values()):
         check(path)
-    if explain and any((*paths.values(), against, launched.lines, export, quick)):
-        raise InputError("--explain answers alone: leave out --out, --html, --png, --against, --export and --quick")
-    if launched.lines and against:
-        raise InputError("--from-launch reads the fleet of today, --against too: name one")
-    if over.trace and any((explain, against, launched.lines, export, quick, resume, executor)):
-        raise InputError("--over-time answers alone: leave out --explain, --against, --from-launch, --export, --quick")
-    if (html or png) and quick:
-        raise InputError("--quick leaves out the frontier that --html and --png draw: leave out one of them")
+    beside = (against, launched.lines, export, quick)
+    _refuse_pairs(explain, (over.trace, resume or executor), beside, any(paths.values()), html or png)
     if table := training_table(workload):
-        beside = (explain, against, launched.lines, moving_usd, stated.with_answers(tokens_out).values)
-        return tell_training((table, Path(workload)), beside, json, paths, export)
+        other = (explain, against, launched.lines, moving_usd, stated.with_answers(tokens_out).values)
+        return tell_training((table, Path(workload)), other, json, paths, export)
     exports, today = _things_beside(export, against, None if launched.lines else moving_usd)
     loaded = changes.of(_workload_of(workload, stated.with_answers(tokens_out)))
     if launched.lines:
@@ -108,6 +102,26 @@ def run(
         explain_choices(loaded, explain, json)
     else:
         tell_plan(loaded, (executor, resume), PlanOutput(json, quick, paths, today, exports))
+
+
+def _refuse_pairs(
+    explain: list[str] | None, over: tuple[object, object], beside: tuple[object, ...], files: bool, pictures: object
+) -> None:
+    """Options that do not go together. over: the trace of --over-time, and options of the search.  beside: --against,
+    --from-launch, --export, --quick.
+
+    Raises:
+        InputError: two of them are given.
+    """
+    against, launched, _, quick = beside
+    if explain and (files or any(beside)):
+        raise InputError("--explain answers alone: leave out --out, --html, --png, --against, --export and --quick")
+    if launched and against:
+        raise InputError("--from-launch reads the fleet of today, --against too: name one")
+    if over[0] and (explain or any(beside) or over[1]):
+        raise InputError("--over-time answers alone: leave out --explain, --against, --from-launch, --export, --quick")
+    if pictures and quick:
+        raise InputError("--quick leaves out the frontier that --html and --png draw: leave out one of them")
 
 
 def _things_beside(

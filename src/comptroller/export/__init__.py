@@ -199,6 +199,11 @@ def _launches_of(service: ServiceDocument, library: FactLibrary, names: Counter[
             raise UnsupportedError(f"{service.id}: {command.removeprefix('# ')}")
     if [pool.phase for pool in pools] not in (["mixed"], ["prefill", "decode"]):
         raise UnsupportedError(f"{service.id}: a service has one pool that does both, or prefill and decode")
+    if service.deployment.cache_tiers:
+        raise UnsupportedError(
+            f"{service.id}: blocks that devices evict go to cache tiers, which no export sets up; plan without "
+            "cache_tiers, or add the engine's connector to the line of the plan"
+        )
     for pool in pools:
         if pool.clock_mhz or pool.power_limit_w:
             raise UnsupportedError(

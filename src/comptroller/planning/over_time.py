@@ -119,11 +119,12 @@ def fleet_over_time(
     """The cheapest fleet and policy that hold the share of a trace's calls in every part but the last.
 
     Raises:
-        InputError: a part with too few calls.
+        InputError: a part with too few calls, or too many calls longer than the plan's deployment takes.
         InfeasibleError: no choice holds the share; says the best.
         UnsupportedError: as `simulate_scaling`.
     """
     stage = scaling_stage(plan, conditions, calibration)
+    _refuse_long(stage, trace, wish.share)
     *seen, unseen = [(part, stage.calls_of(part)) for part in parts_of(trace, wish.parts)]
     trials = list(_choices(stage, wish, trace))
     for number, (part, calls) in enumerate(seen, 1):
@@ -143,6 +144,17 @@ def fleet_over_time(
     kept = _again(stage, winner, unseen)
     fixed_kept = kept if fixed is winner else _again(stage, fixed, unseen) if fixed else None
     return FleetOverTime(plan, wish, stage.start_up_s, tuple(trials), winner, fixed, kept, fixed_kept)
+
+
+def _refuse_long(stage: ScalingStage, trace: RequestTrace, share: float) -> None:
+    """A deployment whose context is too short for so many calls that no number of replicas holds the share."""
+    context = stage.fleet.replicas()[0][1].context_tokens
+    long = float(np.mean(trace.input_tokens + trace.output_tokens > context))
+    if 1 - long < share:
+        raise InputError(
+            f"over time: {long:.1%} of the calls are longer than the {context:,} tokens that the plan's replicas take, "
+            f"so that no fleet holds {share:.1%} (plan with the lengths of the trace)"
+        )
 
 
 def parts_of(trace: RequestTrace, parts: int) -> list[RequestTrace]:

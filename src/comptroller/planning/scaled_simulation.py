@@ -200,7 +200,7 @@ def begun_at(trace: RequestTrace, share: float) -> RequestTrace:
     """The trace begun at a share of its span, what was before it at its end: the same requests at other phases.
 
     >>> begun_at(RequestTrace(np.array([0.0, 4.0, 10.0]), np.array([1, 2, 3]), np.array([1, 1, 1])), 0.3).input_tokens
-    array([2, 3, 1])
+    array([2, 1, 3])
     """
     turned = (trace.arrival_s - share * trace.span_s) % max(trace.span_s, 1e-9)
     order = np.argsort(turned, kind="stable")

@@ -24,7 +24,7 @@ def tail_of(reply: Reply, tokens: int) -> str:
     >>> from comptroller.quantities import Cost, TokenCounts
     >>> made = Reply(Ask(), "length", "one two three four", cost=Cost(tokens=TokenCounts(output=4.0)))
     >>> tail_of(made, 2)
-    'three four'
+    'four'
     """
     made = float(reply.cost.tokens.output + reply.cost.tokens.reasoning)
     if not made > tokens:
