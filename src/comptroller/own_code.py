@@ -9,7 +9,7 @@ from importlib import import_module, util
 from pathlib import Path
 from types import ModuleType
 
-from comptroller.errors import InputError
+from comptroller.errors import InputError, UnknownIdError
 
 WRONG_CODE = (
     *(ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError),
@@ -34,6 +34,29 @@ def own_module(where: str) -> ModuleType | None:
         except WRONG_CODE as error:
             raise InputError(_import_fault(where, error)) from error
     return None
+
+
+def registry_stems(package: ModuleType) -> tuple[str, ...]:
+    """Ids of a folder that is a registry: the stems of its files, sorted."""
+    return tuple(sorted(path.stem for path in Path(str(package.__file__)).parent.glob("[a-z]*.py")))
+
+
+def registry_module(package: ModuleType, kind: str, function: str, name: str) -> ModuleType:
+    """A file of a registry by its id, or one's own by a path or a dotted path.
+
+    kind: what such a file is called.  function: that it has to define.
+
+    Raises:
+        UnknownIdError: there is none.
+        InputError: it has no such function.
+    """
+    stems = registry_stems(package)
+    found = import_module(f"{package.__name__}.{name}") if name in stems else own_module(name)
+    if found is None:
+        raise UnknownIdError(kind, name, stems)
+    if not callable(getattr(found, function, None)):
+        raise InputError(f"{kind} {name}: {found.__file__} has no function `{function}`")
+    return found
 
 
 def _module_of_file(path: str) -> ModuleType:

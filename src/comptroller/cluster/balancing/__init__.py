@@ -6,27 +6,23 @@ budget of changes that they look at, `CHANGES`, so that none wins by looking lon
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib import import_module
-from pathlib import Path
+import sys
 from types import ModuleType
 
-from comptroller.errors import InputError, UnknownIdError
-from comptroller.own_code import own_module
+from comptroller.own_code import registry_module, registry_stems
 
 CHANGES = 4000
 """Changes of one service that a search looks at in one case: some ten for each of a few hundred services. At twice as
 many no search of the benchmark removed more overload."""
 
 
-@lru_cache(maxsize=1)
 def balancer_names() -> tuple[str, ...]:
     """Ids of the balancers that ship.
 
     >>> balancer_names()[:2]
     ('agents', 'annealing')
     """
-    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
+    return registry_stems(sys.modules[__name__])
 
 
 def balancer_module(name: str) -> ModuleType:
@@ -36,9 +32,4 @@ def balancer_module(name: str) -> ModuleType:
         UnknownIdError: there is no such balancer.
         InputError: it has no function `assignment`.
     """
-    balancer = import_module(f"{__name__}.{name}") if name in balancer_names() else own_module(name)
-    if balancer is None:
-        raise UnknownIdError("balancer", name, balancer_names())
-    if not callable(getattr(balancer, "assignment", None)):
-        raise InputError(f"balancer {name}: {balancer.__file__} has no function `assignment`")
-    return balancer
+    return registry_module(sys.modules[__name__], "balancer", "assignment", name)

@@ -9,23 +9,19 @@ a policy itself stops writes a checkpoint first, in every case. MIGRATES: jobs m
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib import import_module
-from pathlib import Path
+import sys
 from types import ModuleType
 
-from comptroller.errors import InputError, UnknownIdError
-from comptroller.own_code import own_module
+from comptroller.own_code import registry_module, registry_stems
 
 
-@lru_cache(maxsize=1)
 def policy_names() -> tuple[str, ...]:
     """Ids of the policies that ship.
 
     >>> policy_names()[:3]
     ('backfill', 'fcfs', 'first_fit')
     """
-    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
+    return registry_stems(sys.modules[__name__])
 
 
 def policy_module(name: str) -> ModuleType:
@@ -35,9 +31,4 @@ def policy_module(name: str) -> ModuleType:
         UnknownIdError: there is no such policy.
         InputError: it has no function `grants`.
     """
-    policy = import_module(f"{__name__}.{name}") if name in policy_names() else own_module(name)
-    if policy is None:
-        raise UnknownIdError("policy of jobs", name, policy_names())
-    if not callable(getattr(policy, "grants", None)):
-        raise InputError(f"policy of jobs {name}: {policy.__file__} has no function `grants`")
-    return policy
+    return registry_module(sys.modules[__name__], "policy of jobs", "grants", name)
