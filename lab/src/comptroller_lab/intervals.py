@@ -34,16 +34,23 @@ engines that nobody timed would be a factor of six either way, where all strange
 FEWEST = 5
 """Fewer rows than this make no unit of their own: their median says little."""
 
+FEWEST_SPREAD = 6
+"""Units from which on their spread is told by the median absolute deviation: of fewer it is one or two differences."""
+
+NORMAL_MAD = 1.4826
+"""Standard deviation over median absolute deviation of a normal distribution."""
+
 
 def shifted_band(errors: Array, units: npt.NDArray[np.str_]) -> Band | None:
     """The 80 % band of log errors on a unit (a model, an accelerator, a source) that was never seen; None below two.
 
     band = m + q -/+ hypot(q, t s sqrt(1 + 1/G)),  each side by its own q
 
-    A new unit is off by a shift of its own: m, s: mean and standard deviation of the G units' medians, t: the 90th
-    percentile of Student's t with G - 1 degrees of freedom; q: mean 10th and 90th percentiles within a unit about its
-    median. Each unit counts alike, so the width falls with units and not with rows. Source: the prediction interval of
-    a random-effects model (Higgins et al. 2009, section 4).
+    A new unit is off by a shift of its own: m: median of the G units' medians, s: their standard deviation, from
+    `FEWEST_SPREAD` units on by their median absolute deviation, t: the 90th percentile of Student's t with G - 1
+    degrees of freedom; q: mean 10th and 90th percentiles within a unit about its median. Each unit counts alike, so the
+    width falls with units and not with rows, and one unit whose settings are not what they seem does not widen the band
+    of all. Source: the prediction interval of a random-effects model (Higgins et al. 2009, section 4).
 
     >>> units = np.repeat(["a", "b", "c"], 9)
     >>> [round(edge, 3) for edge in shifted_band(np.repeat([-0.1, 0.0, 0.1], 9), units)]
@@ -55,9 +62,12 @@ def shifted_band(errors: Array, units: npt.NDArray[np.str_]) -> Band | None:
     if len(parts) < 2:
         return None
     middles = np.array([np.median(part) for part in parts])
-    shift = float(student.ppf(TAILS[1], len(parts) - 1) * middles.std(ddof=1) * np.sqrt(1 + 1 / len(parts)))
+    centre, spread = float(np.median(middles)), float(middles.std(ddof=1))
+    if len(parts) >= FEWEST_SPREAD:
+        spread = NORMAL_MAD * float(np.median(np.abs(middles - centre)))
+    shift = float(student.ppf(TAILS[1], len(parts) - 1)) * spread * np.sqrt(1 + 1 / len(parts))
     low, high = np.mean([np.quantile(part, TAILS) - np.median(part) for part in parts], axis=0)
-    return float(middles.mean() - np.hypot(low, shift)), float(middles.mean() + np.hypot(high, shift))
+    return centre - float(np.hypot(low, shift)), centre + float(np.hypot(high, shift))
 
 
 def with_intervals(runs: FeatureBank, fitted: CalibrationFit) -> CalibrationFit:
