@@ -181,9 +181,7 @@ def fit_effects(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelief:
     if len(known.observations) == len(runs.observations):
         return after
     engines, shown = {*known.engines, ANY}, _names(known)
-    moving = np.array(
-        [key[1] not in engines if key[0] in PRIORS else key not in shown for key in belief.layout.names]
-    )
+    moving = np.array([key[1] not in engines if key[0] in PRIORS else key not in shown for key in belief.layout.names])
     second = _fit_stage(runs.take(others), replace(after, centre=after.logs, prior=after.spread), moving)
     return replace(second, centre=belief.centre, prior=belief.prior)
 
