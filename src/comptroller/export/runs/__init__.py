@@ -24,6 +24,10 @@ RUN_TARGETS: Mapping[str, Callable[[TrainingPlan], dict[str, str]]] = {
 """Target -> what makes its files: configurations of programs, and jobs around the command of the plan's program."""
 
 
+OFFLOADING = ("deepspeed",)
+"""Targets whose files say what lies outside of devices."""
+
+
 def export_run(target: str, plan: TrainingPlan) -> dict[str, str]:
     """Files for a tool: text by name.
 
@@ -35,4 +39,6 @@ def export_run(target: str, plan: TrainingPlan) -> dict[str, str]:
         raise UnknownIdError("export target of training", target, RUN_TARGETS)
     if plan.adapter:
         raise UnsupportedError(f"{target}: adapters are not written for any program: {plan.adapter}")
+    if plan.offload and target not in OFFLOADING:
+        raise UnsupportedError(f"{target}: what lies outside of devices is written for {', '.join(OFFLOADING)} alone")
     return RUN_TARGETS[target](plan)
