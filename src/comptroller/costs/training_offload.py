@@ -26,8 +26,8 @@ ADAM_BYTES = 30.0
 16-bit weight (2), and the gradient came in (2)."""
 
 RESOURCES = ("link_down", "link_up", "store", "host", "far")
-"""Rows of a load: the device's link in both directions, the node's store (reads and writes share it, as flash does), the
-host's memory, and a slower memory beside it."""
+"""Rows of a load: the device's link in both directions, the node's store (reads and writes share it, as flash does),
+the host's memory, and a slower memory beside it."""
 
 PHASES = ("forward", "backward", "optimizer", "out", "back")
 """First axis of `OffloadTraffic.seconds`: passes of one microbatch, the optimiser once a step, and all activations of a

@@ -52,14 +52,14 @@ W) against (p - 1)(F + B + W) (arXiv 2401.10241, table 2)."""
 class StepIngredients:
     """What steps are made of, arrays of points; `work` and `passes` of shape (kinds, points).
 
-    work: seconds of a forward pass of one microbatch through all layers, by kind.  passes: forward passes' worth of
-    each kind in a step (forward, backward, recomputation).  again: of them, those of recomputation.  layers, sparse:
-    all layers of a stage and those with experts, times passes.  rounds: microbatches. stages, chunks: of the pipeline.  headed: whether the last stage has
-    the head beside its layers.  narrow: whether matrices are multiplied in fewer than 16 bits.  bubble: what the
-    schedule leaves of it.  send_s: of one boundary, both ways.  gather_s: collectives of every microbatch, once a step:
-    `reduce_s`. optimizer_s: of the update.
-    offload: seconds of resources beside computing where something is outside of the devices, of shape (phases,
-    resources, points).  waits: 1 where the optimiser outside runs after the last pass."""
+    work: seconds of a forward pass of one microbatch through all layers, by kind. passes: forward passes' worth of
+    each kind in a step (forward, backward, recomputation). again: of them, those of recomputation. layers, sparse:
+    all layers of a stage and those with experts, times passes. rounds: microbatches. stages, chunks: of the
+    pipeline. headed: whether the last stage has the head beside its layers. narrow: whether matrices are multiplied
+    in fewer than 16 bits. bubble: what the schedule leaves of it. send_s: of one boundary, both ways. gather_s:
+    collectives of every microbatch, once a step: `reduce_s`. optimizer_s: of the update. offload: seconds of
+    resources beside computing where something is outside of the devices, of shape (phases, resources, points).
+    waits: 1 where the optimiser outside runs after the last pass."""
 
     work: Array
     passes: Array
