@@ -12,6 +12,7 @@ from comptroller.facts.document_faults import fact_error
 from comptroller.facts.reader import read_json
 from comptroller.planning.ground.day_document import DocumentPart
 from comptroller.planning.ground.service_document import PredictedFigure
+from comptroller.training.document import TrainedAdapter
 from comptroller.training.register_document import ComputeRegister
 from comptroller.training.stated_offload import StateOffload
 
@@ -97,10 +98,10 @@ class TrainingShadowPrice(DocumentPart):
 
 
 class TrainingPlan(DocumentPart):
-    """The plan. tried: layouts that divide.  fitting: of them, those that fit into memory.  flops: of the run, by model
-    FLOPs.  adapter: what alone is trained, in words.  offload: what lies outside of devices, in words; `offload_place`:
-    as the workload states it.  compute: its FLOPs by both methods, and the rules that it meets.
-    refused: what could not be tried, and why."""
+    """The plan. tried: layouts that divide. fitting: of them, those that fit into memory. flops: of the run, by model
+    FLOPs. adapter: what alone is trained, in words; `trained_adapter`: as the workload states it. offload: what
+    lies outside of devices, in words; `offload_place`: as the workload states it. compute: its FLOPs by both
+    methods, and the rules that it meets. refused: what could not be tried, and why."""
 
     schema_version: Literal[1] = 1
     kind: Literal["training"] = "training"
@@ -127,6 +128,7 @@ class TrainingPlan(DocumentPart):
     digests: dict[str, str]
     compute: ComputeRegister | None = None
     adapter: str = ""
+    trained_adapter: TrainedAdapter | None = None
     offload: str = ""
     offload_place: StateOffload | None = None
 
