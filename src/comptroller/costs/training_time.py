@@ -24,7 +24,7 @@ from comptroller.costs.training_layout import (
     stage_layers,
 )
 from comptroller.costs.training_offload import PHASES, RESOURCES, OutsideBytes, offload_traffic
-from comptroller.costs.training_work import BACKWARD, KINDS, ForwardTable, TrainingJob
+from comptroller.costs.training_work import BACKWARD, KINDS, ForwardTable, TrainingJob, query_elements
 from comptroller.errors import UnsupportedError
 from comptroller.facts.model import MixtureOfExperts, Model
 
@@ -59,7 +59,8 @@ class StepIngredients:
     in fewer than 16 bits. bubble: what the schedule leaves of it. send_s: of one boundary, both ways. gather_s:
     collectives of every microbatch, once a step: `reduce_s`. optimizer_s: of the update. offload: seconds of
     resources beside computing where something is outside of the devices, of shape (phases, resources, points).
-    waits: 1 where the optimiser outside runs after the last pass."""
+    waits: 1 where the optimiser outside runs after the last pass.  servers_s: to attention
+    servers and back, of a microbatch."""
 
     work: Array
     passes: Array
@@ -78,6 +79,7 @@ class StepIngredients:
     optimizer_s: Array
     offload: Array
     waits: Array
+    servers_s: Array
 
     @classmethod
     def side_by_side(cls, parts: Sequence[StepIngredients]) -> StepIngredients:
@@ -166,6 +168,7 @@ def step_ingredients(
         sizes, place = np.unique(grid.micro_batch[chosen], return_inverse=True)
         work[:, chosen] = work_of.seconds((int(cut[0]), int(cut[1]), int(cut[2])), sizes)[:, place]
     passes = pass_counts(grid, job.adapter is not None)
+    servers, larger = _pack(job, grid, work, global_batch)
     work[SMALL] += _dequantised_s(job, grid, passes)
     own, _ = stage_layers(job.model)
     rounds = grid.microbatches(global_batch).astype(float)
@@ -182,14 +185,44 @@ def step_ingredients(
         grid.chunks.astype(float),
         (own % (grid.pp * grid.chunks) == 0).astype(float),
         np.full(len(grid), float(job.recipe.weights not in SIXTEEN_BIT)),
-        left,
+        left * larger,
         _send_s(job, grid),
         gather,
         reduce,
         _optimizer_s(job, grid),
         _offload_s(job, grid, leaving),
         np.full(len(grid), float(job.offload is not None and not job.offload.overlapped)),
+        servers,
     )
+
+
+def _pack(job: TrainingJob, grid: LayoutGrid, work: Array, global_batch: int) -> tuple[Array, Array]:
+    """Attention of packed documents, written into `work`; seconds to attention servers and back of a microbatch, and
+    how much longer the largest microbatch is than those that the busiest rank has in the mean.
+
+    Servers take whole documents' keys and values once and the queries that move, and give back as much; the backward
+    pass sends gradients beside both.
+    """
+    servers, larger = np.zeros(len(grid)), np.ones(len(grid))
+    if job.documents is None:
+        return servers, larger
+    rounds, attended = grid.microbatches(global_batch), [KINDS.index("attention"), KINDS.index("scores")]
+    link = job.device.scale_out or job.device.scale_up
+    rate = np.inf if link is None else link.one_way_bytes_per_s
+    for i in range(len(grid)):
+        shape = (int(grid.dp[i]), int(grid.micro_batch[i]), int(rounds[i]))
+        found = job.documents.balance(job.seq, shape)
+        once = work[:, i].copy()
+        work[attended, i] *= found.mean if job.servers else found.busiest
+        if job.servers:
+            tokens = grid.micro_batch[i] * job.seq / (grid.cp[i] * grid.tp[i])
+            sent = tokens * (job.model.kv_elements_per_token + found.away * 2.0 * query_elements(job.model))
+            servers[i] = 3.0 * WEIGHT_BYTES * sent / grid.pp[i] / rate
+        else:
+            most = once.copy()
+            most[attended] *= found.largest
+            larger[i] = most.sum() / work[:, i].sum()
+    return servers, larger
 
 
 def pass_counts(grid: LayoutGrid, frozen: bool = False) -> Array:
@@ -359,12 +392,16 @@ def _microbatch_passes(made: StepIngredients, once: Array) -> MicrobatchPasses:
 
 
 def _exposed_s(made: StepIngredients, stage_s: Array, pace: TrainingPace) -> Array:
-    """Collectives of data parallelism that computing does not hide.
+    """Collectives of data parallelism that computing does not hide, and what attention servers' half of a microbatch
+    does not hide of the other's transfers (ping-pong).
 
     t = c - hidden min(c, w), w: the microbatch for what every one sends, the last backward pass for what is sent once
     """
     each, once = made.gather_s * pace.network, made.reduce_s * pace.network
     window = stage_s * 2.0 / 3.0
+    servers = np.maximum(made.servers_s * pace.network - stage_s, 0.0)
     return np.asarray(
-        made.rounds * (each - pace.hidden * np.minimum(each, stage_s)) + once - pace.hidden * np.minimum(once, window)
+        made.rounds * (each - pace.hidden * np.minimum(each, stage_s) + servers)
+        + once
+        - pace.hidden * np.minimum(once, window)
     )

@@ -19,6 +19,7 @@ from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
 from comptroller.training.programs import reach_of
 from comptroller.training.stated_compute import StatedCompute
+from comptroller.training.stated_documents import DocumentPacking
 from comptroller.training.stated_offload import StateOffload
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
@@ -166,7 +167,7 @@ class TrainingRun(BaseModel):
 
     program: whose constants price the steps.  caps: most devices by accelerator.  compute: what rules count beside it.
     adapter: what alone is trained, where not all weights are.  offload: where weights and states are, if not on
-    devices.
+    devices.  documents: of which sequences are packed, where a sequence is not one.
     law: file of the law that turns a loss into tokens (`fit laws --out`), else Chinchilla's.  beyond: also where its
     hold-out does not reach.
     """
@@ -189,6 +190,7 @@ class TrainingRun(BaseModel):
     compute: StatedCompute = StatedCompute()
     adapter: TrainedAdapter | None = None
     offload: StateOffload | None = None
+    documents: DocumentPacking | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingRun:
@@ -205,6 +207,9 @@ class TrainingRun(BaseModel):
         if self.offload is not None and not reach_of(self.program).offload:
             able = ", ".join(name for name in known if reach_of(name).offload)
             raise conflict("offload", f"{self.program} is not priced with states outside of devices", able)
+        if self.documents is not None and self.documents.servers and not reach_of(self.program).servers:
+            able = ", ".join(name for name in known if reach_of(name).servers)
+            raise conflict("documents", f"{self.program} has no attention servers", able)
         return self
 
 

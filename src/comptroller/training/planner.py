@@ -12,6 +12,7 @@ from comptroller.training.compute_register import RegisteredRun, compute_registe
 from comptroller.training.document import TrainingWorkload
 from comptroller.training.figures import document_of
 from comptroller.training.options import TrainingField, TrainingOption, field_of
+from comptroller.training.packing_report import packing_report
 from comptroller.training.plan_document import TrainingPlan, TrainingRival, TrainingRunDocument
 from comptroller.training.prices import deadline_prices
 from comptroller.training.register_document import ComputeRegister
@@ -71,6 +72,7 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         trained_adapter=run.adapter,
         offload=run.offload.words if run.offload else "",
         offload_place=run.offload,
+        packing=packing_report(best[0], workload),
     )
 
 
