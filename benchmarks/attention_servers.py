@@ -46,8 +46,9 @@ def main() -> None:
     text += table(head, rows) + "\n\n"
     text += (
         f"Over all steps: measured {figures['measured']:.3f}, predicted {figures['predicted']:.3f} "
-        f"({figures['predicted'] / figures['measured'] - 1:+.1%}); mean error of a step {figures['step_error']:.1%}, of "
-        f"its seconds {figures['seconds_error']:.1%}. Without unevenness: 1.000 ({1 / figures['measured'] - 1:+.1%}).\n\n"
+        f"({figures['predicted'] / figures['measured'] - 1:+.1%}); mean error of a step {figures['step_error']:.1%}, "
+        f"of its seconds {figures['seconds_error']:.1%}. Without unevenness: 1.000 "
+        f"({1 / figures['measured'] - 1:+.1%}).\n\n"
     )
     plans, found = _plans()
     head = ("model", "sequences a step", "without servers, s", "with, s", "times the throughput")
