@@ -138,7 +138,8 @@ ROOM_LINES = {
     # rows within a power budget (100 lines)
     # jobs on a cluster
     # tool waits of simulate (30 lines)
-    "cli": 6_480,
+    # options of jobs with a deadline (60 lines)
+    "cli": 6_540,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
@@ -161,7 +162,8 @@ ROOM_LINES = {
     ".": 850,
     # jobs on GPUs over time with nine policies, places by node and moves between them, readers of any table of jobs,
     # six balancers of services over nodes
-    "cluster": 1_950,
+    # jobs with a deadline on spot zones, three rules (380 lines)
+    "cluster": 2_330,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own
@@ -175,6 +177,7 @@ PLUG_INS = (
     "gateway.backends.",
     "cluster.policies.",
     "cluster.balancing.",
+    "cluster.deadline_rules.",
     "serving.policies.",
     "strategies.rules.",
     "cli.",

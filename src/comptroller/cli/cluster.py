@@ -1,4 +1,4 @@
-"""`comptroller cluster`: training and batch jobs on GPUs under policies, services over nodes under balancers."""
+"""`comptroller cluster`: jobs on GPUs under policies, on spot before a deadline, services over nodes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from comptroller.cli._deadlines import spot as deadline_spot
 from comptroller.cli._output import check, say, write_all
 from comptroller.cluster.balance_run import balance as balance_services
 from comptroller.cluster.balance_run import service_table
@@ -31,6 +32,7 @@ from comptroller.report.terminal import console, print_sheet
 
 app = typer.Typer(no_args_is_help=True, help="Simulate jobs on the GPUs of a cluster, and balance services over nodes.")
 DAY_S = 86400.0
+app.command("spot")(deadline_spot)
 AsJson = Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")]
 
 
