@@ -2,7 +2,7 @@
 
 Recorded: which zones had nodes when (SkyPilot's records, every start date). Modelled: the job (48 h of work, 4 h or
 22 h of slack, changeovers of 3 and 12 minutes, the settings of the paper), spot at a third of the price on demand. Each
-zone alone, as in the paper, and all zones of a date together. Published (Wu et al., NSDI 2024): uniform progress saves 27 to
+zone alone, as in the paper, and all zones of a date together. Published (Wu et al., NSDI 2024): it saves 27 to
 84 % of the cost on demand, twice what greedy saves, and no deadline is missed. Nothing is tuned.
 
     python benchmarks/fleet_deadlines.py
