@@ -40,7 +40,8 @@ ROOM_LINES = {
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
     # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
-    "planning": 16_840,
+    # a plan's replicas under faults (115 lines)
+    "planning": 16_955,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -82,7 +83,8 @@ ROOM_LINES = {
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # rows, samples of power and power policies (610 lines)
     # what followed moments like now (50 lines), HARMONY's decision
-    "serving": 8_360,
+    # replicas that fault (230 lines)
+    "serving": 8_590,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -95,7 +97,8 @@ ROOM_LINES = {
     # rows within a power budget (190 lines)
     # jobs on a cluster
     # caches in tool waits side by side (70 lines)
-    "report": 8_390,
+    # jobs with a deadline, faults (135 lines)
+    "report": 8_540,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -104,7 +107,8 @@ ROOM_LINES = {
     # clocks and power limits, what a step asks of them (200 lines)
     # a replica that a neighbour slows (20 lines)
     # how long a cache outlives a wait (55 lines)
-    "costs": 7_710,
+    # causes of faults with their counts (80 lines)
+    "costs": 7_790,
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
@@ -138,8 +142,8 @@ ROOM_LINES = {
     # rows within a power budget (100 lines)
     # jobs on a cluster
     # tool waits of simulate (30 lines)
-    # options of jobs with a deadline (60 lines)
-    "cli": 6_540,
+    # options of jobs with a deadline, of faults (150 lines)
+    "cli": 6_640,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
@@ -162,8 +166,8 @@ ROOM_LINES = {
     ".": 850,
     # jobs on GPUs over time with nine policies, places by node and moves between them, readers of any table of jobs,
     # six balancers of services over nodes
-    # jobs with a deadline on spot zones, three rules (380 lines)
-    "cluster": 2_330,
+    # jobs with a deadline on spot zones, three rules (380 lines); nodes that fault (210 lines)
+    "cluster": 2_550,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own

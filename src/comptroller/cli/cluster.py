@@ -14,11 +14,13 @@ from comptroller.cli._output import check, say, write_all
 from comptroller.cluster.balance_run import balance as balance_services
 from comptroller.cluster.balance_run import service_table
 from comptroller.cluster.balancing import balancer_names
+from comptroller.cluster.job_faults import JobFaults
 from comptroller.cluster.job_files import jobs_of_file
 from comptroller.cluster.job_outcome import JobOutcome
 from comptroller.cluster.job_run import jobs_in_tiers, node_sizes, quotas, serving_share
 from comptroller.cluster.job_simulation import JobCluster, JobSettings
 from comptroller.cluster.job_table import WHOLE, JobTable
+from comptroller.costs.fault_causes import WATCHDOG_S, fault_device_s
 from comptroller.errors import InputError
 from comptroller.report.cluster_tables import (
     balance_records,
@@ -68,6 +70,17 @@ def jobs(
     checkpoint_s: Annotated[
         float, typer.Option("--checkpoint", help="Seconds between checkpoints: what serving stops goes back to one.")
     ] = 1800.0,
+    faults: Annotated[
+        str,
+        typer.Option(
+            help="Let nodes fault: hours of a GPU between two faults, or `published`, that of a run of 16,384 H100.",
+            show_default=False,
+        ),
+    ] = "",
+    detect_s: Annotated[
+        float, typer.Option("--detect", help="Faults: seconds until one is seen, its job hanging.")
+    ] = WATCHDOG_S,
+    repair_h: Annotated[float, typer.Option("--repair", help="Faults: hours until a broken node is back.")] = 24.0,
     from_day: Annotated[float, typer.Option(help="First day of the file that counts.")] = 0.0,
     until_day: Annotated[float, typer.Option(help="Day at which it ends.", show_default="the last")] = float("inf"),
     most_gpus: Annotated[
@@ -94,9 +107,10 @@ def jobs(
     sizes = node_sizes(nodes)
     by_tenant = quotas(quota or [], table, sum(sizes))
     share = serving_share(serving) if serving else None
+    trouble = JobFaults(fault_device_s(faults), detect_s, repair_h * 3600) if faults else None
     found: list[JobOutcome] = []
     for name in dict.fromkeys(policy or ["fcfs"]):
-        settings = JobSettings(sizes, name, restart_s, checkpoint_s, quota=by_tenant, serving=share)
+        settings = JobSettings(sizes, name, restart_s, checkpoint_s, quota=by_tenant, serving=share, faults=trouble)
         found.append(JobCluster(table, settings).run())
     write_all({"png": png}, {"png": lambda: jobs_picture(found)})
     if json:
