@@ -1,4 +1,4 @@
-"""Options of `comptroller simulate` under which a plan's replicas fault, and what they print."""
+"""Options under which replicas of a plan and nodes under jobs fault, and what `comptroller simulate` prints of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from comptroller.costs.fault_causes import PROBE_S, fault_device_s
+from comptroller.cluster.job_faults import JobFaults
+from comptroller.costs.fault_causes import PROBE_S, WATCHDOG_S, fault_device_s
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.planning.fault_simulation import REPAIR_S, FaultConditions, simulate_faults
 from comptroller.planning.ground.plan_document import Plan
@@ -69,3 +70,20 @@ def fault_options(
         return ReplicaFaultOptions(None)
     seen_s = tuple(dict.fromkeys(detect or [PROBE_S]))
     return ReplicaFaultOptions(FaultConditions(fault_device_s(faults), seen_s, repair_h * 3600, spares))
+
+
+def node_fault_options(
+    faults: Annotated[
+        str,
+        typer.Option(
+            help="Let nodes fault: hours of a GPU between two faults, or `published`, that of a run of 16,384 H100.",
+            show_default=False,
+        ),
+    ] = "",
+    detect_s: Annotated[
+        float, typer.Option("--detect", help="Faults: seconds until one is seen, its job hanging.")
+    ] = WATCHDOG_S,
+    repair_h: Annotated[float, typer.Option("--repair", help="Faults: hours until a broken node is back.")] = 24.0,
+) -> JobFaults | None:
+    """What the options say, none where no node faults."""
+    return JobFaults(fault_device_s(faults), detect_s, repair_h * 3600) if faults else None

@@ -10,6 +10,8 @@ import numpy as np
 import typer
 
 from comptroller.cli._deadlines import spot as deadline_spot
+from comptroller.cli._faults import node_fault_options
+from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, say, write_all
 from comptroller.cluster.balance_run import balance as balance_services
 from comptroller.cluster.balance_run import service_table
@@ -20,7 +22,6 @@ from comptroller.cluster.job_outcome import JobOutcome
 from comptroller.cluster.job_run import jobs_in_tiers, node_sizes, quotas, serving_share
 from comptroller.cluster.job_simulation import JobCluster, JobSettings
 from comptroller.cluster.job_table import WHOLE, JobTable
-from comptroller.costs.fault_causes import WATCHDOG_S, fault_device_s
 from comptroller.errors import InputError
 from comptroller.report.cluster_tables import (
     balance_records,
@@ -39,11 +40,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print every figure as JSON
 
 
 @app.command()
+@with_shared_options
 def jobs(
     file: Annotated[Path, typer.Argument(help="Jobs: a table, CSV, JSON lines or Parquet.", show_default=False)],
     nodes: Annotated[
         list[str], typer.Option(help="Nodes as 64x8 (64 of 8 GPUs), or a file; again for others.", show_default=False)
     ],
+    faults: Annotated[JobFaults | None, SharedOptions(node_fault_options)],
     policy: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,17 +73,6 @@ def jobs(
     checkpoint_s: Annotated[
         float, typer.Option("--checkpoint", help="Seconds between checkpoints: what serving stops goes back to one.")
     ] = 1800.0,
-    faults: Annotated[
-        str,
-        typer.Option(
-            help="Let nodes fault: hours of a GPU between two faults, or `published`, that of a run of 16,384 H100.",
-            show_default=False,
-        ),
-    ] = "",
-    detect_s: Annotated[
-        float, typer.Option("--detect", help="Faults: seconds until one is seen, its job hanging.")
-    ] = WATCHDOG_S,
-    repair_h: Annotated[float, typer.Option("--repair", help="Faults: hours until a broken node is back.")] = 24.0,
     from_day: Annotated[float, typer.Option(help="First day of the file that counts.")] = 0.0,
     until_day: Annotated[float, typer.Option(help="Day at which it ends.", show_default="the last")] = float("inf"),
     most_gpus: Annotated[
@@ -107,10 +99,9 @@ def jobs(
     sizes = node_sizes(nodes)
     by_tenant = quotas(quota or [], table, sum(sizes))
     share = serving_share(serving) if serving else None
-    trouble = JobFaults(fault_device_s(faults), detect_s, repair_h * 3600) if faults else None
     found: list[JobOutcome] = []
     for name in dict.fromkeys(policy or ["fcfs"]):
-        settings = JobSettings(sizes, name, restart_s, checkpoint_s, quota=by_tenant, serving=share, faults=trouble)
+        settings = JobSettings(sizes, name, restart_s, checkpoint_s, quota=by_tenant, serving=share, faults=faults)
         found.append(JobCluster(table, settings).run())
     write_all({"png": png}, {"png": lambda: jobs_picture(found)})
     if json:
