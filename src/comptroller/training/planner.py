@@ -68,6 +68,9 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         digests=_digests(workload, best[0]),
         compute=_compute(best, workload, tokens),
         adapter=_adapter_words(best[0]),
+        trained_adapter=run.adapter,
+        offload=run.offload.words if run.offload else "",
+        offload_place=run.offload,
     )
 
 
