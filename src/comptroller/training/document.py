@@ -20,7 +20,9 @@ from comptroller.facts.training import training_calibration
 from comptroller.training.programs import reach_of
 from comptroller.training.stated_compute import StatedCompute
 from comptroller.training.stated_documents import DocumentPacking
+from comptroller.training.stated_generation import GenerationBudget
 from comptroller.training.stated_offload import StateOffload
+from comptroller.training.stated_replay import ReplayShare
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
 from comptroller.work.workload_names import WorkloadNames, document_model
@@ -168,6 +170,7 @@ class TrainingRun(BaseModel):
     program: whose constants price the steps.  caps: most devices by accelerator.  compute: what rules count beside it.
     adapter: what alone is trained, where not all weights are.  offload: where weights and states are, if not on
     devices.  documents: of which sequences are packed, where a sequence is not one.
+    generation: examples that are made for it.  replay: old data that is mixed in.
     law: file of the law that turns a loss into tokens (`fit laws --out`), else Chinchilla's.  beyond: also where its
     hold-out does not reach.
     """
@@ -191,6 +194,8 @@ class TrainingRun(BaseModel):
     adapter: TrainedAdapter | None = None
     offload: StateOffload | None = None
     documents: DocumentPacking | None = None
+    generation: GenerationBudget | None = None
+    replay: ReplayShare | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingRun:
