@@ -64,7 +64,7 @@ def replay_report(stated: ReplayShare | None, tokens: float, base: Path) -> Repl
     if not path.is_file():
         allowed = f"a CSV with columns {', '.join(COLUMNS)}"
         raise FactError(stated.file, "training.replay.file", "no such file", allowed)
-    share, new, old = _measured(path)
+    share, new, old = _replay_means(path)
     if len(share) < LEAST_SHARES or not share[0] <= stated.share <= share[-1]:
         raise UnsupportedError(
             f"training.replay.share = {stated.share:g} is not supported by {stated.file}: {len(share)} shares from "
@@ -83,7 +83,7 @@ def replay_report(stated: ReplayShare | None, tokens: float, base: Path) -> Repl
     )
 
 
-def _measured(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _replay_means(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shares in order and the mean losses of runs with each."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
