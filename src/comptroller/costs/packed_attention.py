@@ -1,4 +1,4 @@
-"""Attention of packed documents in a training step: of the rank that all wait for, or shared out over attention servers."""
+"""Attention of packed documents in a training step: of the rank that all wait for, or shared out over servers."""
 
 from __future__ import annotations
 
