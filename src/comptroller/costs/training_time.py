@@ -16,6 +16,7 @@ from comptroller.costs.activation_swap import MicrobatchPasses, swap_share, wait
 from comptroller.costs.deployment import SIXTEEN_BIT
 from comptroller.costs.knee import smooth_max
 from comptroller.costs.network import group_bytes_per_s, node_devices
+from comptroller.costs.packed_attention import pack_attention
 from comptroller.costs.training_layout import (
     ActivationRecompute,
     LayoutGrid,
@@ -24,7 +25,7 @@ from comptroller.costs.training_layout import (
     stage_layers,
 )
 from comptroller.costs.training_offload import PHASES, RESOURCES, OutsideBytes, offload_traffic
-from comptroller.costs.training_work import BACKWARD, KINDS, ForwardTable, TrainingJob, query_elements
+from comptroller.costs.training_work import BACKWARD, KINDS, ForwardTable, TrainingJob
 from comptroller.errors import UnsupportedError
 from comptroller.facts.model import MixtureOfExperts, Model
 
@@ -168,7 +169,7 @@ def step_ingredients(
         sizes, place = np.unique(grid.micro_batch[chosen], return_inverse=True)
         work[:, chosen] = work_of.seconds((int(cut[0]), int(cut[1]), int(cut[2])), sizes)[:, place]
     passes = pass_counts(grid, job.adapter is not None)
-    servers, larger = _pack(job, grid, work, global_batch)
+    servers, larger = pack_attention(job, grid, work, global_batch)
     work[SMALL] += _dequantised_s(job, grid, passes)
     own, _ = stage_layers(job.model)
     rounds = grid.microbatches(global_batch).astype(float)
@@ -194,35 +195,6 @@ def step_ingredients(
         np.full(len(grid), float(job.offload is not None and not job.offload.overlapped)),
         servers,
     )
-
-
-def _pack(job: TrainingJob, grid: LayoutGrid, work: Array, global_batch: int) -> tuple[Array, Array]:
-    """Attention of packed documents, written into `work`; seconds to attention servers and back of a microbatch, and
-    how much longer the largest microbatch is than those that the busiest rank has in the mean.
-
-    Servers take whole documents' keys and values once and the queries that move, and give back as much; the backward
-    pass sends gradients beside both.
-    """
-    servers, larger = np.zeros(len(grid)), np.ones(len(grid))
-    if job.documents is None:
-        return servers, larger
-    rounds, attended = grid.microbatches(global_batch), [KINDS.index("attention"), KINDS.index("scores")]
-    link = job.device.scale_out or job.device.scale_up
-    rate = np.inf if link is None else link.one_way_bytes_per_s
-    for i in range(len(grid)):
-        shape = (int(grid.dp[i]), int(grid.micro_batch[i]), int(rounds[i]))
-        found = job.documents.balance(job.seq, shape)
-        once = work[:, i].copy()
-        work[attended, i] *= found.mean if job.servers else found.busiest
-        if job.servers:
-            tokens = grid.micro_batch[i] * job.seq / (grid.cp[i] * grid.tp[i])
-            sent = tokens * (job.model.kv_elements_per_token + found.away * 2.0 * query_elements(job.model))
-            servers[i] = 3.0 * WEIGHT_BYTES * sent / grid.pp[i] / rate
-        else:
-            most = once.copy()
-            most[attended] *= found.largest
-            larger[i] = most.sum() / work[:, i].sum()
-    return servers, larger
 
 
 def pass_counts(grid: LayoutGrid, frozen: bool = False) -> Array:

@@ -152,16 +152,6 @@ def attention_widths(model: Model, seq: int) -> list[tuple[float, int]]:
     return found
 
 
-def query_elements(model: Model) -> float:
-    """Elements of the queries of a token, over all layers; the outputs of attention have as many."""
-    mixers = [(block.count, block.mixer) for block in model.blocks]
-    whole = [(count, one.heads * one.head_dim) for count, one in mixers if isinstance(one, SoftmaxAttention)]
-    latent = [
-        (count, one.heads * (one.nope_dim + one.rope_dim)) for count, one in mixers if isinstance(one, LatentAttention)
-    ]
-    return float(sum(count * width for count, width in whole + latent))
-
-
 @dataclass(frozen=True, slots=True)
 class ForwardWork:
     """A forward pass through all layers on the devices of one tensor-parallel group, by microbatch size.

@@ -61,7 +61,6 @@ def layout_sentence(plan: TrainingPlan) -> str:
     words += [f"recomputation {layout.recompute}"] if layout.recompute != "none" else ["nothing computed again"]
     words += [f"{plan.run.swapped_share:.0%} of activations swapped instead"] if plan.run.swapped_share else []
     words += [one for one in (plan.adapter, plan.offload) if one]
-    words += [plan.packing.sentence] if plan.packing else []
     words += ["zero-bubble schedule"] if layout.schedule == "zero_bubble" else []
     return "; ".join(filter(None, words))
 

@@ -19,7 +19,7 @@ from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
 from comptroller.training.programs import reach_of
 from comptroller.training.stated_compute import StatedCompute
-from comptroller.training.stated_documents import DocumentPacking
+from comptroller.training.stated_data import StatedData
 from comptroller.training.stated_offload import StateOffload
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
@@ -162,12 +162,12 @@ class TrainedAdapter(BaseModel):
     base: str = "bf16"
 
 
-class TrainingRun(BaseModel):
+class TrainingRun(StatedData):
     """What is trained. tokens: in all.  seq: tokens of a sequence.  global_batch: sequences of a step.
 
     program: whose constants price the steps.  caps: most devices by accelerator.  compute: what rules count beside it.
     adapter: what alone is trained, where not all weights are.  offload: where weights and states are, if not on
-    devices.  documents: of which sequences are packed, where a sequence is not one.
+    devices.
     law: file of the law that turns a loss into tokens (`fit laws --out`), else Chinchilla's.  beyond: also where its
     hold-out does not reach.
     """
@@ -190,7 +190,6 @@ class TrainingRun(BaseModel):
     compute: StatedCompute = StatedCompute()
     adapter: TrainedAdapter | None = None
     offload: StateOffload | None = None
-    documents: DocumentPacking | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingRun:

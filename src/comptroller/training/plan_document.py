@@ -15,7 +15,9 @@ from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.training.document import TrainedAdapter
 from comptroller.training.register_document import ComputeRegister
 from comptroller.training.stated_documents import PackingReport
+from comptroller.training.stated_generation import GenerationReport
 from comptroller.training.stated_offload import StateOffload
+from comptroller.training.stated_replay import ReplayReport
 
 
 class TrainingLayoutDocument(DocumentPart):
@@ -133,6 +135,8 @@ class TrainingPlan(DocumentPart):
     offload: str = ""
     offload_place: StateOffload | None = None
     packing: PackingReport | None = None
+    generation: GenerationReport | None = None
+    replay: ReplayReport | None = None
 
     def to_json(self) -> str:
         """The document as text."""
