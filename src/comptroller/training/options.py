@@ -18,6 +18,7 @@ from comptroller.facts.site import AcceleratorOffer, Site
 from comptroller.training.document import MOST_DEVICES, TrainingRun, TrainingWorkload, adapter_of, precision_recipe
 from comptroller.training.programs import reach_of
 from comptroller.training.search import LayoutChoice, LayoutQuestion, fastest, least_memory_bytes, least_outside_bytes
+from comptroller.training.stated_documents import with_documents
 
 MEMORY_SHARE = 0.95
 """Of a device's memory that training may take: the rest is the driver's, and fragments. torchtitan's fullest runs
@@ -64,6 +65,7 @@ def field_of(workload: TrainingWorkload) -> TrainingField:
     for device, precision in _kinds(workload):
         job = TrainingJob(model, device, run.seq, precision_recipe(precision), library, adapter_of(workload))
         job = replace(job, offload=run.offload.tier(device) if run.offload else None)
+        job = with_documents(job, run.documents, workload.base)
         table = ForwardTable(job)
         try:
             found = list(_counts(table, precision, workload))
