@@ -9,19 +9,17 @@ from typing import Annotated
 import typer
 
 from comptroller.cli._cache_tiers import CacheTiers, cache_tiers, show_tool_gaps, tool_gaps
-from comptroller.cli._faults import ReplicaFaultOptions, fault_options
+from comptroller.cli._faults import CallCopyOptions, ReplicaFaultOptions, copy_options, fault_options
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._power import RowPowerOptions, power_options
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates
-from comptroller.cli._redundancy import redundancy_options, show_redundancy
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
 from comptroller.cli._spot import ReplicaSpotOptions, spot_options
 from comptroller.cli._trace_input import trace_requests
 from comptroller.planning.fleet_sharing import slowdowns_of
-from comptroller.planning.redundancy_simulation import RedundancyConditions
 from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
 from comptroller.report.requests import writer_of
 from comptroller.work.traces import reading_of
@@ -41,7 +39,7 @@ def run(
     scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
     spot: Annotated[ReplicaSpotOptions, SharedOptions(spot_options)],
     faults: Annotated[ReplicaFaultOptions, SharedOptions(fault_options)],
-    copies: Annotated[RedundancyConditions, SharedOptions(redundancy_options)],
+    copies: Annotated[CallCopyOptions, SharedOptions(copy_options)],
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
     power: Annotated[RowPowerOptions, SharedOptions(power_options)],
     tiers: Annotated[CacheTiers, SharedOptions(cache_tiers)],
@@ -96,8 +94,8 @@ def run(
     if faults.conditions:
         start_up = replace(scaling.start_up(scale), repeat=spot.conditions.repeat)
         return faults.show(fleet_plan, requests, start_up, priced, json)
-    if copies.any:
-        return show_redundancy(fleet_plan, requests, copies, scale, priced, json)
+    if copies.conditions.any:
+        return copies.show(fleet_plan, requests, scale, priced, json)
     if scaling.policies:
         return scaling.show(fleet_plan, requests, scale, priced, json, paths)
     if power.policies:
