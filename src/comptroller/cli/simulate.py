@@ -18,11 +18,11 @@ from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
 from comptroller.cli._spot import ReplicaSpotOptions, spot_options
-from comptroller.cli._trace_input import trace_requests
+from comptroller.cli._trace_input import trace_reading, trace_requests
 from comptroller.planning.fleet_sharing import slowdowns_of
 from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
 from comptroller.report.requests import writer_of
-from comptroller.work.traces import reading_of
+from comptroller.work.rows import TraceReadOptions
 
 File = Path | None
 SAMPLES = 240
@@ -44,6 +44,7 @@ def run(
     power: Annotated[RowPowerOptions, SharedOptions(power_options)],
     tiers: Annotated[CacheTiers, SharedOptions(cache_tiers)],
     gaps: Annotated[bool, SharedOptions(tool_gaps)],
+    reading: Annotated[TraceReadOptions, SharedOptions(trace_reading)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
         list[str] | None,
@@ -70,17 +71,6 @@ def run(
     calibration: Annotated[
         File, typer.Option(help="A folder that `fit calibration` wrote.", show_default=False)
     ] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of the trace, counted.")] = False,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column", help="A column's name, as tenant=customer; unit=ms, block_tokens=16.", show_default=False
-        ),
-    ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(help="Mean requests per second; a trace without arrival times needs it.", show_default=False),
-    ] = None,
 ) -> None:
     """Simulate a plan under a trace: latencies, objectives, dollars, joules and emissions, request by request."""
     paths = {"html": html, "png": png, "perfetto": perfetto_, "calls": calls}
@@ -88,7 +78,7 @@ def run(
         check(path)
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
-    requests = trace_requests(trace, plan, reading_of(columns or [], skip_bad, rate))
+    requests = trace_requests(trace, plan, reading)
     if spot.policies:
         return spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json)
     if faults.conditions:
