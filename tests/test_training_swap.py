@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from comptroller.costs.activation_swap import MicrobatchPasses, swap_share, waiting_s
 from comptroller.costs.power_transfer import power_factor
 from comptroller.costs.timing import KernelSignature
+from comptroller.costs.training_adapter import AdapterTuning
 from comptroller.costs.training_layout import ActivationRecompute, LayoutGrid, StateSharding, TrainingLayout
 from comptroller.costs.training_memory import MemoryHabits, leaving_bytes, training_memory
 from comptroller.costs.training_offload import (
@@ -23,6 +24,7 @@ from comptroller.costs.training_offload import (
     OutsideBytes,
     offload_traffic,
 )
+from comptroller.costs.training_time import outside_bytes
 from comptroller.costs.training_work import TrainingJob
 from comptroller.errors import FactError, InfeasibleError, InputError, UnknownIdError
 from comptroller.facts.accelerator import accelerator
@@ -154,3 +156,16 @@ def test_what_is_wrong_is_refused_by_name() -> None:
         plan_training(parse_training(document(pool="rdma_pol")))
     pooled = plan_training(parse_training(document(pool="what_if_fenghuang")))
     assert "what-if" in pooled.offload
+
+
+def test_frozen_weights_of_four_bits_travel_as_such() -> None:
+    """QLoRA beside a store: a quarter of the weights' bytes, and next to nothing for the optimiser."""
+    grid = LayoutGrid.of([TrainingLayout(sharding=StateSharding.FULL)])
+    job = TrainingJob(model("llama_3_1_8b"), accelerator("rtx_4090"), 2048, offload=OffloadTier(200e9, 28e9, 17e9))
+    found = {
+        name: offload_traffic(OffloadTier(200e9, 28e9, 17e9), outside_bytes(one, grid, None), 32e9)
+        for name, one in (("all", job), ("adapters", replace(job, adapter=AdapterTuning(16, 4.0))))
+    }
+    forward = {name: float(one.phase("forward")[0, 0]) for name, one in found.items()}
+    assert forward["adapters"] == pytest.approx(forward["all"] / 4)
+    assert float(found["adapters"].phase("optimizer").max()) < 0.01 * float(found["all"].phase("optimizer").max())
