@@ -1,9 +1,9 @@
 """Rates of kernels on a device that nobody timed, from one of its family whose watts for each FLOP of its peak differ.
 
 A card whose power limit holds matrices back runs below its highest clock: what it reaches of the share of the best
-device is that clock. A device of the family with more watts for each FLOP of its peak may run faster, by the law of power and
-clock that the power model was fitted with. An L40S has 350 W for 362 TFLOP/s and reaches 56 % of it, an RTX 4090 450 W
-for 165, an L4 72 W for 121.
+device is that clock. A device of the family with more watts for each FLOP of its peak may run faster, by the law of
+power and clock that the power model was fitted with. An L40S has 350 W for 362 TFLOP/s and reaches 56 % of it, an RTX
+4090 450 W for 165, an L4 72 W for 121.
 """
 
 from __future__ import annotations
