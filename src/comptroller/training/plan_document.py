@@ -14,7 +14,10 @@ from comptroller.planning.ground.day_document import DocumentPart
 from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.training.document import TrainedAdapter
 from comptroller.training.register_document import ComputeRegister
+from comptroller.training.stated_documents import PackingReport
+from comptroller.training.stated_generation import GenerationReport
 from comptroller.training.stated_offload import StateOffload
+from comptroller.training.stated_replay import ReplayReport
 
 
 class TrainingLayoutDocument(DocumentPart):
@@ -99,7 +102,7 @@ class TrainingShadowPrice(DocumentPart):
 
 class TrainingPlan(DocumentPart):
     """The plan. tried: layouts that divide. fitting: of them, those that fit into memory. flops: of the run, by model
-    FLOPs. adapter: what alone is trained, in words; `trained_adapter`: as the workload states it. offload: what
+    FLOPs. adapter: what alone is trained, in words; `trained_adapter`: as the workload states it.  offload: what
     lies outside of devices, in words; `offload_place`: as the workload states it. compute: its FLOPs by both
     methods, and the rules that it meets. refused: what could not be tried, and why."""
 
@@ -131,6 +134,9 @@ class TrainingPlan(DocumentPart):
     trained_adapter: TrainedAdapter | None = None
     offload: str = ""
     offload_place: StateOffload | None = None
+    packing: PackingReport | None = None
+    generation: GenerationReport | None = None
+    replay: ReplayReport | None = None
 
     def to_json(self) -> str:
         """The document as text."""
