@@ -87,7 +87,7 @@ def run(
     fleet_plan, priced = plan_with_calibration(plan, calibration)
     requests = trace_requests(trace, plan, reading_of(columns or [], skip_bad, rate))
     if spot.policies:
-        return spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json)
+        return spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json, {"html": html, "png": png})
     if scaling.policies:
         return scaling.show(fleet_plan, requests, scale, priced, json, paths)
     if power.policies:
