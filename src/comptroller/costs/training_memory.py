@@ -123,7 +123,7 @@ def training_memory(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits = M
     """
     weights, gradients, optimizer = _state_bytes(job, grid, habits)
     tokens = grid.micro_batch * job.seq / grid.cp
-    layers = _layer_bytes(job, grid, habits) * tokens / grid.tp
+    layers = _kept_bytes(job, grid, habits) * tokens / grid.tp
     flight = np.where(
         grid.pp > 1, grid.pp * np.where(grid.chunks > 1, 1 + (grid.pp - 1) / (grid.pp * grid.chunks), 1), 1
     )
@@ -193,6 +193,28 @@ def _layer_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> Ar
             whole,
         )
     )
+
+
+def _kept_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> Array:
+    """Bytes per token of the activations that stay on the device; where they may leave, those of the layer that is on
+    its way besides the one that is computed (`_rebuilt_bytes`)."""
+    whole = _layer_bytes(job, grid, habits)
+    if job.offload is None or not job.offload.swaps:
+        return whole
+    widest = max(layer_activation_bytes(b, job.model.hidden, job.seq, habits) for b in job.model.blocks)
+    return np.where(grid.recompute == ActivationRecompute.FULL, np.minimum(widest, whole), whole)
+
+
+def leaving_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> tuple[Array, Array] | None:
+    """Bytes of a microbatch's activations that a device may send out: inputs of layers, and all others; `None` where
+    none may leave. Layouts that recompute nothing keep all of theirs."""
+    if job.offload is None or not job.offload.swaps:
+        return None
+    tokens = grid.micro_batch * job.seq / (grid.cp * grid.tp * grid.pp)
+    may = (grid.recompute == ActivationRecompute.FULL) * tokens
+    whole = sum(b.count * layer_activation_bytes(b, job.model.hidden, job.seq, habits) for b in job.model.blocks)
+    inputs = HALF * job.model.layers * job.model.hidden
+    return np.asarray(inputs * may), np.asarray((whole - inputs) * may)
 
 
 def _rebuilt_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> Array:

@@ -13,13 +13,15 @@ from pydantic import BaseModel, Field, PrivateAttr, model_validator
 from comptroller.costs.deployment import PrecisionRecipe
 from comptroller.costs.training_adapter import AdapterTuning
 from comptroller.costs.training_layout import TrainingLayout
-from comptroller.costs.training_offload import OffloadTier
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
+from comptroller.quantities import UNITS
 from comptroller.training.programs import reach_of
 from comptroller.training.stated_compute import StatedCompute
+from comptroller.training.stated_data import StatedData
+from comptroller.training.stated_offload import StateOffload
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
 from comptroller.work.workload_names import WorkloadNames, document_model
@@ -63,6 +65,10 @@ class TrainingPrecision(StrEnum):
     NVFP4 = "nvfp4"
 
 
+LONG_HOURS = {"day": 24.0, "days": 24.0, "week": 168.0, "weeks": 168.0}
+"""Units of a deadline that no fact has, in hours."""
+
+
 class RunDeadline(QuantityBound):
     """Most time that the run may take."""
 
@@ -70,14 +76,15 @@ class RunDeadline(QuantityBound):
     @classmethod
     def _days(cls, given: Any) -> Any:
         """Days and weeks are times that people state and that no unit of a fact has."""
-        factor = {"day": 24.0, "days": 24.0, "week": 168.0, "weeks": 168.0}
-        if isinstance(given, dict) and given.get("unit") in factor and isinstance(given.get("max"), int | float):
-            return {**given, "max": float(given["max"]) * factor[given["unit"]], "unit": "h"}
+        if isinstance(given, dict) and given.get("unit") in LONG_HOURS and isinstance(given.get("max"), int | float):
+            return {**given, "max": float(given["max"]) * LONG_HOURS[given["unit"]], "unit": "h"}
         return given
 
     @model_validator(mode="after")
     def _time(self) -> RunDeadline:
-        checked_unit(self.unit, "s")
+        known = [name for name, (belongs, _) in UNITS.items() if belongs == "s"]
+        if self.unit not in known:
+            raise conflict("unit", f"{self.unit!r} does not fit", ", ".join((*known, *LONG_HOURS)))
         return self
 
     @property
@@ -161,38 +168,7 @@ class TrainedAdapter(BaseModel):
     base: str = "bf16"
 
 
-class StateOffload(BaseModel):
-    """Weights and states outside of devices. host_gb_per_s: of a node's memory.  read_gb_per_s, write_gb_per_s: of its
-    store (NVMe); without them all is in the host's memory.  overlapped: the optimiser beside the backward pass.
-    far_share, far_gb_per_s: of the states in a slower memory of the node (CXL)."""
-
-    model_config = STRICT
-    host_gb_per_s: Positive
-    read_gb_per_s: Positive | None = None
-    write_gb_per_s: Positive | None = None
-    overlapped: Annotated[bool, Field(strict=True)] = True
-    far_share: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
-    far_gb_per_s: Positive | None = None
-
-    @model_validator(mode="after")
-    def _both(self) -> StateOffload:
-        if (self.read_gb_per_s is None) != (self.write_gb_per_s is None):
-            raise conflict("read_gb_per_s", "a store is read and written: state both rates", "both, or none")
-        if (self.far_share > 0) != (self.far_gb_per_s is not None):
-            raise conflict(
-                "far_share", "a slower memory has a share of the states and a rate: state both", "both, or none"
-            )
-        return self
-
-    @property
-    def tier(self) -> OffloadTier:
-        """The rates in bytes a second."""
-        read, write = (float("inf") if one is None else one * 1e9 for one in (self.read_gb_per_s, self.write_gb_per_s))
-        far = float("inf") if self.far_gb_per_s is None else self.far_gb_per_s * 1e9
-        return OffloadTier(self.host_gb_per_s * 1e9, read, write, self.overlapped, self.far_share, far)
-
-
-class TrainingRun(BaseModel):
+class TrainingRun(StatedData):
     """What is trained. tokens: in all.  seq: tokens of a sequence.  global_batch: sequences of a step.
 
     program: whose constants price the steps.  caps: most devices by accelerator.  compute: what rules count beside it.
@@ -236,6 +212,9 @@ class TrainingRun(BaseModel):
         if self.offload is not None and not reach_of(self.program).offload:
             able = ", ".join(name for name in known if reach_of(name).offload)
             raise conflict("offload", f"{self.program} is not priced with states outside of devices", able)
+        if self.documents is not None and self.documents.servers and not reach_of(self.program).servers:
+            able = ", ".join(name for name in known if reach_of(name).servers)
+            raise conflict("documents", f"{self.program} has no attention servers", able)
         return self
 
 

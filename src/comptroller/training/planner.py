@@ -9,7 +9,8 @@ from comptroller.errors import InfeasibleError
 from comptroller.facts.training import training_calibration
 from comptroller.quantities import DAY_S
 from comptroller.training.compute_register import RegisteredRun, compute_register
-from comptroller.training.document import TrainingWorkload
+from comptroller.training.data_reports import data_reports
+from comptroller.training.document import MOST_DEVICES, TrainingWorkload
 from comptroller.training.figures import document_of
 from comptroller.training.options import TrainingField, TrainingOption, field_of
 from comptroller.training.plan_document import TrainingPlan, TrainingRival, TrainingRunDocument
@@ -30,7 +31,7 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
     Raises:
         InfeasibleError: nothing meets the limits; says the least time or cost and what binds.
         InputError: as `field_of`.
-        UnsupportedError: as `run_tokens`.
+        UnsupportedError: as `run_tokens` and `data_reports`.
     """
     run = workload.training
     model = workload.library.model(run.model)
@@ -43,7 +44,7 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
     if not allowed:
         raise InfeasibleError(_why_infeasible(made, workload))
     best = min(allowed, key=lambda pair: _order(pair[1], workload))
-    program = training_calibration().program(run.program)
+    program, data = training_calibration().program(run.program), data_reports(best[0], workload, tokens)
     return TrainingPlan(
         name=workload.name,
         objective=str(workload.objective),
@@ -62,12 +63,18 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         by_count=_by_count(made, best),
         shadow_prices=deadline_prices([document for _, document in made], best[1], workload),
         refused=field.refused,
-        notes=_notes(best, workload),
+        notes=(*data.sentences, *_notes(best, workload)),
         tried=field.tried,
         fitting=field.fitting,
         digests=_digests(workload, best[0]),
         compute=_compute(best, workload, tokens),
         adapter=_adapter_words(best[0]),
+        trained_adapter=run.adapter,
+        offload=run.offload.words if run.offload else "",
+        offload_place=run.offload,
+        packing=data.packing,
+        generation=data.generation,
+        replay=data.replay,
     )
 
 
@@ -161,6 +168,8 @@ def _binds(quick: TrainingRunDocument, made: Iterable[Pair], workload: TrainingW
         return f"training.allow.devices, at most {max(run.allow.devices)}"
     if quick.accelerator in run.caps and 2 * quick.devices > run.caps[quick.accelerator]:
         return f"the cap of {run.caps[quick.accelerator]} {quick.accelerator}"
+    if quick.accelerator not in run.caps and 2 * quick.devices > MOST_DEVICES:
+        return f"{MOST_DEVICES:,} devices, the most that are tried unless training.caps states more"
     most = max(pair[1].devices for pair in made if pair[1].accelerator == quick.accelerator)
     if most > quick.devices:
         return f"{run.global_batch} sequences of a step, over which more devices are slower"

@@ -15,7 +15,7 @@ class ProgramReach:
     """Degrees that a program has. sharded: ways to share states out.  split: tensor and pipeline parallelism.
     context, experts: parallelism of sequences and of experts.  recompute: what it can compute again.  zero_bubble:
     whether it has such a schedule.  adapters: whether it trains adapters beside frozen weights.
-    offload: whether it keeps states outside of devices."""
+    offload: whether it keeps states outside of devices.  servers: whether attention can be shared out by its pairs."""
 
     sharded: tuple[StateSharding, ...]
     recompute: tuple[ActivationRecompute, ...] = (NONE, FULL)
@@ -25,10 +25,11 @@ class ProgramReach:
     zero_bubble: bool = False
     adapters: bool = False
     offload: bool = False
+    servers: bool = False
 
 
 PROGRAMS = {
-    "megatron_bridge": ProgramReach((StateSharding.OPTIMIZER, StateSharding.FULL), adapters=True),
+    "megatron_bridge": ProgramReach((StateSharding.OPTIMIZER, StateSharding.FULL), adapters=True, servers=True),
     "torchtitan": ProgramReach((StateSharding.FULL,), (NONE, SELECTIVE, FULL), zero_bubble=True),
     "llm_foundry": ProgramReach(
         (StateSharding.GRADIENTS, StateSharding.FULL),
@@ -47,7 +48,7 @@ PROGRAMS = {
 }
 """Program -> what it can do, by their documentation: Megatron-Bridge shares out optimiser states or all (FSDP),
 torchtitan is FSDP2 with tensor, pipeline and context parallelism and zero-bubble schedules, llm-foundry is FSDP
-alone."""
+alone. Attention servers are DistCA's, which is built on Megatron-LM."""
 
 
 def reach_of(program: str) -> ProgramReach:

@@ -19,8 +19,14 @@ from comptroller.costs.training_layout import (
     stage_layers,
     tensor_units,
 )
-from comptroller.costs.training_memory import MemoryHabits, TrainingMemory, training_memory
-from comptroller.costs.training_time import TrainingPace, TrainingStepTime, step_ingredients, training_step_time
+from comptroller.costs.training_memory import MemoryHabits, TrainingMemory, leaving_bytes, training_memory
+from comptroller.costs.training_time import (
+    TrainingPace,
+    TrainingStepTime,
+    outside_bytes,
+    step_ingredients,
+    training_step_time,
+)
 from comptroller.costs.training_work import ForwardTable
 from comptroller.training.programs import ProgramReach
 
@@ -160,20 +166,46 @@ def fastest(asked: LayoutQuestion, pace: TrainingPace, habits: MemoryHabits) -> 
     grid = layouts(asked)
     if not len(grid):
         return None
-    memory = training_memory(asked.table.job, grid, habits).total_bytes
-    fits = np.flatnonzero(memory <= asked.memory_bytes)
+    job = asked.table.job
+    memory = training_memory(job, grid, habits).total_bytes
+    fits = np.flatnonzero((memory <= asked.memory_bytes) & _fits_outside(asked, grid, habits))
     if not len(fits):
         return None
     kept = grid.take(fits)
-    times = training_step_time(step_ingredients(asked.table, kept, asked.global_batch), pace).total_s
+    times = _step_time(asked, kept, pace, habits).total_s
     best = int(np.argmin(np.round(times, 9)))
     alone = kept.take([best])
-    time = training_step_time(step_ingredients(asked.table, alone, asked.global_batch), pace)
-    found = training_memory(asked.table.job, alone, habits)
+    time = _step_time(asked, alone, pace, habits)
+    found = training_memory(job, alone, habits)
     return LayoutChoice(kept.row(best), time, found, len(grid), len(fits))
+
+
+def _step_time(asked: LayoutQuestion, grid: LayoutGrid, pace: TrainingPace, habits: MemoryHabits) -> TrainingStepTime:
+    leaving = leaving_bytes(asked.table.job, grid, habits)
+    return training_step_time(step_ingredients(asked.table, grid, asked.global_batch, leaving), pace)
+
+
+def held_outside_bytes(asked: LayoutQuestion, grid: LayoutGrid, habits: MemoryHabits) -> Array:
+    """Bytes that the memory of a node's host has to hold; zero where nothing is kept there."""
+    job = asked.table.job
+    if job.offload is None:
+        return np.zeros(len(grid))
+    return outside_bytes(job, grid, leaving_bytes(job, grid, habits)).held_bytes(job.offload)
+
+
+def _fits_outside(asked: LayoutQuestion, grid: LayoutGrid, habits: MemoryHabits) -> npt.NDArray[np.bool_]:
+    tier = asked.table.job.offload
+    most = np.inf if tier is None else tier.host_bytes
+    return np.asarray(held_outside_bytes(asked, grid, habits) <= most)
 
 
 def least_memory_bytes(asked: LayoutQuestion, habits: MemoryHabits) -> float:
     """Bytes of the layout that needs least on a device; infinite where no layout divides."""
     grid = layouts(asked)
     return float(training_memory(asked.table.job, grid, habits).total_bytes.min()) if len(grid) else float("inf")
+
+
+def least_outside_bytes(asked: LayoutQuestion, habits: MemoryHabits) -> float:
+    """Bytes of the layout that needs least in the memory of a node's host; infinite where no layout divides."""
+    grid = layouts(asked)
+    return float(held_outside_bytes(asked, grid, habits).min()) if len(grid) else float("inf")

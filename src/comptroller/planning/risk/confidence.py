@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from math import ceil
 
 import numpy as np
@@ -15,8 +16,10 @@ from comptroller.planning.ground.nouns import Bools, Floats, Goal
 from comptroller.planning.ground.risk_document import ChoiceSupport, SelectionOptimism, SupportedWays
 from comptroller.planning.ground.way_families import FAMILIES
 from comptroller.planning.ground.way_freedom import WayFreedom
+from comptroller.planning.offer.deployments import RejectionTally
 from comptroller.planning.offer.space import quality_targets
 from comptroller.planning.risk.cross_fit import (
+    DOUBT,
     FOLDS,
     REPEATS,
     SAME,
@@ -30,9 +33,12 @@ from comptroller.planning.risk.cross_fit import (
 from comptroller.planning.risk.question_draws import QuestionResamples
 from comptroller.planning.solve.bound import CallWorth
 from comptroller.planning.solve.problem import PlanningProblem
-from comptroller.planning.solve.search import PlanSearch
+from comptroller.planning.solve.search import PlanSearch, describe_option
 from comptroller.planning.solve.shrinkage import own_weight
 from comptroller.quantities import short
+
+OTHER_WAY = "the evidence supports fewer ways"
+"""Why a way outside of the chosen family is left out of a plan."""
 
 EVEN = 0.5
 """Where no confidence is asked for, targets hold on other questions in the mean."""
@@ -58,14 +64,15 @@ def chance_met(problem: PlanningProblem, drawn: QuestionResamples, optimism: Map
 
 
 def with_supported_ways(
-    problem: PlanningProblem, freedoms: Sequence[WayFreedom] = tuple(WayFreedom)
+    problem: PlanningProblem, freedoms: Sequence[WayFreedom] = tuple(WayFreedom), doubt: float = DOUBT
 ) -> PlanningProblem:
     """The problem kept to what the evidence supports: scores shrunk, ways as free, and targets as high, as it takes for
     the targets to hold on other questions, with the confidence asked for or in the mean.
 
     freedoms: among which is chosen; where there are several, one way for all may also be one of a family of ways
-    (`ground.way_families`), which is the better chosen the fewer it has.  As it is for plain requests, where nothing
-    can be served, and where a class has a single question: nothing of it is left then when it is left out.
+    (`ground.way_families`), which is the better chosen the fewer it has.  doubt: standard errors that more freedom has
+    to be cheaper by (`cross_fit.DOUBT`).  As it is for plain requests, where nothing can be served,
+    and where a class has a single question: nothing of it is left then when it is left out.
 
     Raises:
         InfeasibleError: no choice holds the targets with the confidence asked for; says what share the evidence
@@ -76,7 +83,7 @@ def with_supported_ways(
         found = replace(found, families={})
     if found is None or np.bincount(found.task).min() < 2:
         return problem
-    return _Support(problem, found, freedoms).problem_of()
+    return _Support(problem, found, freedoms, doubt).problem_of()
 
 
 def way_outcomes(search: PlanSearch, goal: Goal) -> WayOutcomes | None:
@@ -118,6 +125,7 @@ class _Support:
     problem: PlanningProblem
     found: WayOutcomes
     freedoms: Sequence[WayFreedom]
+    doubt: float
 
     @property
     def confidence(self) -> float:
@@ -138,7 +146,7 @@ class _Support:
         fold = folds_of(found.task, np.random.default_rng([seed, 3]))
         own = own_weight(found.score, found.task, found.weight, fold)
         curves = curves_of(found, float(self.least[0]), own, rng, self.freedoms)
-        best = cheapest_of(found, curves, self.confidence, self.least)
+        best = cheapest_of(found, curves, self.confidence, self.least, self.doubt)
         if best is None and problem.quality is not None and problem.quality.confidence is not None:
             raise InfeasibleError(self._beyond(curves))
         curve, place = best or (max(curves, key=lambda one: float(one.solved[0, 0])), 0)
@@ -146,12 +154,18 @@ class _Support:
         quality = tuple((task, share + raised) for task, share in problem.goal.quality)
         goal = replace(problem.goal, quality=quality, ways=curve.ways)
         space, may = problem.space.weighing(own), FAMILIES.get(curve.family)
+        rejected = problem.rejected
         if may is not None:
-            space = replace(space, options=tuple(option for option in space.options if may(option)))
+            kept = [may(option) for option in space.options]
+            rejected = _with_others(
+                rejected, [describe_option(space, k) for k, one in enumerate(kept) if not one], curve
+            )
+            space = replace(space, options=tuple(compress(space.options, kept)))
         return replace(
             problem,
             goal=goal,
             search=PlanSearch(space),
+            rejected=rejected,
             optimism=self._optimism(curve, place, own),
             support=self._document(curves, (curve, place), own, held=best is not None),
         )
@@ -236,6 +250,15 @@ class _Support:
             f"{len(self.found.task):,} questions support {max(most, 0.0):.1%} at most; {would}; "
             "measure more questions or other models"
         )
+
+
+def _with_others(rejected: RejectionTally, names: Iterable[str], curve: OutOfFoldCurve) -> RejectionTally:
+    """What fell out, and the ways outside of the family that the evidence supports."""
+    every = RejectionTally()
+    every.merge(rejected)
+    for name in names:
+        every.add(OTHER_WAY, f"{name}: not {curve.label}")
+    return every
 
 
 def optimism_of(problem: PlanningProblem) -> SelectionOptimism:
