@@ -40,8 +40,9 @@ ROOM_LINES = {
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
     # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
+    # spot and power over time, the interval of what is saved, its document (500 lines)
     # a plan's replicas under faults (115 lines)
-    "planning": 16_955,
+    "planning": 17_455,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -56,9 +57,10 @@ ROOM_LINES = {
     # loads at equal steps, seven files of forecasts with intervals, their scores (600 lines)
     # trajectories of agents: their file, waits told, tasks of a trace, monitors (700 lines)
     # recorded depth-first searches and programs (130 lines)
+    # requests drawn from a load (40 lines)
     # grids of scores by solutions and verdicts, and their law (340 lines)
     # data by difficulty (230 lines)
-    "work": 13_525,
+    "work": 13_565,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
