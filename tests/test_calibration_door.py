@@ -214,6 +214,46 @@ def test_a_calibration_of_another_model_is_refused(folder: Path, capsys: pytest.
     assert "on h100_sxm under vllm" in said
 
 
+@pytest.mark.parametrize(
+    ("asked", "other"), [('engines = ["vllm"]', 'engines = ["sglang"]'), ('["h100_sxm"]', '["h200_sxm"]')]
+)
+def test_a_calibration_of_another_engine_or_device_is_refused_by_plan(
+    folder: Path, capsys: pytest.CaptureFixture[str], asked: str, other: str
+) -> None:
+    file = workload(folder).with_name("elsewhere.toml")
+    file.write_text(workload(folder).read_text().replace(asked, other))
+    assert run("plan", file, "--calibration", folder / "calibration") == 2
+    assert "on h100_sxm under vllm" in capsys.readouterr().err
+
+
+def test_fits_is_priced_by_a_calibration_of_what_it_asks_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("fits", "llama_3_1_8b", "h100_sxm", "--format", "bf16", "--json")
+    found = []
+    for more in ((), ("--calibration", folder / "calibration")):
+        assert run(*words, *more) == 0
+        found.append(json.loads(capsys.readouterr().out)["speed"][0])
+    for quantity in ("tpot_s", "ttft_s"):
+        assert found[1][quantity] == pytest.approx(SLOWER * found[0][quantity], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("qwen3_8b", "h100_sxm"),
+        ("llama_3_1_8b", "h200_sxm"),
+        ("llama_3_1_8b", "h100_sxm", "--engine", "sglang"),
+        ("llama_3_1_8b", "h100_sxm", "--format", "fp8_e4m3"),
+    ],
+)
+def test_fits_refuses_a_calibration_of_something_else(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert run("fits", *words, "--calibration", folder / "calibration") == 2
+    said = capsys.readouterr().err
+    assert "does not speak of" in said and "on h100_sxm under vllm" in said
+    assert run("fits", *words[:2], "--calibration", folder / "absent") == 2
+
+
 def trace(folder: Path) -> Path:
     lines = [f"{i * 0.25},1000,200" for i in range(120)]
     (folder / "trace.csv").write_text("arrival_s,input_tokens,output_tokens\n" + "\n".join(lines) + "\n")

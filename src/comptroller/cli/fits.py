@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json as documents
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from comptroller.costs.deployment import ParallelLayout
+from comptroller.costs.deployment import ModelReplica, ParallelLayout
 from comptroller.costs.fitted_calibration import FittedCalibration
+from comptroller.costs.own_calibration import OwnCalibration
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model as model_of
@@ -52,6 +55,9 @@ def run(
         list[str] | None,
         typer.Option(help="A cache tier: an id (`show cache_tiers`), or a file.", show_default="all that are known"),
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A folder that `fit calibration` wrote.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Say whether a model fits on a device: memory, context, requests at once, speed, and what would make it fit.
@@ -72,12 +78,9 @@ def run(
     query = FitQuery(replace(replica, engine=settings), input_, output, context)
     if tier and cached is None:
         raise InputError("--tier says from where --cached N tokens of a prompt are loaded; state both")
-    answer = check_fit(query, FittedCalibration.shipped())
-    loads = (
-        check_tiers(query, cached, tier or (), FittedCalibration.shipped())
-        if cached is not None and answer.fits
-        else None
-    )
+    priced = _calibration(calibration, query.replica)
+    answer = check_fit(query, priced)
+    loads = check_tiers(query, cached, tier or (), priced) if cached is not None and answer.fits else None
     if json:
         more = {"cache_tiers": cache_tiers.document(loads)} if loads else {}
         typer.echo(documents.dumps(document(answer) | more, indent=2, ensure_ascii=False))
@@ -85,6 +88,24 @@ def run(
         _print(answer, loads)
     if not answer.fits:
         raise typer.Exit(DOES_NOT_FIT)
+
+
+def _calibration(folder: Path | None, replica: ModelReplica) -> TimingCalibration:
+    """The shipped calibration, or the user's own, which has to speak of the replica.
+
+    Raises:
+        FactError: the folder holds no calibration.
+        InputError: it was measured for another model, engine, accelerator or other formats; says for which.
+    """
+    if folder is None:
+        return FittedCalibration.shipped()
+    own = OwnCalibration.of_folder(folder)
+    if not own.covers(replica):
+        raise InputError(
+            f"the calibration does not speak of {replica} under {replica.engine.id}; it was measured for "
+            f"{own.scope()}; without --calibration the shipped one prices it, with its wider band"
+        )
+    return own
 
 
 def _print(answer: FitAnswer, loads: CacheTierAnswer | None) -> None:
