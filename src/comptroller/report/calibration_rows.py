@@ -116,7 +116,7 @@ def _interval(replica: ModelReplica) -> ReportSheet:
         clients = ", ".join(f"{c:g}" for c in LOADS[:count])
         low, high = (float(np.exp(edge * spread)) for edge in seen)
         if spread * (seen[1] - seen[0]) <= wide / 2 or count == len(LOADS):
-            rows.append((f"after {count} own runs", round(low, 3), round(high, 3), clients))
+            rows.append((f"after {count} own run{'s' * (count > 1)}", round(low, 3), round(high, 3), clients))
             break
     title = f"Its interval, judged by {judged}; and the runs that halve it (comptroller measure, then fit calibration)"
     return ReportSheet(title, columns,
