@@ -10,9 +10,11 @@ import numpy as np
 from comptroller.cluster.job_table import WHOLE, Floats, Ints, JobTable
 from comptroller.cluster.nodes import NodePool
 
-JobGrant = tuple[int, int] | tuple[int, int, int]
-"""Place of a job in a view, and the thousandths of a GPU that it is to have from now on; 0 stops it. A third number is
-the kind of GPU, where a policy says it; a job that is to change its kind is stopped first."""
+JobGrant = tuple[int, int]
+"""Place of a job in a view, and the thousandths of a GPU that it is to have from now on; 0 stops it."""
+
+JobKindGrant = tuple[int, int, int]
+"""The same, and the kind of GPU, -1 where it does not matter; a job that is to change its kind is stopped first."""
 
 
 class JobState(Protocol):

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.sparse import csc_array
 
 from comptroller.cluster.job_table import Floats
-from comptroller.cluster.job_view import JobGrant, JobView
+from comptroller.cluster.job_view import JobKindGrant, JobView
 from comptroller.highs import MixedIntegerProgram, solve
 
 EVERY_S = 360
@@ -24,7 +24,7 @@ KEEP = 1e-7
 """Share of the minimum that the second program may give up to rounding."""
 
 
-def grants(view: JobView) -> list[JobGrant]:
+def grants(view: JobView) -> list[JobKindGrant]:
     """In a round, jobs by what they are due over what they have had; between rounds, who waits where it is fastest."""
     if view.clock_s % EVERY_S:
         return _starts(view)
@@ -39,14 +39,14 @@ def grants(view: JobView) -> list[JobGrant]:
         if chosen[job] < 0 and view.asked[job] <= left[kind] and view.speeds[job, kind] > 0:
             chosen[job] = kind
             left[kind] -= view.asked[job]
-    stops: list[JobGrant] = [(int(job), 0) for job in np.flatnonzero((view.held > 0) & (view.kind != chosen))]
+    stops: list[JobKindGrant] = [(int(job), 0, -1) for job in np.flatnonzero((view.held > 0) & (view.kind != chosen))]
     goes = np.flatnonzero((chosen >= 0) & ((view.held == 0) | (view.kind != chosen)))
     return [*stops, *((int(job), int(view.asked[job]), int(chosen[job])) for job in goes)]
 
 
-def _starts(view: JobView) -> list[JobGrant]:
+def _starts(view: JobView) -> list[JobKindGrant]:
     """Who waits, in the order of submission, on the fastest kind that has room."""
-    pool, found = view.pool.copy(), list[JobGrant]()
+    pool, found = view.pool.copy(), list[JobKindGrant]()
     for job in view.queue:
         for kind in np.argsort(-view.speeds[job], kind="stable"):
             if view.speeds[job, kind] > 0 and pool.take(int(view.asked[job]), int(kind)) is not None:
