@@ -39,6 +39,31 @@ app.command("spot")(deadline_spot)
 AsJson = Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")]
 
 
+def speed_options(
+    speed: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Speed of jobs on a kind of GPU, as k80=0.25, or of a tenant's, as team/k80=0.1.", show_default="1"
+        ),
+    ] = None,
+) -> list[str]:
+    """The words, as they are."""
+    return speed or []
+
+
+def column_options(
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What a column is called, as gpus=devices. Roles: submitted, duration, end, gpus, gpu_share, tenant.",
+            show_default=False,
+        ),
+    ] = None,
+) -> list[str]:
+    """The words, as they are."""
+    return column or []
+
+
 @app.command()
 @with_shared_options
 def jobs(
@@ -49,6 +74,8 @@ def jobs(
             help="Nodes as 64x8 (64 of 8 GPUs) or v100:64x8, or a file; again for others.", show_default=False
         ),
     ],
+    speed: Annotated[list[str], SharedOptions(speed_options)],
+    column: Annotated[list[str], SharedOptions(column_options)],
     faults: Annotated[JobFaults | None, SharedOptions(node_fault_options)],
     policy: Annotated[
         list[str] | None,
@@ -69,12 +96,6 @@ def jobs(
             show_default="basic",
         ),
     ] = None,
-    speed: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Speed of jobs on a kind of GPU, as k80=0.25, or of a tenant's, as team/k80=0.1.", show_default="1"
-        ),
-    ] = None,
     serving: Annotated[
         Path | None, typer.Option(help="GPUs that serving takes first: CSV with at_s and gpus.", show_default=False)
     ] = None,
@@ -87,13 +108,6 @@ def jobs(
     most_gpus: Annotated[
         float, typer.Option(help="Leave out jobs of more GPUs.", show_default="none is left out")
     ] = float("inf"),
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What a column is called, as gpus=devices. Roles: submitted, duration, end, gpus, gpu_share, tenant.",
-            show_default=False,
-        ),
-    ] = None,
     png: Annotated[
         Path | None, typer.Option(help="Write a picture over time, PNG or .svg.", show_default=False)
     ] = None,
@@ -103,10 +117,10 @@ def jobs(
     if png:
         check(png)
     table = jobs_in_tiers(
-        _chosen_jobs(jobs_of_file(file, _columns(column or [])), from_day, until_day, most_gpus), tier or []
+        _chosen_jobs(jobs_of_file(file, _columns(column)), from_day, until_day, most_gpus), tier or []
     )
     sizes, (names, kinds) = node_sizes(nodes), node_kinds(nodes)
-    speeds = kind_speeds(speed or [], table.tenants, names)
+    speeds = kind_speeds(speed, table.tenants, names)
     by_tenant = quotas(quota or [], table, sum(sizes))
     share = serving_share(serving) if serving else None
     found: list[JobOutcome] = []
