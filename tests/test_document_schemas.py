@@ -17,14 +17,18 @@ from comptroller.errors import UnknownIdError
 from comptroller.facts.reader import folder
 
 ROOT = Path(__file__).parents[1]
+KINDS = {"services": "fleet", "training": "training", "lifetime": "lifetime", "runs": "register"}
+"""Table of an example -> what kind of document it is; without any of them it is a workload."""
+
+
+def examples(kind: str) -> list[Path]:
+    found = sorted((ROOT / "examples").glob("*.toml"))
+    tables = {path: set(tomllib.loads(path.read_text(encoding="utf-8"))) & set(KINDS) for path in found}
+    return [path for path in found if {KINDS[name] for name in tables[path]} == ({kind} - {"workload"})]
+
+
 FILES: dict[str, list[Path]] = {
-    "workload": sorted(
-        path
-        for path in (ROOT / "examples").glob("*.toml")
-        if path.stem not in ("current", "training", "register", "lifetime")
-    ),
-    "fleet": [ROOT / "examples" / "current.toml"],
-    **{kind: [ROOT / "examples" / f"{kind}.toml"] for kind in ("training", "lifetime", "register")},
+    **{kind: examples(kind) for kind in ("workload", *KINDS.values())},
     "training_plan": [ROOT / "tests" / "golden" / "training.json"],
     "gateway": [ROOT / "deploy" / "gateway.toml"],
     "calibration": [folder("calibration") / "serving.toml"],

@@ -17,6 +17,7 @@ from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
+from comptroller.quantities import UNITS
 from comptroller.training.programs import reach_of
 from comptroller.training.stated_compute import StatedCompute
 from comptroller.training.stated_data import StatedData
@@ -64,6 +65,10 @@ class TrainingPrecision(StrEnum):
     NVFP4 = "nvfp4"
 
 
+LONG_HOURS = {"day": 24.0, "days": 24.0, "week": 168.0, "weeks": 168.0}
+"""Units of a deadline that no fact has, in hours."""
+
+
 class RunDeadline(QuantityBound):
     """Most time that the run may take."""
 
@@ -71,14 +76,15 @@ class RunDeadline(QuantityBound):
     @classmethod
     def _days(cls, given: Any) -> Any:
         """Days and weeks are times that people state and that no unit of a fact has."""
-        factor = {"day": 24.0, "days": 24.0, "week": 168.0, "weeks": 168.0}
-        if isinstance(given, dict) and given.get("unit") in factor and isinstance(given.get("max"), int | float):
-            return {**given, "max": float(given["max"]) * factor[given["unit"]], "unit": "h"}
+        if isinstance(given, dict) and given.get("unit") in LONG_HOURS and isinstance(given.get("max"), int | float):
+            return {**given, "max": float(given["max"]) * LONG_HOURS[given["unit"]], "unit": "h"}
         return given
 
     @model_validator(mode="after")
     def _time(self) -> RunDeadline:
-        checked_unit(self.unit, "s")
+        known = [name for name, (belongs, _) in UNITS.items() if belongs == "s"]
+        if self.unit not in known:
+            raise conflict("unit", f"{self.unit!r} does not fit", ", ".join((*known, *LONG_HOURS)))
         return self
 
     @property

@@ -17,7 +17,14 @@ from comptroller.facts.reader import ids
 from comptroller.facts.site import AcceleratorOffer, Site
 from comptroller.training.document import MOST_DEVICES, TrainingRun, TrainingWorkload, adapter_of, precision_recipe
 from comptroller.training.programs import reach_of
-from comptroller.training.search import LayoutChoice, LayoutQuestion, fastest, least_memory_bytes, least_outside_bytes
+from comptroller.training.search import (
+    LayoutChoice,
+    LayoutQuestion,
+    fastest,
+    layouts,
+    least_memory_bytes,
+    least_outside_bytes,
+)
 from comptroller.training.stated_documents import with_documents
 
 MEMORY_SHARE = 0.95
@@ -171,7 +178,9 @@ def _why_none(table: ForwardTable, precision: str, workload: TrainingWorkload, s
         return f"{name}: no count is at most the cap of {run.caps.get(device.id)}"
     least = min(least_memory_bytes(question(table, n, workload), habits) for n in counts(run, device))
     if least == float("inf"):
-        return f"{name}: no layout on up to {most} devices divides {run.model} and {run.global_batch} sequences"
+        near = _nearest_count(table, most, workload)
+        also = f" (nearest number of devices that does: {near})" if near else ""
+        return f"{name}: no layout on up to {most} devices divides {run.model} and {run.global_batch} sequences{also}"
     tier = table.job.offload
     outside = min(least_outside_bytes(question(table, n, workload), habits) for n in counts(run, device))
     if tier is not None and outside > tier.host_bytes:
@@ -180,3 +189,12 @@ def _why_none(table: ForwardTable, precision: str, workload: TrainingWorkload, s
             f"{tier.host_bytes / 1e9:,.1f}"
         )
     return f"{name}: needs {least / 1e9:,.1f} GB a device on up to {most}, has {device.memory_bytes / 1e9:,.1f} GB"
+
+
+def _nearest_count(table: ForwardTable, devices: int, workload: TrainingWorkload) -> int:
+    """The number of devices nearest to one that no layout divides on which one does; 0 where none within twice it."""
+    for far in range(1, devices + 1):
+        for count in (devices - far, devices + far):
+            if count > 0 and len(layouts(question(table, count, workload))):
+                return count
+    return 0
