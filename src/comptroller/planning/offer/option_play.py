@@ -13,6 +13,7 @@ from comptroller.errors import UnsupportedError
 from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, gather, no_progress
 from comptroller.planning.ground.strategy_plays import Floats, Ints, OptionCalls, PlaySet, StrategyPlay
 from comptroller.planning.offer.deployments import RejectionTally
+from comptroller.planning.offer.question_judges import judges_of
 from comptroller.planning.offer.stage_plays import StagePlayCache
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Strategy
@@ -181,8 +182,7 @@ def _play_options(
     played: dict[str, RecordedService | ModelledChecker] = {
         role: RecordedService(evidence.arms[arm]) for role, arm in roles.items()
     }
-    if quality.checker is not None:
-        played["checker"] = played["reward"] = ModelledChecker(quality.checker.tpr, quality.checker.fpr)
+    played |= judges_of(quality)
     replay = EvidenceReplay(evidence, played)
     for needed in lacking_inputs(strategy, replay):
         rejected.add("not supported by the evidence", f"{spell(strategy)} needs {needed}")

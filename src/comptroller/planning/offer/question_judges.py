@@ -1,0 +1,37 @@
+"""Who judges the questions of a workload with errors that it states: a checker of answers, a reward model of steps."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from comptroller.errors import UnsupportedError
+from comptroller.strategies.modelled_reward import recorded_reward
+from comptroller.strategies.replay import ModelledChecker
+from comptroller.work.evidence import Evidence
+from comptroller.work.evidence_readers import read_evidence
+from comptroller.work.quality import WorkloadQuality
+
+
+def judges_of(quality: WorkloadQuality) -> dict[str, ModelledChecker]:
+    """Role -> who plays it; the checker scores steps too, where nothing is said of a reward model.
+
+    Raises:
+        InputError, UnsupportedError: the recorded scores do not say how the reward model errs.
+    """
+    judges: dict[str, ModelledChecker] = {}
+    if quality.checker is not None:
+        judges["checker"] = judges["reward"] = ModelledChecker(quality.checker.tpr, quality.checker.fpr)
+    if (errors := quality.reward) is not None:
+        recorded = bool(errors.scores)
+        judges["reward"] = (
+            _recorded(errors.scores, errors.model) if recorded else ModelledChecker(errors.tpr, errors.fpr)
+        )
+    return judges
+
+
+@lru_cache(maxsize=8)
+def _recorded(scores: str, model: str) -> ModelledChecker:
+    records = read_evidence(scores)
+    if not isinstance(records, Evidence):
+        raise UnsupportedError(f"quality.reward.scores: {scores} holds counts, no scores of steps")
+    return recorded_reward(records, model)
