@@ -5,8 +5,8 @@
 Writes results/monitor_attempts.{json,md}. Where `agent_stop` is a regression on what stands after each call, these
 trees see growth: prompts and dollars beside the median of other runs at the same step, how fast prompts grow, what
 misses the cache, how often nothing comes back, how often an action and its result are as long as one shortly before,
-calls since the last long reply. Once every run weighs the same, once a failing run by the dollars that stopping it there
-would save. Judged as `comptroller fit monitors` judges: whole repositories held out, thresholds chosen on others.
+calls since the last long reply. Once every run weighs the same, once a failing run by the dollars that stopping it
+there would save. Judged as `comptroller fit monitors` judges: whole repositories held out, thresholds chosen on others.
 """
 
 from __future__ import annotations
