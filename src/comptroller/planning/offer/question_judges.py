@@ -24,13 +24,13 @@ def judges_of(quality: WorkloadQuality) -> dict[str, ModelledChecker]:
     if (errors := quality.reward) is not None:
         recorded = bool(errors.scores)
         judges["reward"] = (
-            _recorded(errors.scores, errors.model) if recorded else ModelledChecker(errors.tpr, errors.fpr)
+            _reward_of_scores(errors.scores, errors.model) if recorded else ModelledChecker(errors.tpr, errors.fpr)
         )
     return judges
 
 
 @lru_cache(maxsize=8)
-def _recorded(scores: str, model: str) -> ModelledChecker:
+def _reward_of_scores(scores: str, model: str) -> ModelledChecker:
     records = read_evidence(scores)
     if not isinstance(records, Evidence):
         raise UnsupportedError(f"quality.reward.scores: {scores} holds counts, no scores of steps")
