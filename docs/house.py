@@ -42,7 +42,7 @@ ROOM_LINES = {
     # caches in tool waits (110 lines)
     # a plan's replicas under faults (115 lines), under copies of calls (140)
     # spot and power over time, the interval of what is saved, its document (500 lines)
-    # a plan's replicas under faults (115 lines)
+    # the error of a reward model (45 lines)
     "planning": 17_685,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from comptroller.errors import UnsupportedError
 from comptroller.strategies.modelled_reward import recorded_reward
-from comptroller.strategies.replay import ModelledChecker
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.quality import WorkloadQuality
@@ -27,6 +28,14 @@ def judges_of(quality: WorkloadQuality) -> dict[str, ModelledChecker]:
             _reward_of_scores(errors.scores, errors.model) if recorded else ModelledChecker(errors.tpr, errors.fpr)
         )
     return judges
+
+
+def replay_of(evidence: Evidence, roles: Mapping[str, int], quality: WorkloadQuality) -> EvidenceReplay:
+    """The evidence as it answers: each role by a recorded model, (role -> arm), judges as the workload states them."""
+    played: dict[str, RecordedService | ModelledChecker] = {
+        role: RecordedService(evidence.arms[arm]) for role, arm in roles.items()
+    }
+    return EvidenceReplay(evidence, played | judges_of(quality))
 
 
 @lru_cache(maxsize=8)
