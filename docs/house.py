@@ -40,9 +40,10 @@ ROOM_LINES = {
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
     # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
+    # a plan's replicas under faults (115 lines), under copies of calls (140)
     # spot and power over time, the interval of what is saved, its document (500 lines)
     # a plan's replicas under faults (115 lines)
-    "planning": 17_455,
+    "planning": 17_600,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -60,7 +61,7 @@ ROOM_LINES = {
     # requests drawn from a load (40 lines)
     # grids of scores by solutions and verdicts, and their law (340 lines)
     # data by difficulty (230 lines)
-    "work": 13_700,
+    "work": 13_725,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -68,7 +69,8 @@ ROOM_LINES = {
     # Anthropic's API as a service, counting of tokens, responses whole (700 lines)
     # contexts: notes made in idle capacity; hedged requests, with when and how often (170 lines)
     # keys in texts, thoughts within what is held, replies in other words
-    "gateway": 9_030,
+    # waits of tools and of checkers as rows (250 lines)
+    "gateway": 9_290,
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (340 lines)
@@ -87,8 +89,8 @@ ROOM_LINES = {
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # rows, samples of power and power policies (610 lines)
     # what followed moments like now (50 lines), HARMONY's decision
-    # replicas that fault (230 lines)
-    "serving": 8_590,
+    # replicas that fault (230 lines); copies of calls and codes (360), the timer of hedges, which the gateway had (80)
+    "serving": 9_070,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -102,7 +104,7 @@ ROOM_LINES = {
     # jobs on a cluster
     # caches in tool waits side by side (70 lines)
     # jobs with a deadline, faults (135 lines)
-    "report": 8_540,
+    "report": 8_615,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -123,7 +125,7 @@ ROOM_LINES = {
     # calls as traces, logs and evidence of the next plan
     # contexts that all gateways know, and who makes their notes (180 lines); names of meters (100)
     # drift of services (130 lines)
-    "books": 5_440,
+    "books": 5_480,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
@@ -149,7 +151,7 @@ ROOM_LINES = {
     # jobs on a cluster
     # tool waits of simulate (30 lines)
     # options of jobs with a deadline, of faults (150 lines)
-    "cli": 6_640,
+    "cli": 6_710,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
