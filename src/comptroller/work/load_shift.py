@@ -139,7 +139,7 @@ def shifted_work(
     for name in (*names, KNOWN):
         released, done, wait_h = shifted_hours(values, first, work, _outlook(name, values, first, frame))
         spent, whole = done * values[first:], released * values[first:]
-        found.append(ShiftedWork(series.name, name, float(spent.sum() / done.sum()), _saved(spent, whole), wait_h))
+        found.append(ShiftedWork(series.name, name, float(spent.sum() / done.sum()), _saving(spent, whole), wait_h))
     at_release = float(whole.sum() / released.sum())
     return [ShiftedWork(series.name, AT_RELEASE, at_release, (0.0, 0.0, 0.0), 0.0), *found]
 
@@ -153,7 +153,7 @@ def _outlook(name: str, values: Floats, first: int, frame: ForecastFrame) -> Cal
     return lambda now: np.asarray(forecast(values[: now + 1])[:, 0])
 
 
-def _saved(spent: Floats, whole: Floats) -> tuple[float, float, float]:
+def _saving(spent: Floats, whole: Floats) -> tuple[float, float, float]:
     """Share saved, with the interval of weeks, or days, drawn anew; the last, shorter one counts as one."""
     edges = np.arange(0, spent.size, WEEK_H if spent.size >= FEWEST_WEEKS * WEEK_H else DAY_H)
     mine, theirs = np.add.reduceat(spent, edges), np.add.reduceat(whole, edges)
