@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from comptroller.cli._deadlines import spot
 from comptroller.cli._output import say
 from comptroller.errors import InputError
 from comptroller.report.shift_tables import shift_records, shift_sheet
@@ -55,3 +56,9 @@ def shift(
         typer.echo(documents.dumps({"work": shift_records(found)}, indent=2))
         return
     print_sheet(shift_sheet(found, work, value), console())
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Give a group the commands about hours: spot with a deadline, and work that may wait."""
+    app.command("spot")(spot)
+    app.command("shift")(shift)

@@ -9,8 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from comptroller.cli._cluster_shift import shift as work_shift
-from comptroller.cli._deadlines import spot as deadline_spot
+from comptroller.cli._cluster_shift import add_commands
 from comptroller.cli._faults import node_fault_options
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, say, write_all
@@ -37,8 +36,7 @@ from comptroller.report.terminal import console, print_sheet
 
 app = typer.Typer(no_args_is_help=True, help="Simulate jobs on the GPUs of a cluster, and balance services over nodes.")
 DAY_S = 86400.0
-app.command("spot")(deadline_spot)
-app.command("shift")(work_shift)
+add_commands(app)
 AsJson = Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")]
 
 
