@@ -128,16 +128,9 @@ def jobs(
     found: list[JobOutcome] = []
     for name in dict.fromkeys(policy or ["fcfs"]):
         settings = JobSettings(
-            sizes,
-            name,
-            restart_s,
-            checkpoint_s,
-            quota=by_tenant,
-            serving=share,
-            faults=faults,
-            kinds=kinds,
+            sizes, name, restart_s, checkpoint_s, quota=by_tenant, serving=share, faults=faults, kinds=kinds,
             speeds=speeds,
-        )
+        )  # fmt: skip
         found.append(JobCluster(table, settings).run())
     write_all({"png": png, "html": html}, {"png": lambda: jobs_picture(found), "html": lambda: jobs_page(found)})
     if json:
