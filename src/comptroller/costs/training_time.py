@@ -15,14 +15,9 @@ import numpy.typing as npt
 from comptroller.costs.deployment import SIXTEEN_BIT
 from comptroller.costs.knee import smooth_max
 from comptroller.costs.network import group_bytes_per_s, node_devices
-from comptroller.costs.training_layout import (
-    ActivationRecompute,
-    LayoutGrid,
-    PipelineSchedule,
-    StateSharding,
-    stage_layers,
-)
+from comptroller.costs.training_layout import ActivationRecompute, Ints, LayoutGrid, StateSharding, stage_layers
 from comptroller.costs.training_offload import offload_traffic
+from comptroller.costs.training_schedule import PassSeconds, bubble_share
 from comptroller.costs.training_work import BACKWARD, KINDS, ForwardTable, TrainingJob
 from comptroller.errors import UnsupportedError
 from comptroller.facts.model import MixtureOfExperts, Model
@@ -42,10 +37,6 @@ OPTIMIZER_BYTES = 34.0
 """Bytes that Adam moves per weight: reads gradient, master weight and two moments (16), writes three of them and the
 16-bit weight (14), and the norm reads the gradient once more (4)."""
 
-ZERO_BUBBLE_SHARE = 1.0 / 3.0
-"""Of the bubble of 1F1B that ZB-H1 leaves where forward, backward of inputs and of weights take alike: (p - 1)(F + B -
-W) against (p - 1)(F + B + W) (arXiv 2401.10241, table 2)."""
-
 
 @dataclass(frozen=True, slots=True)
 class StepIngredients:
@@ -54,9 +45,9 @@ class StepIngredients:
     work: seconds of a forward pass of one microbatch through all layers, by kind.  passes: forward passes' worth of
     each kind in a step (forward, backward, recomputation).  layers, sparse: all layers of a stage and those with
     experts, times passes.  rounds: microbatches. stages, chunks: of the pipeline.  headed: whether the last stage has
-    the head beside its layers.  narrow: whether matrices are multiplied in fewer than 16 bits.  bubble: what the
-    schedule leaves of it.  send_s: of one boundary, both ways.  gather_s: collectives of every microbatch, once a step:
-    `reduce_s`. optimizer_s: of the update.
+    the head beside its layers.  narrow: whether matrices are multiplied in fewer than 16 bits.  schedule: of the
+    pipeline.  trained: passes' worth of the gradients of weights.  send_s: of one boundary, both ways.  gather_s:
+    collectives of every microbatch, once a step: `reduce_s`. optimizer_s: of the update.
     offload: what moves beside computing where states are outside of the devices."""
 
     work: Array
@@ -68,7 +59,8 @@ class StepIngredients:
     chunks: Array
     headed: Array
     narrow: Array
-    bubble: Array
+    schedule: Ints
+    trained: Array
     send_s: Array
     gather_s: Array
     reduce_s: Array
@@ -162,7 +154,6 @@ def step_ingredients(work_of: ForwardTable, grid: LayoutGrid, global_batch: int)
     own, _ = stage_layers(job.model)
     rounds = grid.microbatches(global_batch).astype(float)
     gather, reduce = _data_parallel_s(job, grid)
-    left = np.where(grid.schedule == PipelineSchedule.ZERO_BUBBLE, ZERO_BUBBLE_SHARE, 1.0)
     return StepIngredients(
         work,
         passes,
@@ -173,7 +164,8 @@ def step_ingredients(work_of: ForwardTable, grid: LayoutGrid, global_batch: int)
         grid.chunks.astype(float),
         (own % (grid.pp * grid.chunks) == 0).astype(float),
         np.full(len(grid), float(job.recipe.weights not in SIXTEEN_BIT)),
-        left,
+        grid.schedule,
+        np.full(len(grid), 0.0 if job.adapter is not None else 1.0),
         _send_s(job, grid),
         gather,
         reduce,
@@ -297,9 +289,10 @@ def _optimizer_s(job: TrainingJob, grid: LayoutGrid) -> Array:
 def training_step_time(made: StepIngredients, pace: TrainingPace) -> TrainingStepTime:
     """Seconds of steps by part.
 
-    t = m t_slowest + (sum of the other stages) / v + sends + exposed collectives + optimiser + t_step
+    t = m t_slowest + (sum of the other stages) x left / v + sends + exposed collectives + optimiser + t_step
 
-    m microbatches, v chunks of a device. A stage takes the smooth maximum of its device's time and of its host's.
+    m microbatches, v chunks of a device, left: `bubble_share` of the schedule. A stage takes the smooth maximum of
+    its device's time and of its host's.
     Source: Megatron-LM (arXiv 2104.04473), sections 2.2 and 3.
     """
     device = made.work * made.passes * pace.factors[:, None]
@@ -309,7 +302,7 @@ def training_step_time(made: StepIngredients, pace: TrainingPace) -> TrainingSte
     ends = device[HEAD] * made.headed + (device[HEAD] / made.stages) * (1 - made.headed)
     slowest = smooth_max(layers_s / made.stages + ends, host)
     others = smooth_max(layers_s / made.stages + (1 - made.headed) * ends, host) * (made.stages - 1)
-    bubble = made.bubble * others / made.chunks
+    bubble = bubble_share(made.schedule, _pass_seconds(made, device)) * others / made.chunks
     kinds = device / made.stages
     kinds[HEAD] = ends
     send = (made.stages > 1) * made.send_s * pace.network * (made.rounds * made.chunks + made.stages - 1)
@@ -324,6 +317,14 @@ def training_step_time(made: StepIngredients, pace: TrainingPace) -> TrainingSte
         np.full(len(bubble), pace.step_s),
         _waiting_s(made, slowest),
     )
+
+
+def _pass_seconds(made: StepIngredients, device: Array) -> PassSeconds:
+    """Seconds of a microbatch by pass: forward, backward for inputs with what is computed again, and for weights."""
+    forward = device / made.passes
+    weights = forward[list(WEIGHTED)].sum(axis=0) * made.trained
+    ahead = forward.sum(axis=0)
+    return PassSeconds(ahead, device.sum(axis=0) - ahead - weights, weights)
 
 
 def _waiting_s(made: StepIngredients, stage_s: Array) -> Array:

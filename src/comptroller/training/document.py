@@ -18,7 +18,7 @@ from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
-from comptroller.training.programs import reach_of
+from comptroller.training.programs import IN_TURN, TrainingSchedule, reach_of
 from comptroller.training.stated_compute import StatedCompute
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
@@ -124,7 +124,8 @@ class StatedLayout(BaseModel):
 
 
 class TrainingAllowlist(BaseModel):
-    """What may be used; an empty list allows all. devices: counts that are tried, else powers of two of nodes."""
+    """What may be used; an empty list allows all. devices: counts that are tried, else powers of two of nodes.
+    schedules: of pipelines."""
 
     model_config = STRICT
     accelerators: tuple[str, ...] = ()
@@ -134,7 +135,7 @@ class TrainingAllowlist(BaseModel):
     kinds: tuple[ProviderKind, ...] = ()
     precisions: Annotated[tuple[TrainingPrecision, ...], Field(min_length=1)] = (TrainingPrecision.BF16,)
     devices: tuple[Count, ...] = ()
-    zero_bubble: Annotated[bool, Field(strict=True)] = False
+    schedules: Annotated[tuple[TrainingSchedule, ...], Field(min_length=1)] = IN_TURN
 
     @property
     def sellers(self) -> SellerAllowlist:
@@ -197,7 +198,7 @@ class TrainingRun(BaseModel):
 
     program: whose constants price the steps.  caps: most devices by accelerator.  compute: what rules count beside it.
     adapter: what alone is trained, where not all weights are.  offload: where weights and states are, if not on
-    devices.
+    devices.  compiled_loss: whether the loss is one compiled kernel, which keeps fewer bytes of a logit.
     law: file of the law that turns a loss into tokens (`fit laws --out`), else Chinchilla's.  beyond: also where its
     hold-out does not reach.
     """
@@ -220,6 +221,7 @@ class TrainingRun(BaseModel):
     compute: StatedCompute = StatedCompute()
     adapter: TrainedAdapter | None = None
     offload: StateOffload | None = None
+    compiled_loss: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingRun:
@@ -236,7 +238,17 @@ class TrainingRun(BaseModel):
         if self.offload is not None and not reach_of(self.program).offload:
             able = ", ".join(name for name in known if reach_of(name).offload)
             raise conflict("offload", f"{self.program} is not priced with states outside of devices", able)
+        self._require_program(known)
         return self
+
+    def _require_program(self, known: list[str]) -> None:
+        has = reach_of(self.program).schedules
+        missing = [one for one in self.allow.schedules if one not in has]
+        if missing and "schedules" in self.allow.model_fields_set:
+            raise conflict("allow.schedules", f"{self.program} has no {missing[0]}", ", ".join(has) or "none")
+        compiles = [name for name in known if training_calibration().program(name).memory.compiled_logit_bytes]
+        if self.compiled_loss and self.program not in compiles:
+            raise conflict("compiled_loss", f"{self.program} is not priced with a compiled loss", ", ".join(compiles))
 
 
 class LocatedDocument(BaseModel):

@@ -14,6 +14,18 @@ from comptroller.planning.ground.day_document import DocumentPart
 from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.training.register_document import ComputeRegister
 
+DIGITS = 6
+"""Significant digits of figures, as in plans of serving."""
+
+
+def six_digits(value: float) -> float:
+    """A figure to six significant digits.
+
+    >>> six_digits(1234567.89)
+    1234570.0
+    """
+    return float(f"{value:.{DIGITS}g}")
+
 
 class TrainingLayoutDocument(DocumentPart):
     """How the run is cut; the names are `TrainingLayout`'s. accumulation: microbatches of a step."""
@@ -29,6 +41,18 @@ class TrainingLayoutDocument(DocumentPart):
     sharding: str
     recompute: str
     schedule: str
+
+
+class StageMemoryDocument(DocumentPart):
+    """Memory of the devices of a stage, or of several that are alike. first, last: of the stages, counted from 0.
+    microbatches: of its layers that it holds at its fullest.  memory_bytes: by part; `surplus` is what more than one
+    microbatch adds.  total_bytes: all parts."""
+
+    first: int
+    last: int
+    microbatches: float
+    memory_bytes: dict[str, float]
+    total_bytes: float
 
 
 class CheckpointDocument(DocumentPart):
@@ -95,7 +119,8 @@ class TrainingShadowPrice(DocumentPart):
 
 class TrainingPlan(DocumentPart):
     """The plan. tried: layouts that divide.  fitting: of them, those that fit into memory.  flops: of the run, by model
-    FLOPs.  adapter: what alone is trained, in words.  compute: its FLOPs by both methods, and the rules that it meets.
+    FLOPs.  adapter: what alone is trained, in words.  stages: memory of each stage of the run.  compiled_loss: whether
+    the loss is one compiled kernel.  compute: its FLOPs by both methods, and the rules that it meets.
     refused: what could not be tried, and why."""
 
     schema_version: Literal[1] = 1
@@ -123,6 +148,8 @@ class TrainingPlan(DocumentPart):
     digests: dict[str, str]
     compute: ComputeRegister | None = None
     adapter: str = ""
+    stages: tuple[StageMemoryDocument, ...] = ()
+    compiled_loss: bool = False
 
     def to_json(self) -> str:
         """The document as text."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from comptroller.costs.training_adapter import adapter_params
+from comptroller.costs.training_pace import memory_habits
 from comptroller.errors import InfeasibleError
 from comptroller.facts.training import training_calibration
 from comptroller.quantities import DAY_S
@@ -12,9 +13,10 @@ from comptroller.training.compute_register import RegisteredRun, compute_registe
 from comptroller.training.document import TrainingWorkload
 from comptroller.training.figures import document_of
 from comptroller.training.options import TrainingField, TrainingOption, field_of
-from comptroller.training.plan_document import TrainingPlan, TrainingRival, TrainingRunDocument
+from comptroller.training.plan_document import StageMemoryDocument, TrainingPlan, TrainingRival, TrainingRunDocument
 from comptroller.training.prices import deadline_prices
 from comptroller.training.register_document import ComputeRegister
+from comptroller.training.stages import stage_documents
 from comptroller.training.tokens import run_tokens
 from comptroller.work.documents import digest
 
@@ -68,7 +70,15 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         digests=_digests(workload, best[0]),
         compute=_compute(best, workload, tokens),
         adapter=_adapter_words(best[0]),
+        stages=_stages(best[0], workload),
+        compiled_loss=run.compiled_loss,
     )
+
+
+def _stages(option: TrainingOption, workload: TrainingWorkload) -> tuple[StageMemoryDocument, ...]:
+    run = workload.training
+    habits = memory_habits(run.program, run.compiled_loss)
+    return stage_documents(option.job, option.choice.layout, run.global_batch, habits)
 
 
 def _adapter_words(option: TrainingOption) -> str:

@@ -12,6 +12,9 @@ from comptroller.training.plan_document import TrainingPlan
 NODE_DEVICES = 8
 """Processes of a node: what the accelerators that are rented by the node have."""
 
+SCHEDULES = ("1f1b", "interleaved")
+"""Orders of passes that `megatron/core/pipeline_parallel/schedules.py` has."""
+
 PRECISION = {
     "bf16": [],
     "fp8": ["--fp8-format", "hybrid", "--fp8-recipe", "tensorwise"],
@@ -24,7 +27,7 @@ def megatron_files(plan: TrainingPlan) -> dict[str, str]:
     """A script that starts one node; it reads $NNODES, $NODE_RANK, $MASTER_ADDR and $DATA.
 
     Raises:
-        UnsupportedError: layers of several kinds, or a precision that these options do not name.
+        UnsupportedError: layers of several kinds, or a precision or schedule that these options do not name.
     """
     words = [*torchrun_words(plan), "pretrain_gpt.py", *megatron_words(plan)]
     return {"train.sh": script(plan, [*words, "--data-path", "$DATA"])}
@@ -93,6 +96,8 @@ def _chunk_words(plan: TrainingPlan) -> list[str]:
     layout = plan.run.layout
     if layout.pp == 1:
         return []
+    if layout.schedule not in SCHEDULES:
+        raise UnsupportedError(f"Megatron-LM: has no schedule {layout.schedule}; it has {', '.join(SCHEDULES)}")
     own, cuts = _model(plan).layers, layout.pp * layout.chunks
     ends = own % cuts != 0
     words = ["--account-for-embedding-in-pipeline-split", "--account-for-loss-in-pipeline-split"] if ends else []
