@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from comptroller.costs.training_quantisation import feed_inputs, mixer_inputs
 from comptroller.facts.model import (
     DenseFeedForward,
     LatentAttention,
@@ -24,11 +25,13 @@ INDEX_BYTES = 4.0
 class ActivationHabits:
     """What a program keeps of a layer. score_bytes: per query-key pair, 0 with a fused kernel.  dropout: whether masks
     of one byte are kept.  permuted: whether tokens are kept as they are sorted by expert and as experts return them,
-    beside the inputs and outputs of activation functions (SonicMoE keeps neither)."""
+    beside the inputs and outputs of activation functions (SonicMoE keeps neither).  input_bytes: of an element that a
+    matrix reads, kept for the gradients of weights: fewer than 2 where it is kept quantised."""
 
     score_bytes: float = 0.0
     dropout: bool = False
     permuted: bool = True
+    input_bytes: float = HALF
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +73,17 @@ def layer_activations(
     >>> layer_activations(gpt, 1024, 2048, ActivationHabits(dropout=True)).whole == 34 * 1024
     True
     """
-    mixed = _mixer_bytes(block, hidden, seq, habits)
+    spared = HALF - habits.input_bytes
+    mixed = _mixer_bytes(block, hidden, seq, habits) - spared * mixer_inputs(block, hidden)
     feed, half = block.ffn, HALF * hidden
     norms = half * ((block.mixer is not None) + (feed is not None))
     if isinstance(feed, DenseFeedForward):
         wide = HALF * feed.width * (3 if feed.gated else 2)
-        return LayerActivations(norms, mixed, half + wide + habits.dropout * hidden)
+        spared *= feed_inputs(block, hidden)
+        return LayerActivations(norms, mixed, half + wide + habits.dropout * hidden - spared)
     if isinstance(feed, MixtureOfExperts):
-        return LayerActivations(norms, mixed, experts=half + _expert_bytes(feed, hidden, habits, rows))
+        spared *= rows * (feed_inputs(block, hidden) if habits.permuted else hidden)
+        return LayerActivations(norms, mixed, experts=half + _expert_bytes(feed, hidden, habits, rows) - spared)
     return LayerActivations(norms, mixed)
 
 

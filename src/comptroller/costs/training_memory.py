@@ -39,8 +39,10 @@ class StateBytes:
 class MemoryHabits:
     """What a training program keeps. states: of a weight.  layer: of a layer's activations.  logit_bytes: of a logit,
     with its gradient; split_logit_bytes: where tensor parallelism splits the vocabulary.  kept: share of a layer's
-    activations that selective recomputation keeps.  gathered: copies of a microbatch's whole activations that sequence
-    parallelism gathers.  slack: of the allocator, over what is allocated.  base_bytes: context and buffers.
+    activations that selective recomputation keeps.  narrow_kept: whether quantised weights and inputs of matrices are
+    kept until the backward pass, as Transformer Engine does and torchao does not.  gathered: copies of a microbatch's
+    whole activations that sequence parallelism gathers.  slack: of the allocator, over what is allocated.  base_bytes:
+    context and buffers.
     """
 
     states: StateBytes = StateBytes()
@@ -48,6 +50,7 @@ class MemoryHabits:
     logit_bytes: float = 10.0
     split_logit_bytes: float = 10.0
     kept: float = 1.0
+    narrow_kept: bool = False
     gathered: float = 2.0
     slack: float = 1.05
     base_bytes: float = 1.5e9
@@ -103,7 +106,8 @@ def stage_memory(
     tokens = grid.micro_batch * job.seq / grid.cp
     each = tokens / grid.tp
     begins, ends = stage == 0, _has_head(grid, stage)
-    kinds = _layer_bytes(job, grid, habits) * each / grid.pp
+    layer = _layer_habits(job, habits)
+    kinds = _layer_bytes(job, grid, replace(habits, layer=layer)) * each / grid.pp
     held = held_microbatches(grid, grid.microbatches(global_batch), stage)
     hidden, words = job.model.hidden, job.model.vocabulary
     logit = np.where(grid.tp > 1, habits.split_logit_bytes, habits.logit_bytes)
@@ -119,6 +123,14 @@ def stage_memory(
         buffers + _rebuilt_bytes(job, grid, habits),
     )
     return TrainingMemory(*(*parts, np.asarray((habits.slack - 1.0) * sum(parts))))
+
+
+def _layer_habits(job: TrainingJob, habits: MemoryHabits) -> ActivationHabits:
+    """Habits of a layer with inputs of matrices as the recipe keeps them."""
+    if job.narrow is None or not habits.narrow_kept:
+        return habits.layer
+    wide = job.narrow.wide_share
+    return replace(habits.layer, input_bytes=wide * HALF + (1.0 - wide) * job.narrow.column_bytes)
 
 
 def _has_head(grid: LayoutGrid, stage: Ints) -> npt.NDArray[np.bool_]:
@@ -153,10 +165,21 @@ def _state_bytes(
     # shared-out weights of a run that trains all are its 32-bit ones, which `optimizer` counts; frozen ones are none
     shard = 0.0 if job.adapter is None else held(kept.weights, StateSharding.FULL)
     weights = np.where(grid.sharding == StateSharding.FULL, shard, held(kept.weights, StateSharding.FULL))
-    weights = weights + _gathered_layers(job, grid, kept, params)
+    weights = weights + _gathered_layers(job, grid, kept, params) + _narrow_copies(job, grid, habits, params)
     if job.offload is not None:  # of each layer its weights and gradients are here while it computes, states never
         return _gathered_layers(job, grid, kept, params), np.zeros(len(grid)), np.zeros(len(grid))
     return weights, held(kept.gradients, StateSharding.GRADIENTS), held(kept.optimizer, StateSharding.OPTIMIZER)
+
+
+def _narrow_copies(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits, params: tuple[Array, Array]) -> Array:
+    """Quantised copies of the weights of layers, kept over the microbatches of a step; of those that are shared out
+    (ZeRO-3) of two layers alone."""
+    if job.narrow is None or not habits.narrow_kept:
+        return np.zeros(len(grid))
+    table = job.model.hidden * job.model.vocabulary / grid.tp
+    layers = np.maximum(params[0] - (grid.pp == 1) * table * (2 - job.model.tied_embedding), 0.0) + params[1]
+    held = np.where(grid.sharding == StateSharding.FULL, 2.0 * grid.pp / job.model.layers, 1.0)
+    return np.asarray((1.0 - job.narrow.wide_share) * job.narrow.copy_bytes(job.device.family) * layers * held)
 
 
 def _states_of(job: TrainingJob, kept: StateBytes) -> StateBytes:

@@ -40,6 +40,7 @@ def memory_habits(program: str, compiled_loss: bool = False) -> MemoryHabits:
         ActivationHabits(kept.score_bytes, kept.dropout),
         *logits,
         kept.kept,
+        kept.narrow_kept,
         kept.gathered,
         kept.slack,
         kept.base_bytes,

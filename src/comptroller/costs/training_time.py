@@ -17,6 +17,7 @@ from comptroller.costs.knee import smooth_max
 from comptroller.costs.network import group_bytes_per_s, node_devices
 from comptroller.costs.training_layout import ActivationRecompute, Ints, LayoutGrid, StateSharding, stage_layers
 from comptroller.costs.training_offload import offload_traffic
+from comptroller.costs.training_quantisation import quantisation_s
 from comptroller.costs.training_schedule import PassSeconds, bubble_share
 from comptroller.costs.training_work import BACKWARD, KINDS, ForwardTable, TrainingJob
 from comptroller.errors import UnsupportedError
@@ -150,7 +151,7 @@ def step_ingredients(work_of: ForwardTable, grid: LayoutGrid, global_batch: int)
         sizes, place = np.unique(grid.micro_batch[chosen], return_inverse=True)
         work[:, chosen] = work_of.seconds((int(cut[0]), int(cut[1]), int(cut[2])), sizes)[:, place]
     passes = pass_counts(grid, job.adapter is not None)
-    work[SMALL] += _dequantised_s(job, grid, passes)
+    work[SMALL] += _dequantised_s(job, grid, passes) + _quantised_s(job, grid, passes)
     own, _ = stage_layers(job.model)
     rounds = grid.microbatches(global_batch).astype(float)
     gather, reduce = _data_parallel_s(job, grid)
@@ -202,6 +203,15 @@ def _dequantised_s(job: TrainingJob, grid: LayoutGrid, passes: Array) -> Array:
     dense, experts = device_params(job.model, grid)
     moved = (dense + experts) * grid.pp * (job.adapter.base_bits / 8.0 + WEIGHT_BYTES)
     return np.asarray(moved / job.device.memory_bytes_per_s * (passes[SMALL] - 1.0) / passes[SMALL])
+
+
+def _quantised_s(job: TrainingJob, grid: LayoutGrid, passes: Array) -> Array:
+    """Seconds to quantise what narrow products read, of one pass as `passes` count them."""
+    if job.narrow is None:
+        return np.zeros(len(grid))
+    again = (grid.recompute == ActivationRecompute.FULL).astype(float)
+    tokens = grid.micro_batch * job.seq / (grid.cp * grid.tp)
+    return np.asarray(quantisation_s(job.model, job.device, job.narrow, tokens, again) / passes[SMALL])
 
 
 def sparse_layers(model: Model) -> int:

@@ -6,7 +6,7 @@ are those whose rates were measured one by one. Training adds the backward pass 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from comptroller.costs.training_offload import OffloadTier
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
+from comptroller.facts.training_recipe import TrainingRecipe
 
 Array = npt.NDArray[np.float64]
 
@@ -64,8 +65,8 @@ SIXTEEN_BIT_RECIPE = PrecisionRecipe()
 class TrainingJob:
     """What is trained on which device. seq: tokens of a sequence.  recipe: formats in which matrices are multiplied.
 
-    adapter: what alone is trained beside frozen weights, if anything.  offload: where states and weights are, if not
-    on devices.
+    narrow: the recipe of training that they belong to, where they are narrow.  adapter: what alone is trained beside
+    frozen weights, if anything.  offload: where states and weights are, if not on devices.
     """
 
     model: Model
@@ -75,6 +76,7 @@ class TrainingJob:
     library: FactLibrary = SHIPPED
     adapter: AdapterTuning | None = None
     offload: OffloadTier | None = None
+    narrow: TrainingRecipe | None = None
 
     @property
     def trained_share(self) -> float:
@@ -158,7 +160,19 @@ def _timer(job: TrainingJob, layout: ParallelLayout) -> ReplicaTimer:
 
 
 def forward_work(job: TrainingJob, cut: tuple[int, int, int], micro_batch: npt.ArrayLike) -> ForwardWork:
-    """Seconds of the forward pass of microbatches. cut: degrees of tensor, context and expert parallelism.
+    """Seconds of the forward pass of microbatches, with the share of layers that a recipe keeps in 16 bits; raises as
+    `plain_forward_work`."""
+    found = plain_forward_work(job, cut, micro_batch)
+    share = job.narrow.wide_share if job.narrow is not None else 0.0
+    if not share:
+        return found
+    wide = plain_forward_work(replace(job, recipe=SIXTEEN_BIT_RECIPE), cut, micro_batch)
+    return ForwardWork((1.0 - share) * found.seconds + share * wide.seconds)
+
+
+def plain_forward_work(job: TrainingJob, cut: tuple[int, int, int], micro_batch: npt.ArrayLike) -> ForwardWork:
+    """Seconds of the forward pass of microbatches, all layers in one recipe. cut: degrees of tensor, context and expert
+    parallelism.
 
     A device holds s / cp tokens of a sequence and forms s^2 / (2 cp) query-key pairs of it: a prefill step of that many
     tokens after (s - s / cp) / 2 others.

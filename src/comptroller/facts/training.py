@@ -48,6 +48,7 @@ class ProgramMemory:
     split_logit_bytes: Positive
     compiled_logit_bytes: Annotated[float, Field(ge=0)]
     kept: Annotated[float, Field(gt=0, le=1)]
+    narrow_kept: bool
     score_bytes: float
     dropout: bool
     gathered: float

@@ -19,6 +19,7 @@ from comptroller.facts.reader import FactEntry, entry_of, fact_of, folder, ids, 
 from comptroller.facts.site import Site, site
 from comptroller.quantities import KWH_J
 from comptroller.report.format_support import engines_that_hold, support_of_engine, support_of_format
+from comptroller.report.recipe_tables import recipe_list
 from comptroller.report.register_tables import RULES
 from comptroller.report.sheet import Cell, Item, ReportSheet, SheetColumns, left, right
 from comptroller.report.tier_tables import tier_list
@@ -166,6 +167,7 @@ LISTS: dict[str, Callable[[], ReportSheet]] = {
     ),
     "rules": partial(_list, "rules", "Rules that speak of compute", compute_rule, RULES),
     "cache_tiers": tier_list,
+    "training_recipes": recipe_list,
 }
 """Kinds of facts and the table of all of a kind."""
 

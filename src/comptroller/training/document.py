@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, WithJsonSchema, model_validator
 
 from comptroller.costs.deployment import PrecisionRecipe
 from comptroller.costs.training_adapter import AdapterTuning
@@ -18,6 +17,7 @@ from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
+from comptroller.facts.training_recipe import TRAINING_RECIPES, TrainingRecipe, training_recipe
 from comptroller.training.programs import IN_TURN, TrainingSchedule, reach_of
 from comptroller.training.stated_compute import StatedCompute
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
@@ -31,36 +31,44 @@ MOST_DEVICES = 16_384
 """Most devices that are tried where no cap is stated: the largest run whose faults are published. At twice this the
 search takes one more count."""
 
-PRECISIONS = {
-    "bf16": ("bf16", "bf16"),
-    "fp8": ("fp8_e4m3", "fp8_e4m3"),
-    "mxfp8": ("mxfp8", "mxfp8"),
-    "nvfp4": ("nvfp4", "nvfp4"),
-}
-"""Recipe -> formats of weights and activations in the products of matrices; all else stays in 16 and 32 bit."""
+SIXTEEN_BIT = "bf16"
+"""The recipe of products in 16 bits."""
 
 
 def precision_recipe(precision: str) -> PrecisionRecipe:
-    """The formats of a precision; states stay as the program keeps them.
+    """The formats in which a recipe of training multiplies matrices; all else stays in 16 and 32 bit.
 
     >>> precision_recipe("fp8").weights
     'fp8_e4m3'
     """
-    weights, activations = PRECISIONS[precision]
-    return PrecisionRecipe(weights, weights, activations, "bf16")
+    recipe = training_recipe(precision)
+    return PrecisionRecipe(recipe.weights, recipe.weights, recipe.activations, "bf16")
+
+
+def narrow_recipe(precision: str) -> TrainingRecipe | None:
+    """The recipe where its products are narrow.
+
+    >>> narrow_recipe("bf16") is None
+    True
+    """
+    recipe = training_recipe(precision)
+    return recipe if recipe.narrow else None
+
+
+def _checked_recipe(name: str) -> str:
+    if name not in ids(TRAINING_RECIPES):
+        raise conflict("precisions", f"{name!r} is no recipe of training", ", ".join(ids(TRAINING_RECIPES)))
+    return name
+
+
+TrainingPrecision = Annotated[
+    str, AfterValidator(_checked_recipe), WithJsonSchema({"type": "string", "enum": ids(TRAINING_RECIPES)})
+]
+"""A recipe of training by id: in which formats matrices are multiplied; states are kept as the program keeps them."""
 
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 Loss = Annotated[float, Field(strict=True, gt=0, le=20)]
-
-
-class TrainingPrecision(StrEnum):
-    """In which format matrices are multiplied; states are kept as the program keeps them."""
-
-    BF16 = "bf16"
-    FP8 = "fp8"
-    MXFP8 = "mxfp8"
-    NVFP4 = "nvfp4"
 
 
 class RunDeadline(QuantityBound):
@@ -133,7 +141,7 @@ class TrainingAllowlist(BaseModel):
     terms: tuple[Term, ...] = ("on_demand",)
     providers: tuple[str, ...] = ()
     kinds: tuple[ProviderKind, ...] = ()
-    precisions: Annotated[tuple[TrainingPrecision, ...], Field(min_length=1)] = (TrainingPrecision.BF16,)
+    precisions: Annotated[tuple[TrainingPrecision, ...], Field(min_length=1)] = (SIXTEEN_BIT,)
     devices: tuple[Count, ...] = ()
     schedules: Annotated[tuple[TrainingSchedule, ...], Field(min_length=1)] = IN_TURN
 

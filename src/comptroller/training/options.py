@@ -8,13 +8,22 @@ from dataclasses import dataclass, replace
 from comptroller.costs.network import node_devices
 from comptroller.costs.training_layout import StateSharding, require_division
 from comptroller.costs.training_pace import memory_habits, training_pace
+from comptroller.costs.training_quantisation import require_recipe
 from comptroller.costs.training_work import ForwardTable, TrainingJob
 from comptroller.errors import UnsupportedError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids
 from comptroller.facts.site import AcceleratorOffer, Site
-from comptroller.training.document import MOST_DEVICES, TrainingRun, TrainingWorkload, adapter_of, precision_recipe
+from comptroller.facts.training_recipe import training_recipe
+from comptroller.training.document import (
+    MOST_DEVICES,
+    TrainingRun,
+    TrainingWorkload,
+    adapter_of,
+    narrow_recipe,
+    precision_recipe,
+)
 from comptroller.training.programs import reach_of
 from comptroller.training.search import LayoutChoice, LayoutQuestion, fastest, leanest
 from comptroller.training.stages import fullest_words
@@ -63,9 +72,10 @@ def field_of(workload: TrainingWorkload) -> TrainingField:
     tried = fitting = 0
     for device, precision in _kinds(workload):
         job = TrainingJob(model, device, run.seq, precision_recipe(precision), library, adapter_of(workload))
-        job = replace(job, offload=run.offload.tier if run.offload else None)
+        job = replace(job, offload=run.offload.tier if run.offload else None, narrow=narrow_recipe(precision))
         table = ForwardTable(job)
         try:
+            require_recipe(training_recipe(precision), device)
             found = list(_counts(table, precision, workload))
         except UnsupportedError as error:
             refused[f"{device.id} in {precision}: {error}"] = None
@@ -95,7 +105,7 @@ def _kinds(workload: TrainingWorkload) -> Iterator[tuple[Accelerator, str]]:
     for name in allow.accelerators or _rentable_ids(workload):
         device = workload.library.accelerator(name)
         for precision in allow.precisions:
-            yield device, str(precision)
+            yield device, precision
 
 
 def _rentable_ids(workload: TrainingWorkload) -> list[str]:

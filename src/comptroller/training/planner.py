@@ -15,6 +15,7 @@ from comptroller.training.figures import document_of
 from comptroller.training.options import TrainingField, TrainingOption, field_of
 from comptroller.training.plan_document import StageMemoryDocument, TrainingPlan, TrainingRival, TrainingRunDocument
 from comptroller.training.prices import deadline_prices
+from comptroller.training.recipe_words import recipe_words
 from comptroller.training.register_document import ComputeRegister
 from comptroller.training.stages import stage_documents
 from comptroller.training.tokens import run_tokens
@@ -228,6 +229,8 @@ def _notes(best: Pair, workload: TrainingWorkload) -> tuple[str, ...]:
         )
     if option.job.model.is_moe and program.id != "megatron_bridge":
         found.append(f"{program.id} was measured on dense models alone")
+    if option.job.narrow is not None:
+        found.append(recipe_words(option.job.narrow, option.job.device.family))
     if option.job.adapter is not None:
         found.append("no run with adapters was measured: steps follow from passes and bytes, with the same constants")
     if option.job.model.doubt:

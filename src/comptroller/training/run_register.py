@@ -14,7 +14,7 @@ from comptroller.facts.library import FactLibrary
 from comptroller.facts.reader import fault_lines, parse_toml
 from comptroller.quantities import HOUR_S
 from comptroller.training.compute_register import RegisteredRun, compute_register
-from comptroller.training.document import Count, TrainingPrecision, precision_recipe
+from comptroller.training.document import SIXTEEN_BIT, Count, TrainingPrecision, precision_recipe
 from comptroller.training.register_document import ComputeRegister
 from comptroller.training.stated_compute import StatedCompute
 from comptroller.work.objectives import Positive
@@ -53,14 +53,14 @@ class RunEntry(BaseModel):
     accelerator: str
     devices: Count
     hours: Positive | None = None
-    precision: TrainingPrecision = TrainingPrecision.BF16
+    precision: TrainingPrecision = SIXTEEN_BIT
     utilisation: StatedUtilisation | None = None
     compute: StatedCompute = StatedCompute()
 
     def registered(self, library: FactLibrary) -> RegisteredRun:
         """The run with its facts; raises as those."""
         device = library.accelerator(self.accelerator)
-        job = TrainingJob(library.model(self.model), device, self.seq, precision_recipe(str(self.precision)), library)
+        job = TrainingJob(library.model(self.model), device, self.seq, precision_recipe(self.precision), library)
         known = self.utilisation
         return RegisteredRun(
             job,

@@ -7,6 +7,8 @@ import shlex
 from comptroller.errors import UnsupportedError
 from comptroller.facts.library import SHIPPED
 from comptroller.facts.model import DenseFeedForward, LayerBlock, MixtureOfExperts, Model, SoftmaxAttention
+from comptroller.facts.reader import ids
+from comptroller.facts.training_recipe import TRAINING_RECIPES, training_recipe
 from comptroller.training.plan_document import TrainingPlan
 
 NODE_DEVICES = 8
@@ -14,13 +16,6 @@ NODE_DEVICES = 8
 
 SCHEDULES = ("1f1b", "interleaved")
 """Orders of passes that `megatron/core/pipeline_parallel/schedules.py` has."""
-
-PRECISION = {
-    "bf16": [],
-    "fp8": ["--fp8-format", "hybrid", "--fp8-recipe", "tensorwise"],
-    "mxfp8": ["--fp8-format", "e4m3", "--fp8-recipe", "mxfp8"],
-}
-"""Precision of a plan -> options beside --bf16."""
 
 
 def megatron_files(plan: TrainingPlan) -> dict[str, str]:
@@ -68,14 +63,14 @@ def megatron_words(plan: TrainingPlan) -> list[str]:
         UnsupportedError: as `megatron_files`.
     """
     run, layout = plan.run, plan.run.layout
-    if run.precision not in PRECISION:
-        raise UnsupportedError(
-            f"Megatron-LM: no options are known for {run.precision}; they are for {', '.join(PRECISION)}"
-        )
+    recipe = training_recipe(run.precision)
+    if recipe.narrow and not recipe.megatron:
+        able = [one for one in ids(TRAINING_RECIPES) if training_recipe(one).megatron]
+        raise UnsupportedError(f"Megatron-LM: no options are known for {run.precision}; they are for {', '.join(able)}")
     words = [*_model_words(_model(plan), plan.seq)]
     words += ["--micro-batch-size", str(layout.micro_batch), "--global-batch-size", str(plan.global_batch)]
     words += ["--train-iters", str(run.steps), "--save-interval", str(save_steps(plan)), "--bf16"]
-    words += [*PRECISION[run.precision], "--tensor-model-parallel-size", str(layout.tp)]
+    words += [*recipe.megatron, "--tensor-model-parallel-size", str(layout.tp)]
     words += ["--sequence-parallel"] if layout.tp > 1 else []
     words += ["--pipeline-model-parallel-size", str(layout.pp)] if layout.pp > 1 else []
     words += _chunk_words(plan)

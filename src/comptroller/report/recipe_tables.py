@@ -1,0 +1,25 @@
+"""Recipes of narrow training as facts: a line for each."""
+
+from __future__ import annotations
+
+from comptroller.facts.reader import ids
+from comptroller.facts.training_recipe import TRAINING_RECIPES, TrainingRecipe, training_recipe
+from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
+
+RECIPES: SheetColumns[TrainingRecipe] = (
+    left("id"),
+    left("name"),
+    left("weights"),
+    left("gradients"),
+    right("wide_share", "wide layers", lambda one: one.wide_share or None),
+    right("read_bytes", "read, B", lambda one: one.read_bytes or None),
+    right("row_bytes", "rows, B", lambda one: one.row_bytes or None),
+    right("column_bytes", "columns, B", lambda one: one.column_bytes or None),
+    left("families", "families", lambda one: ", ".join(one.families) or "all"),
+)
+
+
+def recipe_list() -> ReportSheet:
+    """Every recipe that ships."""
+    title = "Recipes of training: formats of products of matrices, bytes of a 16-bit element that is quantised"
+    return ReportSheet.of(title, RECIPES, map(training_recipe, ids(TRAINING_RECIPES)))
