@@ -104,7 +104,8 @@ ROOM_LINES = {
     # clocks and power limits, what a step asks of them (200 lines)
     # a replica that a neighbour slows (20 lines)
     # how long a cache outlives a wait (55 lines)
-    "costs": 7_710,
+    # what training keeps outside of devices: timelines of resources, swapped activations, rates by power (330 lines)
+    "costs": 8_110,
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
@@ -154,7 +155,8 @@ ROOM_LINES = {
     # compose and LeaderWorkerSet; recipes for pools apart, llm-d and Dynamo, 125 lines each
     # training runs: configurations of four programs, three kinds of jobs (380 lines)
     # who chooses among replicas: the tool's own policy, the gateway's, or a refusal (100 lines)
-    "export": 1_620,
+    # adapters, and what lies outside of devices (130 lines)
+    "export": 1_790,
     # errors, all of a document among them, quantities, a user's own code, the exported names
     # how results are shown in Python, beside them; the solver, which strategies call too (150 lines)
     # one lookup in registries (25 lines)

@@ -72,6 +72,9 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         adapter=_adapter_words(best[0]),
         stages=_stages(best[0], workload),
         compiled_loss=run.compiled_loss,
+        trained_adapter=run.adapter,
+        offload=run.offload.words if run.offload else "",
+        offload_place=run.offload,
     )
 
 
