@@ -7,6 +7,9 @@ by the same cross-fitting on the choosing half and sizes its fleet anew for the 
 solved there: on every half the joint plan is also asked for what the rival's plan on that half tells that it solves of
 other questions. Where what the two then solve of the other half still differs, the joint plan's cost is carried to the
 rival's share along the line to the nearest of its other plans beyond that.
+
+How much doubt a gain has to stand (`risk.cross_fit.DOUBT`) is argued, not fitted; the joint plan is made with less and
+with more of it besides.
 """
 
 from __future__ import annotations
@@ -22,15 +25,16 @@ import numpy as np
 from comptroller.errors import InfeasibleError
 from comptroller.planning.ground.nouns import Bools
 from comptroller.planning.planner import shipped_calibration
+from comptroller.planning.risk.cross_fit import DOUBT
 from comptroller.planning.solve.problem import PlanningProblem, pose_problem
-from comptroller.planning.solve.search import PlanSearch
 from comptroller.planning.solve.way_frontiers import WHOLE_CLASSES
 from comptroller.work.workload import load
-from confidence import aimed, halves, part_of
+from confidence import aimed, halves, other_half, part_of
 from joint_planners import PLANNERS, FairPlanner, priced, with_router
 from record import table, write
 
 HERE = Path(__file__).parent
+Planners = Mapping[str, FairPlanner]
 JOINT = "joint"
 
 
@@ -46,14 +50,19 @@ class JointWorkload:
 
 
 WORKLOADS: Mapping[str, JointWorkload] = {
-    "joint_mmlu": JointWorkload("MMLU, 57 subjects, a cheap and a dear API", (0.76, 0.72), 2, "linear"),
-    "joint_swebench": JointWorkload("issues of SWE-bench Verified, tests decide", (0.66, 0.62), 20),
-    "joint_apis": JointWorkload("maths and science, eight models by API or on own devices", (0.85, 0.80), 10),
-    "joint_pythia": JointWorkload("Pythia sizes that sample until a checker accepts", (0.15, 0.25), 20),
+    "joint_mmlu": JointWorkload("MMLU, 57 subjects, a cheap and a dear API", (0.76, 0.72), 10, "linear"),
+    "joint_swebench": JointWorkload("issues of SWE-bench Verified, tests decide", (0.66, 0.62), 40),
+    "joint_apis": JointWorkload("maths and science, eight models by API or on own devices", (0.85, 0.80), 40),
+    "joint_pythia": JointWorkload("Pythia sizes that sample until a checker accepts", (0.15, 0.25), 40),
 }
 
 BEYOND = 0.01
 """The joint plan is also made for a share so much above the largest that a rival solves: lines end there."""
+
+DOUBTS = {"90 %": 1.28, "95 %, as planned": DOUBT, "97.7 %": 2.0}
+"""Standard errors that more freedom has to be cheaper by, by the one-sided level that they are."""
+
+ONE_WAY = "one way for all"
 
 ROUNDED = 1e-4
 """What a plan tells is rounded to six digits; the joint plan is asked for this much less."""
@@ -65,7 +74,8 @@ class HeldOutLine:
 
     beside_usd_per_h, beside: dollars and share solved of the joint plan asked for what this one tells.
     saving: of that at the same share solved; `None` beyond the shares that it was made for.
-    at_target: of the joint plan made for the same target, whatever the two solve.
+    at_target: of the joint plan made for the same target, whatever the two solve.  alike: halves where the joint plan
+    asked for as much costs and solves the same.
     """
 
     workload: str
@@ -79,7 +89,17 @@ class HeldOutLine:
     beside: float = float("nan")
     saving: float | None = None
     at_target: float | None = None
+    alike: int = 0
     ways: str = ""
+
+
+@dataclass(frozen=True)
+class DoubtLine:
+    """The joint plan at a doubt, and one way for all beside the same one asked for as much."""
+
+    level: str
+    joint: HeldOutLine
+    rival: HeldOutLine
 
 
 @dataclass(frozen=True)
@@ -99,10 +119,7 @@ def judged(problem: PlanningProblem, planner: FairPlanner, half: Bools) -> Judge
     """The plan that one half's questions come to, judged on the other; `None` where there is none."""
     try:
         asked, best = planner.plan(part_of(problem, half))
-        chosen = [option.axes for option in asked.space.options]
-        kept = tuple(option for option in problem.space.options if any(option.axes is axes for axes in chosen))
-        other = PlanSearch(replace(problem.space, options=kept), (~half).astype(float))
-        usd, solved = priced(other, asked.goal, best.share[0])
+        usd, solved = priced(other_half(problem, asked, half), asked.goal, best.share[0])
     except InfeasibleError:
         return None
     support, lower = asked.support, asked.goal.quality[0][1] < problem.goal.quality[0][1]
@@ -112,43 +129,48 @@ def judged(problem: PlanningProblem, planner: FairPlanner, half: Bools) -> Judge
     return JudgedPlan(usd, solved, ways, told)
 
 
-def beside(problem: PlanningProblem, plan: JudgedPlan, target: float, half: Bools) -> JudgedPlan | None:
-    """The joint plan asked for what a rival's tells; for the target itself where the evidence does not support it."""
-    share = target if plan.told is None else max(plan.told - ROUNDED, ROUNDED)
-    return judged(aimed(problem, share, None), PLANNERS[JOINT], half)
+def told_share(plan: JudgedPlan, target: float) -> float:
+    """What the joint plan is asked for beside a rival's; the target itself where the evidence does not support it."""
+    return target if plan.told is None else max(plan.told - ROUNDED, ROUNDED)
 
 
-def line_of(problem: PlanningProblem, about: JointWorkload, place: tuple[str, str, float]) -> HeldOutLine | None:
+def line_of(
+    problem: PlanningProblem, about: JointWorkload, planners: Planners, place: tuple[str, str, float]
+) -> HeldOutLine | None:
     """A planner at a target, beside the joint plan. place: workload, planner, target."""
     name, planner, target = place
     found, other = [], []
     for _, half in zip(range(about.halves), halves(problem), strict=False):
-        plan = judged(aimed(problem, min(target, 1.0), None), PLANNERS[planner], half)
-        joint = plan if planner == JOINT or plan is None else beside(problem, plan, target, half)
+        plan = judged(aimed(problem, min(target, 1.0), None), planners[planner], half)
+        joint = plan
+        if planner != JOINT and plan is not None:
+            joint = judged(aimed(problem, told_share(plan, target), None), planners[JOINT], half)
         if plan is not None and joint is not None:
             found.append(plan)
             other.append(joint)
     if not found:
         return None
-    means = [float(np.mean([getattr(x, of) for x in plans])) for plans in (found, other) for of in FIGURES]
+    means = [mean for plans in (found, other) for mean in np.mean([_figures(x) for x in plans], axis=0).tolist()]
     ways = ", ".join(sorted({each.ways for each in other}))
-    line = HeldOutLine(name, planner, target, len(found), about.halves, *means, ways=ways)
+    alike = sum(bool(np.allclose(_figures(x), _figures(y))) for x, y in zip(found, other, strict=True))
+    line = HeldOutLine(name, planner, target, len(found), about.halves, *means, alike=alike, ways=ways)
     print(line, flush=True)
     return line
 
 
-FIGURES = ("usd_per_h", "solved")
+def _figures(plan: JudgedPlan) -> tuple[float, float]:
+    return plan.usd_per_h, plan.solved
 
 
-def lines(name: str, problem: PlanningProblem, about: JointWorkload) -> Iterator[HeldOutLine]:
+def lines(name: str, problem: PlanningProblem, about: JointWorkload, planners: Planners) -> Iterator[HeldOutLine]:
     """Every rival at every target; the joint plan at these, and beyond all that rivals came to solve."""
     shares = set(about.targets)
-    for planner in sorted(PLANNERS, key=lambda one: one == JOINT):
+    for planner in sorted(planners, key=lambda one: one == JOINT):
         if planner == "one way per task" and not 1 < len(problem.space.plays.tasks) <= WHOLE_CLASSES:
             continue
         targets = sorted({*about.targets, max(shares) + BEYOND}) if planner == JOINT else about.targets
         for target in targets:
-            line = line_of(problem, about, (name, planner, target))
+            line = line_of(problem, about, planners, (name, planner, target))
             if line is not None:
                 shares.add(round(line.solved, 3))
                 yield line
@@ -211,7 +233,8 @@ def row(line: HeldOutLine) -> list[str]:
     told = [f"{line.planner} at {line.target:.1%}", f"${line.usd_per_h:,.2f}", f"{line.solved:.1%}"]
     mine = "–" if line.planner == JOINT else f"${line.beside_usd_per_h:,.2f} for {line.beside:.1%}"
     told += [mine, signed(line.saving), signed(line.at_target)]
-    return [*told, f"{line.made} of {line.halves}", line.ways]
+    alike = "–" if line.planner == JOINT else f"{line.alike} of {line.made}"
+    return [*told, f"{line.made} of {line.halves}", alike, line.ways]
 
 
 HEADS = [
@@ -222,17 +245,56 @@ HEADS = [
     "joint saves at this share",
     "joint saves at the target",
     "halves",
+    "the same plan",
     "ways",
 ]
 
 
-def headline(found: Mapping[str, list[HeldOutLine]]) -> str:
+def doubted(name: str, problem: PlanningProblem, about: JointWorkload) -> list[DoubtLine]:
+    """The joint plan at every doubt, beside one way for all."""
+    found = []
+    for level, doubt in DOUBTS.items():
+        planners = {ONE_WAY: PLANNERS[ONE_WAY], JOINT: replace(PLANNERS[JOINT], doubt=doubt)}
+        told = with_savings(list(lines(name, problem, about, planners)))
+        mine = {line.target: line for line in told if line.planner == JOINT}
+        found += [DoubtLine(level, mine[line.target], line) for line in told if line.planner == ONE_WAY]
+    return found
+
+
+DOUBT_HEADS = [
+    "workload and target",
+    "level",
+    "joint plan",
+    "one way for all",
+    "joint asked for as much",
+    "joint saves at this share",
+    "joint saves at the target",
+    "the same plan",
+]
+
+
+def doubt_row(line: DoubtLine) -> list[str]:
+    """The line of the table of doubts."""
+    joint, rival = line.joint, line.rival
+    return [
+        f"{rival.workload}, {rival.target:.0%}",
+        line.level,
+        f"${joint.usd_per_h:,.2f} for {joint.solved:.1%}",
+        f"${rival.usd_per_h:,.2f} for {rival.solved:.1%}",
+        f"${rival.beside_usd_per_h:,.2f} for {rival.beside:.1%}",
+        signed(rival.saving),
+        signed(rival.at_target),
+        f"{rival.alike} of {rival.made}",
+    ]
+
+
+def headline(found: Mapping[str, JointResult]) -> str:
     """One line for each workload: the joint plan beside the best rival at the first target."""
     rows = []
     for name, of in found.items():
         about = WORKLOADS[name]
-        rival = best_rival(of, about.targets[0])
-        mine = next(line for line in of if line.planner == JOINT and line.target == about.targets[0])
+        rival = best_rival(of.lines, about.targets[0])
+        mine = next(line for line in of.lines if line.planner == JOINT and line.target == about.targets[0])
         told = "–" if rival is None else f"{rival.planner}, ${rival.usd_per_h:,.2f}/h for {rival.solved:.1%}"
         saved = ["–", "–"] if rival is None else [signed(rival.saving), signed(rival.at_target)]
         ours = f"${mine.usd_per_h:,.2f}/h for {mine.solved:.1%}"
@@ -241,20 +303,33 @@ def headline(found: Mapping[str, list[HeldOutLine]]) -> str:
     return table(heads, rows)
 
 
-def measured(name: str) -> list[HeldOutLine]:
+@dataclass(frozen=True)
+class JointResult:
+    """What was measured of a workload: every planner, and the joint one at every doubt."""
+
+    lines: list[HeldOutLine]
+    doubts: list[DoubtLine]
+
+
+def measured(name: str) -> JointResult:
     """Every line of a workload."""
     asked = WORKLOADS[name]
     problem = pose_problem(load(HERE / "workloads" / f"{name}.toml"), shipped_calibration())
     problem = with_router(problem, asked.router) if asked.router else problem
-    return with_savings(list(lines(name, problem, asked)))
+    return JointResult(with_savings(list(lines(name, problem, asked, PLANNERS))), doubted(name, problem, asked))
 
 
-def kept() -> dict[str, list[HeldOutLine]]:
+def kept() -> dict[str, JointResult]:
     """The lines of workloads that were measured before."""
     path = HERE / "results" / "joint.json"
     told = json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else {}
+    found = {name: told[name] for name in WORKLOADS if name in told}
     return {
-        name: [HeldOutLine(**line) for line in told[name]] for name in WORKLOADS if isinstance(told.get(name), list)
+        name: JointResult(
+            [HeldOutLine(**line) for line in of["lines"]],
+            [DoubtLine(x["level"], HeldOutLine(**x["joint"]), HeldOutLine(**x["rival"])) for x in of["doubts"]],
+        )
+        for name, of in found.items()
     }
 
 
@@ -267,9 +342,11 @@ def main(names: list[str]) -> None:
         found = {known: found[known] for known in WORKLOADS if known in found}
         sections = []
         for known, of in found.items():
-            sections += [f"## {known}: {WORKLOADS[known].title}", table(HEADS, [row(line) for line in of])]
+            sections += [f"## {known}: {WORKLOADS[known].title}", table(HEADS, [row(line) for line in of.lines])]
+        doubts = table(DOUBT_HEADS, [doubt_row(line) for of in found.values() for line in of.doubts])
         text = ["# The joint plan against planners that choose less", about, headline(found), rules(), *sections]
-        write("joint", {known: [asdict(line) for line in of] for known, of in found.items()}, "\n\n".join(text))
+        text += ["## How much doubt a gain has to stand", doubts]
+        write("joint", {known: asdict(of) for known, of in found.items()}, "\n\n".join(text))
 
 
 def rules() -> str:

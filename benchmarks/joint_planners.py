@@ -18,6 +18,7 @@ from comptroller.planning.ground.strategy_plays import OptionCalls, StrategyPlay
 from comptroller.planning.ground.way_families import cascade_way, router_way, single_model
 from comptroller.planning.ground.way_freedom import WayFreedom
 from comptroller.planning.risk.confidence import with_supported_ways
+from comptroller.planning.risk.cross_fit import DOUBT
 from comptroller.planning.solve.case import OptionTable, ProgramCase
 from comptroller.planning.solve.cheapest import optimum
 from comptroller.planning.solve.problem import PlanningProblem
@@ -36,10 +37,12 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class FairPlanner:
-    """A planner. freedoms: of ways.  may: whether it may answer by an option."""
+    """A planner. freedoms: of ways.  may: whether it may answer by an option.  doubt: standard errors that more freedom
+    has to be cheaper by."""
 
     freedoms: tuple[WayFreedom, ...]
     may: Callable[[Option], bool]
+    doubt: float = DOUBT
 
     def plan(self, problem: PlanningProblem) -> tuple[PlanningProblem, Fleet]:
         """The choice on a problem's questions; a target beyond all that they support is lowered to that.
@@ -55,7 +58,7 @@ class FairPlanner:
         (_, least), *others = some.goal.quality
         most = some.search.most_solved("", replace(some.goal, ways=self.freedoms[-1])) - ROUNDING
         some = replace(some, goal=replace(some.goal, quality=(("", min(least, most)), *others)))
-        asked = with_supported_ways(some, self.freedoms)
+        asked = with_supported_ways(some, self.freedoms, self.doubt)
         return asked, asked.search.solve(asked.goal)
 
 

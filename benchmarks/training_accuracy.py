@@ -167,7 +167,7 @@ def _regret(steps: Sequence[MeasuredStep], measured: np.ndarray, found: np.ndarr
 
 def _memory(step: MeasuredStep) -> tuple[str, float, float, float]:
     habits = memory_habits("torchtitan")
-    found = float(training_memory(step.job, LayoutGrid.of([step.layout]), habits).total_bytes[0])
+    found = float(training_memory(step.job, LayoutGrid.of([step.layout]), step.global_batch, habits).total_bytes[0])
     name = f"{step.job.model.id}, {step.layout.devices} devices, {step.job.seq} tokens, {step.note}"
     return name, step.memory_bytes / 2**30, found / 2**30, 100 * (found / step.memory_bytes - 1)
 

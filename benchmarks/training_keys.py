@@ -1,7 +1,7 @@
 """Keys that training tools define, read from their packages' own source: what exports of plans may write.
 
     pip download --no-deps megatron-core==0.16.1 megatron-bridge==0.3.1 torchtitan==0.2.2 llm-foundry==0.22.0 \\
-        deepspeed==0.19.8 -d wheels
+        deepspeed==0.19.8 axolotl==0.19.0 peft==0.21.2 -d wheels
     python benchmarks/training_keys.py wheels
 
 Writes tests/data/training_keys.json: names of fields of configuration classes, and of DeepSpeed the strings of its
@@ -33,6 +33,13 @@ FILES = {
     ),
     "torchtitan": (("torchtitan", "torchtitan/config/job_config.py"),),
     "llm_foundry": (("llm_foundry", "llmfoundry/utils/config_utils.py"),),
+    "axolotl": (
+        ("axolotl", "axolotl/utils/schemas/config.py"),
+        ("axolotl", "axolotl/utils/schemas/model.py"),
+        ("axolotl", "axolotl/utils/schemas/peft.py"),
+        ("axolotl", "axolotl/utils/schemas/training.py"),
+    ),
+    "peft": (("peft", "peft/config.py"), ("peft", "peft/tuners/lora/config.py")),
     "deepspeed": (
         ("deepspeed", "deepspeed/runtime/constants.py"),
         ("deepspeed", "deepspeed/runtime/zero/config.py"),

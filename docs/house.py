@@ -40,7 +40,8 @@ ROOM_LINES = {
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
     # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
-    "planning": 16_840,
+    # a plan's replicas under faults (115 lines)
+    "planning": 16_955,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -55,7 +56,8 @@ ROOM_LINES = {
     # loads at equal steps, seven files of forecasts with intervals, their scores (600 lines)
     # trajectories of agents: their file, waits told, tasks of a trace, monitors (700 lines)
     # recorded depth-first searches and programs (130 lines)
-    "work": 12_895,
+    # grids of scores by solutions and verdicts, and their law (340 lines)
+    "work": 13_240,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -82,7 +84,8 @@ ROOM_LINES = {
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # rows, samples of power and power policies (610 lines)
     # what followed moments like now (50 lines), HARMONY's decision
-    "serving": 8_360,
+    # replicas that fault (230 lines)
+    "serving": 8_590,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -95,7 +98,8 @@ ROOM_LINES = {
     # rows within a power budget (190 lines)
     # jobs on a cluster
     # caches in tool waits side by side (70 lines)
-    "report": 8_390,
+    # jobs with a deadline, faults (135 lines)
+    "report": 8_540,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -104,7 +108,10 @@ ROOM_LINES = {
     # clocks and power limits, what a step asks of them (200 lines)
     # a replica that a neighbour slows (20 lines)
     # how long a cache outlives a wait (55 lines)
-    "costs": 7_710,
+    # causes of faults with their counts (80 lines)
+    # what training keeps outside of devices: timelines of resources, swapped activations, rates by power (330 lines)
+    # pipeline schedules, activations by kind of layer, memory by stage, recipes of narrow training (390 lines)
+    "costs": 8_580,
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
@@ -138,7 +145,8 @@ ROOM_LINES = {
     # rows within a power budget (100 lines)
     # jobs on a cluster
     # tool waits of simulate (30 lines)
-    "cli": 6_480,
+    # options of jobs with a deadline, of faults (150 lines)
+    "cli": 6_640,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
@@ -149,19 +157,22 @@ ROOM_LINES = {
     # registers of runs and the rules that they meet (400 lines)
     # controllers of reinforcement learning, replayed (450 lines)
     # lives of models: one budget over all stages (800 lines)
-    "training": 3_950,
+    # memory by stage, schedules (150 lines)
+    "training": 4_100,
     # targets of export, one file each; refusals of what-ifs and of weights that have to be made
     # compose and LeaderWorkerSet; recipes for pools apart, llm-d and Dynamo, 125 lines each
     # training runs: configurations of four programs, three kinds of jobs (380 lines)
     # who chooses among replicas: the tool's own policy, the gateway's, or a refusal (100 lines)
-    "export": 1_620,
+    # adapters, and what lies outside of devices (130 lines)
+    "export": 1_790,
     # errors, all of a document among them, quantities, a user's own code, the exported names
     # how results are shown in Python, beside them; the solver, which strategies call too (150 lines)
     # one lookup in registries (25 lines)
     ".": 850,
     # jobs on GPUs over time with nine policies, places by node and moves between them, readers of any table of jobs,
     # six balancers of services over nodes
-    "cluster": 1_950,
+    # jobs with a deadline on spot zones, three rules (380 lines); nodes that fault (210 lines)
+    "cluster": 2_550,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own
@@ -175,6 +186,7 @@ PLUG_INS = (
     "gateway.backends.",
     "cluster.policies.",
     "cluster.balancing.",
+    "cluster.deadline_rules.",
     "serving.policies.",
     "strategies.rules.",
     "cli.",

@@ -12,7 +12,8 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src"
 FOUND_BY_STEM = (
-    "cli", "cluster/balancing", "cluster/policies", "export", "gateway/backends", "launch", "measure/run_readers",
+    "cli", "cluster/balancing", "cluster/deadline_rules", "cluster/policies", "export", "gateway/backends", "launch",
+    "measure/run_readers",
     "planning/export", "planning/launch",
     "serving/policies/batching", "serving/policies/routing", "serving/policies/scaling", "serving/policies/scheduling",
     "serving/policies/power", "serving/policies/spot",

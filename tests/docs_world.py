@@ -139,7 +139,22 @@ def _answers(folder: Path) -> None:
     head = "question,text,model,sample,temperature,score,answer,output_tokens,usd,finish"
     (folder / "answers.csv").write_text("\n".join([head, *rows]) + "\n")
     (folder / "counts.csv").write_text("\n".join(["question,model,n,correct", *counts]) + "\n")
+    _verdicts(folder)
     _logs(folder)
+
+
+def _verdicts(folder: Path) -> None:
+    numbers = [2**n for n in range(6)]
+    cells = {f"({s}, {v})": 0.3 + 0.05 * np.log2(s) + 0.02 * np.log2(v) for s in numbers for v in numbers}
+    grids = {"pair": {"best_of_k": cells, "majority_voting": {str(n): 0.35 for n in numbers}}}
+    (folder / "genrm_grids.json").write_text(json.dumps(grids))
+    rng, rows = np.random.default_rng(3), ["id,parent,question,model,role,sample,answer,score,judgement"]
+    for q, s in np.ndindex(12, 8):
+        right = int(rng.random() < 0.4)
+        rows.append(f"{q}/{s},,{q},small,solver,{s},{42 if right else s},{right},")
+        told = (rng.random(8) < 0.3 + 0.4 * right).astype(int)
+        rows += [f"{q}/{s}/{v},{q}/{s},{q},small,verifier,{v},,,{verdict}" for v, verdict in enumerate(told)]
+    (folder / "verdicts.csv").write_text("\n".join(rows) + "\n")
 
 
 def _logs(folder: Path) -> None:

@@ -86,7 +86,7 @@ def test_fitting_writes_a_page_a_picture_and_tables(capsys, tmp_path):
     HTMLParser().feed(page)
     assert "<svg" in page and "http" not in page.replace("http://www.w3.org", "")
     assert files[".png"].read_bytes()[:4] == b"\x89PNG"
-    assert parquet.read_table(files[".parquet"]).column("law").to_pylist().count("price_order") == 2
+    assert parquet.read_table(files[".parquet"]).column("law").to_pylist().count("price_order") == 4
     assert files[".tex"].read_text().startswith("%")
 
 

@@ -108,7 +108,7 @@ def test_what_a_tool_cannot_run_is_refused(megatron: TrainingPlan) -> None:
         export_run("torchtitan", megatron)
     with pytest.raises(UnknownIdError, match="slurm"):
         export_run("slurn", megatron)
-    assert len(RUN_TARGETS) == 7
+    assert len(RUN_TARGETS) == 8
 
 
 MOE = {"model": "qwen3_30b_a3b", "seq": 4096, "layout": {"ep": 8}}
@@ -135,3 +135,57 @@ def test_every_key_of_deepspeed_and_llm_foundry_is_one_that_they_define(program:
     assert set(config) | inner <= names("deepspeed")
     if program == "llm_foundry":
         assert set(yaml.safe_load(export_run("llm_foundry", plan)["train.yaml"])) <= names("llm_foundry")
+
+
+def adapted(base: str, **changes: object) -> TrainingPlan:
+    return planned(program="llm_foundry", adapter={"rank": 16, "base": base}, **changes)
+
+
+def test_adapters_go_to_axolotl_and_its_keys_are_those_that_it_defines() -> None:
+    plan = adapted("nf4_dq")
+    files = export_run("axolotl", plan)
+    config = yaml.safe_load(files["axolotl.yaml"])
+    assert set(config) <= names("axolotl")
+    assert (config["adapter"], config["load_in_4bit"], config["lora_r"]) == ("qlora", True, 16)
+    layout = plan.run.layout
+    assert config["micro_batch_size"] * config["gradient_accumulation_steps"] * layout.dp == plan.global_batch
+    batch = json.loads(files["ds_config.json"])["train_batch_size"]
+    assert batch == plan.global_batch and "axolotl.cli.train" in files["train.sh"]
+    assert "load_in_4bit" not in yaml.safe_load(export_run("axolotl", adapted("bf16"))["axolotl.yaml"])
+    assert "axolotl.yaml" in export_run("slurm", plan)
+
+
+def test_llm_foundry_freezes_weights_of_16_bits_alone() -> None:
+    model = yaml.safe_load(export_run("llm_foundry", adapted("bf16"))["train.yaml"])["model"]
+    assert model["pretrained"] is True and set(model["peft_config"]) <= names("peft")
+    assert len(model["peft_config"]["target_modules"]) == 7
+    with pytest.raises(UnsupportedError, match="export to axolotl"):
+        export_run("llm_foundry", adapted("nf4_dq"))
+
+
+def test_adapters_that_no_target_can_train_are_refused(megatron: TrainingPlan) -> None:
+    with pytest.raises(UnsupportedError, match=r"freezes no weights in int4_g128; it has bf16, fp16, nf4_dq"):
+        export_run("axolotl", adapted("int4_g128"))
+    with pytest.raises(UnsupportedError, match="written for adapters alone"):
+        export_run("axolotl", megatron)
+    with pytest.raises(UnsupportedError, match="shares out states alone"):
+        export_run("axolotl", planned(adapter={"rank": 16}, layout={"tp": 2}))
+    with pytest.raises(UnsupportedError, match="torchtitan: adapters are written for axolotl"):
+        export_run("torchtitan", adapted("bf16"))
+
+
+def test_deepspeed_says_what_lies_outside_of_devices() -> None:
+    allow = {"accelerators": ["h100_sxm"], "sites": ["us_neocloud"], "devices": [1]}
+    host = {"host_gb_per_s": 200.0}
+    drives = {**host, "read_gb_per_s": 28.0, "write_gb_per_s": 17.0}
+    for place, device in ((host, "cpu"), (drives, "nvme")):
+        plan = planned(program="llm_foundry", offload=place, allow=allow)
+        zero = json.loads(export_run("deepspeed", plan)["ds_config.json"])["zero_optimization"]
+        assert zero["stage"] == 3 and zero["offload_optimizer"]["device"] == zero["offload_param"]["device"] == device
+        inner = {key for value in zero.values() if isinstance(value, dict) for key in value}
+        assert set(zero) | inner <= names("deepspeed")
+    pooled = planned(program="llm_foundry", offload={"pool": "rdma_pool"}, allow=allow)
+    with pytest.raises(UnsupportedError, match="cannot say"):
+        export_run("deepspeed", pooled)
+    with pytest.raises(UnsupportedError, match="outside of devices is written for"):
+        export_run("llm_foundry", pooled)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import typer
@@ -15,7 +15,11 @@ from comptroller.report.evidence import all_findings, findings_sheet
 from comptroller.report.laws import page, picture
 from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
+from comptroller.work.data_files import data_folders
 from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery, law, laws
+from comptroller.work.laws.solutions_and_verdicts import LAW as VERDICTS
+from comptroller.work.laws.solutions_and_verdicts import grid_findings
+from comptroller.work.verdict_grids import read_grids, states_grids
 
 
 def fit_laws(
@@ -46,6 +50,37 @@ def fit_laws(
         print_sheet(sheet, console())
     for name, reason in refused.items():
         console().print(f"[dim]{escape(name)}: not supported: {escape(reason)}[/]", soft_wrap=True)
+
+
+def fit_grids(
+    evidence: tuple[str, Sequence[str]], query: LawQuery, files: Mapping[str, Path | None], as_json: bool
+) -> bool:
+    """Fit solutions and verdicts to every grid of a file of scores, print and write; whether the file is one.
+
+    evidence: the file, and names of laws.
+
+    Raises:
+        InputError: another law, a picture or a page is asked for.
+    """
+    path, only = Path(evidence[0]), evidence[1]
+    if not path.exists() and not path.is_absolute():
+        path = next((one / path for one in data_folders("evidence", path) if (one / path).exists()), path)
+    if not states_grids(path):
+        return False
+    asked = set(only) - {VERDICTS.name}
+    if asked or files.get("png") or files.get("html"):
+        raise InputError(f"{path.name}: grids of scores have the law {VERDICTS.name} alone, as --table or --json")
+    found = [one for name, grid in read_grids(path).items() for one in grid_findings(name, grid, query)]
+    if table := files.get("table"):
+        check(table)
+        as_table = writer_of(table)
+        write_all({"table": table}, {"table": lambda: as_table(all_findings(found))})
+    if as_json:
+        document = {"source": path.name, "findings": all_findings(found).records(), "refused": {}}
+        typer.echo(documents.dumps(document, indent=2, ensure_ascii=False))
+        return True
+    print_sheet(findings_sheet(VERDICTS, found), console())
+    return True
 
 
 def _findings_by_law(

@@ -72,7 +72,7 @@ def spot_options(
         str, typer.Option(help="Spot: the record of a file with several, by its start.", show_default=False)
     ] = "",
     record_from_h: Annotated[float, typer.Option(help="Spot: hour of the record at which the trace begins.")] = 0.0,
-    repeat: Annotated[int, typer.Option(help="Spot: play the trace so often, one after the other.")] = 1,
+    repeat: Annotated[int, typer.Option(help="Spot, faults: play the trace so often, one after the other.")] = 1,
     extra_replicas: Annotated[int, typer.Option(help="Spot: replicas beyond the plan's that a policy may keep.")] = 1,
     zone_replicas: Annotated[
         int, typer.Option(help="Spot: replicas that a zone has room for.", show_default="the nodes recorded")

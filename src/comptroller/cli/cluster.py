@@ -1,4 +1,4 @@
-"""`comptroller cluster`: training and batch jobs on GPUs under policies, services over nodes under balancers."""
+"""`comptroller cluster`: jobs on GPUs under policies, on spot before a deadline, services over nodes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from comptroller.cli._deadlines import spot as deadline_spot
+from comptroller.cli._faults import node_fault_options
+from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, say, write_all
 from comptroller.cluster.balance_run import balance as balance_services
 from comptroller.cluster.balance_run import service_table
 from comptroller.cluster.balancing import balancer_names
+from comptroller.cluster.job_faults import JobFaults
 from comptroller.cluster.job_files import jobs_of_file
 from comptroller.cluster.job_outcome import JobOutcome
 from comptroller.cluster.job_run import jobs_in_tiers, node_sizes, quotas, serving_share
@@ -31,15 +35,18 @@ from comptroller.report.terminal import console, print_sheet
 
 app = typer.Typer(no_args_is_help=True, help="Simulate jobs on the GPUs of a cluster, and balance services over nodes.")
 DAY_S = 86400.0
+app.command("spot")(deadline_spot)
 AsJson = Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")]
 
 
 @app.command()
+@with_shared_options
 def jobs(
     file: Annotated[Path, typer.Argument(help="Jobs: a table, CSV, JSON lines or Parquet.", show_default=False)],
     nodes: Annotated[
         list[str], typer.Option(help="Nodes as 64x8 (64 of 8 GPUs), or a file; again for others.", show_default=False)
     ],
+    faults: Annotated[JobFaults | None, SharedOptions(node_fault_options)],
     policy: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,7 +101,7 @@ def jobs(
     share = serving_share(serving) if serving else None
     found: list[JobOutcome] = []
     for name in dict.fromkeys(policy or ["fcfs"]):
-        settings = JobSettings(sizes, name, restart_s, checkpoint_s, quota=by_tenant, serving=share)
+        settings = JobSettings(sizes, name, restart_s, checkpoint_s, quota=by_tenant, serving=share, faults=faults)
         found.append(JobCluster(table, settings).run())
     write_all({"png": png}, {"png": lambda: jobs_picture(found)})
     if json:

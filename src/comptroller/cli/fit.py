@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from comptroller.cli._calibration import CalibrationRequest, fit_calibration, server_statement
-from comptroller.cli._evidence_laws import fit_laws
+from comptroller.cli._evidence_laws import fit_grids, fit_laws
 from comptroller.cli._evidence_options import EvidenceMap, evidence_map
 from comptroller.cli._forecasts import ForecastOptions, fit_forecasts, forecast_options
 from comptroller.cli._gates import PARTS, PartFitOptions
@@ -102,6 +102,7 @@ def run(
     query = LawQuery(tuple(at or ()), beyond, margin, level, draws, seed)
     if subject == "rollouts":
         return fit_rollouts((evidence[0], columns), model or [], query, files, json)
-    if fit_losses((evidence[0], only or []), losses, query, {**files, "out": out}, json):
+    of, laws = evidence[0], only or []
+    if fit_losses((of, laws), losses, query, {**files, "out": out}, json) or fit_grids((of, laws), query, files, json):
         return
-    fit_laws(read_evidence(evidence[0], columns), only or [], query, files, json)
+    fit_laws(read_evidence(of, columns), laws, query, files, json)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from comptroller.cli._cache_tiers import CacheTiers, cache_tiers, show_tool_gaps, tool_gaps
+from comptroller.cli._faults import ReplicaFaultOptions, fault_options
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
 from comptroller.cli._plan_calibration import plan_with_calibration
@@ -37,6 +38,7 @@ def run(
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
     scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
     spot: Annotated[ReplicaSpotOptions, SharedOptions(spot_options)],
+    faults: Annotated[ReplicaFaultOptions, SharedOptions(fault_options)],
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
     power: Annotated[RowPowerOptions, SharedOptions(power_options)],
     tiers: Annotated[CacheTiers, SharedOptions(cache_tiers)],
@@ -88,6 +90,9 @@ def run(
     requests = trace_requests(trace, plan, reading_of(columns or [], skip_bad, rate))
     if spot.policies:
         return spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json)
+    if faults.conditions:
+        start_up = replace(scaling.start_up(scale), repeat=spot.conditions.repeat)
+        return faults.show(fleet_plan, requests, start_up, priced, json)
     if scaling.policies:
         return scaling.show(fleet_plan, requests, scale, priced, json, paths)
     if power.policies:

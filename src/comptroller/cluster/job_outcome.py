@@ -15,8 +15,8 @@ Bools = npt.NDArray[np.bool_]
 @dataclass(frozen=True, eq=False)
 class JobOutcome:
     """Columns of shape (jobs,): when each started and ended; GPU-seconds that it held, spent on restarts, and lost; how
-    often it was stopped, and moved. samples: (time, GPUs that jobs hold, jobs that have not ended, GPUs of serving), a
-    row for each change.
+    often it was stopped, and moved; GPU-seconds between its faults and their detection, and how many there were.
+    samples: (time, GPUs that jobs hold, jobs that have not ended, GPUs of serving), a row for each change.
     """
 
     jobs: JobTable
@@ -30,6 +30,8 @@ class JobOutcome:
     stops: Ints
     moves: Ints
     samples: Floats
+    hung_gpu_s: Floats
+    faults: Ints
 
     @property
     def gpus(self) -> int:
@@ -96,6 +98,8 @@ class JobOutcomeRows:
     lost_gpu_s: Floats
     stops: Ints
     moves: Ints
+    hung_gpu_s: Floats
+    faults: Ints
     samples: list[tuple[float, float, int, float]] = field(default_factory=list)
 
     @classmethod
@@ -103,7 +107,8 @@ class JobOutcomeRows:
         """Of so many jobs, none of which has started."""
         unknown, zeros, counts = np.full(jobs, np.nan), np.zeros(jobs), np.zeros(jobs, np.int64)
         return cls(
-            unknown, unknown.copy(), zeros, zeros.copy(), zeros.copy(), counts, counts.copy()
+            unknown, unknown.copy(), zeros, zeros.copy(), zeros.copy(), counts, counts.copy(), zeros.copy(),
+            counts.copy(),
         )  # fmt: skip
 
     def hold(self, at_s: float, milli: int, live: int, serving_milli: int) -> None:
@@ -114,5 +119,5 @@ class JobOutcomeRows:
         """Of jobs that have all ended."""
         return JobOutcome(
             jobs, nodes, policy, self.started_s, self.ended_s, self.held_gpu_s, self.restart_gpu_s, self.lost_gpu_s,
-            self.stops, self.moves, np.array(self.samples),
+            self.stops, self.moves, np.array(self.samples), self.hung_gpu_s, self.faults,
         )  # fmt: skip

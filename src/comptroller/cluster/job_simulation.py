@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 
 from comptroller.cluster.defragmentation import defragment
+from comptroller.cluster.job_faults import FaultClock, JobFaults, jobs_gpus_on
 from comptroller.cluster.job_outcome import JobOutcome, JobOutcomeRows
 from comptroller.cluster.job_table import WHOLE, Floats, Ints, JobTable
 from comptroller.cluster.job_view import JobView
@@ -34,7 +35,7 @@ class JobSettings:
     nodes: GPUs of each.  policy: its id, the path of its file or its dotted path.  restart_s: without progress, after
     every change of a job's GPUs but its first start.  checkpoint_s: time between checkpoints, inf where there are none:
     what serving stops goes back to the last one, unless the policy's jobs are transparent to it.  slicing: share of its
-    speed that a job on fewer GPUs than it asks for loses to taking turns.  quota: GPUs by tenant.
+    speed that a job on fewer GPUs than it asks for loses to taking turns.  quota: GPUs by tenant.  faults: of nodes.
     """
 
     nodes: tuple[int, ...]
@@ -44,6 +45,7 @@ class JobSettings:
     slicing: float = 0.03
     quota: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     serving: ServingShare | None = None
+    faults: JobFaults | None = None
 
     def __post_init__(self) -> None:
         if not (self.restart_s >= 0 and self.checkpoint_s > 0 and 0 <= self.slicing < 1):
@@ -56,7 +58,7 @@ class JobSettings:
 class JobCluster:
     """The state of a simulation. Columns are of shape (jobs,): progress is in seconds at all GPUs of a job, up to
     `at_s`, from where on it rises by `speed` a second; safe_s of it lie in the last checkpoint. since_s: when it got
-    what it holds, until_s: when the restart for it is over."""
+    what it holds, until_s: when the restart for it is over. hung: since when jobs hang, by job."""
 
     def __init__(self, jobs: JobTable, settings: JobSettings) -> None:
         self.jobs, self.settings = jobs, settings
@@ -75,6 +77,8 @@ class JobCluster:
         self.places: dict[int, JobPlace] = {}
         self.serving_places: list[JobPlace] = []
         self.rows = JobOutcomeRows.of(n)
+        self.hung: dict[int, float] = {}
+        self.faults = FaultClock(settings.faults, self.pool) if settings.faults else None
 
     def run(self) -> JobOutcome:
         """Until every job has ended."""
@@ -85,8 +89,10 @@ class JobCluster:
         while submitted < len(self.jobs) or len(self.live):
             next_s = float(self.jobs.submitted_s[submitted]) if submitted < len(self.jobs) else NEVER
             step_s = float(steps_s[step]) if step < len(steps_s) else NEVER
-            self._advance(min(next_s, step_s, tick_s, self._next_end_s()))
+            fault_s = self.faults.next_s(self.clock_s, self.held_milli > 0) if self.faults else NEVER
+            self._advance(min(next_s, step_s, tick_s, fault_s, self._next_end_s()))
             self._end()
+            self._fault()
             first = submitted
             while submitted < len(self.jobs) and self.jobs.submitted_s[submitted] <= self.clock_s:
                 submitted += 1
@@ -113,8 +119,43 @@ class JobCluster:
         self.rows.hold(self.clock_s, self.held_milli, len(self.live), self._serving_milli())
         self.clock_s = to_s
 
+    def _fault(self) -> None:
+        """Nodes that are back, faults that are seen, and one that comes."""
+        if self.faults is None:
+            return
+        for node in self.faults.mended(self.clock_s):
+            self.pool.put_back(node)
+        for one in self.faults.seen(self.clock_s):
+            if self.hung.get(one.job) == one.at_s:
+                self.stop(one.job, saves=False)
+            if one.breaks and not self.faults.is_away(one.node):
+                self._leave(one.node)
+                self.faults.take_out(one.node, self.clock_s)
+        found = self.faults.fault(self.clock_s, self.places, self.hung)
+        if found is not None and found.job >= 0:
+            self._settle(found.job)
+            self.speed[found.job], self.end_s[found.job] = 0.0, NEVER
+            self.hung[found.job] = self.clock_s
+            self.rows.faults[found.job] += 1
+
+    def _leave(self, node: int) -> None:
+        """All jobs and all serving of a node leave it; serving takes as many GPUs elsewhere."""
+        for job in [job for job, place in self.places.items() if jobs_gpus_on(place, node, self.pool)]:
+            self.stop(job, saves=True)
+        serves = len(self.serving_places)
+        gone = [place for place in self.serving_places if jobs_gpus_on(place, node, self.pool)]
+        self.serving_places = [place for place in self.serving_places if place not in gone]
+        for place in gone:
+            self.pool.give_back(place)
+        if gone:
+            self.pool.take_out(node)
+            self._serve(serves)
+
     def _serving_milli(self) -> int:
         return len(self.serving_places) * WHOLE
+
+    def _away_milli(self) -> int:
+        return self._serving_milli() + (self.faults.away_gpus * WHOLE if self.faults else 0)
 
     def done_s(self, live: Ints) -> Floats:
         """Progress of jobs up to now."""
@@ -151,6 +192,9 @@ class JobCluster:
     def stop(self, job: int, saves: bool) -> None:
         """Take a job's GPUs. saves: it writes a checkpoint first; else what came after its last one is lost."""
         self._settle(job)
+        if job in self.hung:
+            self.rows.hung_gpu_s[job] += (self.clock_s - self.hung.pop(job)) * self.held[job] / WHOLE
+            saves = False
         if not saves:
             step_s = self.settings.checkpoint_s
             ran_s = self.progress_s[job] - self.safe_s[job]
@@ -177,6 +221,8 @@ class JobCluster:
 
     def move(self, job: int, place: JobPlace) -> None:
         """Run a job elsewhere on as much as it has; the pool knows of it already."""
+        if job in self.hung:  # it cannot say where it is: it moves once it is seen to hang
+            return
         milli = int(self.held[job])
         self._settle(job)
         self._spend(job)
@@ -201,7 +247,7 @@ class JobCluster:
 
     def _decide(self) -> None:
         live = self.live
-        view = JobView(self.clock_s, live, self, self.settings.quota * WHOLE, self.pool, self._serving_milli())
+        view = JobView(self.clock_s, live, self, self.settings.quota * WHOLE, self.pool, self._away_milli())
         for place, milli in self.module.grants(view):
             self._grant(int(live[place]), milli)
 
@@ -255,6 +301,8 @@ def _refuse(jobs: JobTable, settings: JobSettings, pool: NodePool, module: Modul
             f"jobs: {count} of {len(jobs)} ask for {max(large) / WHOLE:g} GPUs, which the cluster of "
             f"{pool.capacity_milli // WHOLE} GPUs does not hold; add nodes, or leave them out with --most-gpus"
         )
+    if settings.faults is not None:
+        settings.faults.require(float(jobs.gpus.max()), min(settings.checkpoint_s, float(jobs.duration_s.max())))
     needs = getattr(module, "NEEDS", ())
     if "quota" in needs and len(settings.quota) != len(jobs.tenants):
         raise InputError(f"policy {settings.policy} needs a quota for each tenant: --quota {jobs.tenants[0]}=GPUS ...")

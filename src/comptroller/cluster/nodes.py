@@ -84,6 +84,16 @@ class NodePool:
             else:
                 self.shared[number] = node, free + milli
 
+    def take_out(self, node: int) -> None:
+        """A node that nobody is on has nothing free, until it is put back."""
+        self.free_milli -= int(self.whole[node]) * WHOLE
+        self.whole[node] = 0
+
+    def put_back(self, node: int) -> None:
+        """All of a node is free again."""
+        self.whole[node] = self.size[node]
+        self.free_milli += int(self.size[node]) * WHOLE
+
     def without(self, nodes: npt.NDArray[np.bool_]) -> NodePool:
         """A copy in which some nodes have nothing free."""
         other = self.copy()

@@ -78,6 +78,11 @@ class TrainingMemory:
     slack: Array
 
     @property
+    def activations(self) -> Array:
+        """Of one microbatch, all kinds of layers."""
+        return np.asarray(self.norms + self.attention + self.mlp + self.experts + self.inputs)
+
+    @property
     def parts(self) -> dict[str, Array]:
         """Every part by name."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
@@ -107,7 +112,7 @@ def stage_memory(
     each = tokens / grid.tp
     begins, ends = stage == 0, _has_head(grid, stage)
     layer = _layer_habits(job, habits)
-    kinds = _layer_bytes(job, grid, replace(habits, layer=layer)) * each / grid.pp
+    kinds = _kept_bytes(job, grid, replace(habits, layer=layer)) * each / grid.pp
     held = held_microbatches(grid, grid.microbatches(global_batch), stage)
     hidden, words = job.model.hidden, job.model.vocabulary
     logit = np.where(grid.tp > 1, habits.split_logit_bytes, habits.logit_bytes)
@@ -223,6 +228,29 @@ def _all_layers(job: TrainingJob, habits: ActivationHabits) -> LayerActivations:
     for block in job.model.blocks:
         total += layer_activations(block, job.model.hidden, job.seq, habits).times(block.count)
     return total
+
+
+def _kept_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> Array:
+    """Bytes per token of the activations that stay on the device by kind; where they may leave, those of the layer
+    that is on its way besides the one that is computed (`_rebuilt_bytes`)."""
+    kinds = _layer_bytes(job, grid, habits)
+    if job.offload is None or not job.offload.swaps:
+        return kinds
+    model, whole = job.model, np.maximum(kinds.sum(axis=0), 1.0)
+    widest = max(layer_activations(b, model.hidden, job.seq, habits.layer).whole for b in model.blocks)
+    stays = np.where(grid.recompute == ActivationRecompute.FULL, np.minimum(widest, whole), whole)
+    return np.asarray(kinds * stays / whole)
+
+
+def leaving_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> tuple[Array, Array] | None:
+    """Bytes of a microbatch's activations that a device may send out: inputs of layers, and all others; `None` where
+    none may leave. Layouts that recompute nothing keep all of theirs."""
+    if job.offload is None or not job.offload.swaps:
+        return None
+    tokens = grid.micro_batch * job.seq / (grid.cp * grid.tp * grid.pp)
+    may = (grid.recompute == ActivationRecompute.FULL) * tokens
+    inputs = HALF * job.model.layers * job.model.hidden
+    return np.asarray(inputs * may), np.asarray((_all_layers(job, habits.layer).whole - inputs) * may)
 
 
 def _rebuilt_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> Array:

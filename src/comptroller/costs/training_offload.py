@@ -1,14 +1,17 @@
-"""States and weights outside the device: every resource has a timeline, and a phase takes as long as its slowest one.
+"""What training keeps outside of devices: every resource has a timeline, and a phase takes as long as its busiest one.
 
 Weights come to the device for the forward and again for the backward pass of each microbatch, gradients leave it, and
-Adam runs on the host once a step; where there is a store (NVMe) weights and states are read from it and written back.
-With everything overlapped the optimiser runs beside the last backward pass (Fuyou, arXiv 2403.06504), without it after
-it (ZeRO-Infinity, arXiv 2104.07857).
+Adam runs on the host once a step (on the device where all lies in a pool). Where there is a store (NVMe) weights and
+states are read from it and written back; activations may leave after the forward pass and come back before the backward
+one (`costs.activation_swap`). With everything overlapped gradients are taken up as they arrive and the optimiser runs
+beside the last backward pass (Fuyou, arXiv 2403.06504); without it it comes after, reading, updating and writing in
+turn (ZeRO-Infinity, arXiv 2104.07857; `pipeline_read` and `pipeline_write` of DeepSpeed are off by default).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +25,30 @@ ADAM_BYTES = 30.0
 """Bytes that Adam moves per weight in the host's memory: reads gradient (2) and states (12), writes states (12), the
 16-bit weight (2), and the gradient came in (2)."""
 
+RESOURCES = ("link_down", "link_up", "store", "host", "far")
+"""Rows of a load: the device's link in both directions, the node's store (reads and writes share it, as flash does),
+the host's memory, and a slower memory beside it."""
+
+PHASES = ("forward", "backward", "optimizer", "out", "back")
+"""First axis of `OffloadTraffic.seconds`: passes of one microbatch, the optimiser once a step, and all activations of a
+microbatch on their way out and back."""
+
+
+class OffloadedPart(StrEnum):
+    """What may lie in the slower memory: optimiser states with gradients, 16-bit weights, activations."""
+
+    STATES = "states"
+    WEIGHTS = "weights"
+    ACTIVATIONS = "activations"
+
 
 @dataclass(frozen=True, slots=True)
 class OffloadTier:
-    """Where states are, rates of a node. host_bytes_per_s: of its memory.  read, write: of its store, infinite where
-    states are in the host's memory.  overlapped: whether the optimiser runs beside the backward pass.  far_share,
-    far_bytes_per_s: of the states in a slower memory of the host (CXL), which is read beside the other."""
+    """Where what is not on devices lies; rates of a node. host_bytes_per_s: of its memory.  read, write: of its store,
+    infinite where there is none.  overlapped: whether the optimiser runs beside the backward pass.  far_share,
+    far_bytes_per_s: of the parts `far_parts` in a slower memory of the host (CXL), which works beside the other.
+    swaps: whether activations may leave the device.  host_bytes: that the node's memory may hold.  pool_bytes_per_s: of
+    each device to a pool that all lies in; the device then updates its states itself."""
 
     host_bytes_per_s: float
     read_bytes_per_s: float = float("inf")
@@ -35,6 +56,19 @@ class OffloadTier:
     overlapped: bool = True
     far_share: float = 0.0
     far_bytes_per_s: float = float("inf")
+    far_parts: frozenset[OffloadedPart] = frozenset({OffloadedPart.STATES})
+    swaps: bool = False
+    host_bytes: float = float("inf")
+    pool_bytes_per_s: float | None = None
+
+    @property
+    def has_store(self) -> bool:
+        """Whether states lie in a store."""
+        return bool(np.isfinite(self.read_bytes_per_s))
+
+    def far_of(self, part: OffloadedPart) -> float:
+        """Share of a part that lies in the slower memory."""
+        return self.far_share if part in self.far_parts else 0.0
 
     @property
     def adam_bytes_per_s(self) -> float:
@@ -45,37 +79,112 @@ class OffloadTier:
         >>> OffloadTier(200e9, far_share=0.5, far_bytes_per_s=100e9).adam_bytes_per_s / 1e9
         200.0
         """
-        slowest_s = max((1.0 - self.far_share) / self.host_bytes_per_s, self.far_share / self.far_bytes_per_s)
-        return 1.0 / slowest_s
+        share = self.far_of(OffloadedPart.STATES)
+        return 1.0 / max((1.0 - share) / self.host_bytes_per_s, share / self.far_bytes_per_s)
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideBytes:
+    """What a device keeps outside, arrays of points. params: weights of its shard.  trained: share of them that has
+    gradients and states.  inputs: activations that always leave where any may: the inputs of layers.  rest: all other
+    activations of a microbatch.  node: devices that share the host and its store."""
+
+    params: Array
+    trained: float
+    inputs: Array
+    rest: Array
+    node: Array
+
+    def held_bytes(self, tier: OffloadTier) -> Array:
+        """Bytes that the host's memory has to hold for a node where there is no store; with one, none need lie there.
+
+        A billion weights are 16 GB with gradients accumulated in the place of the 16-bit ones' copies:
+
+        >>> one = OutsideBytes(np.array([1e9]), 1.0, np.zeros(1), np.zeros(1), np.array([8.0]))
+        >>> one.held_bytes(OffloadTier(200e9)).tolist()
+        [128000000000.0]
+        """
+        if tier.has_store or tier.pool_bytes_per_s is not None:
+            return np.zeros_like(self.params)
+        states = self.params * (WEIGHT_BYTES + (GRADIENT_BYTES + STATE_BYTES) * self.trained)
+        return np.asarray(self.node * (states + self.inputs) * (1.0 - tier.far_share))
 
 
 @dataclass(frozen=True, slots=True)
 class OffloadTraffic:
-    """Least seconds of each phase by resources beside the device's computing, arrays of points.
+    """Seconds of resources beside the device's computing, of shape (phases, resources, points)."""
 
-    forward, backward: of one microbatch.  optimizer: of the step.
-    """
+    seconds: Array
 
-    forward_s: Array
-    backward_s: Array
-    optimizer_s: Array
+    def phase(self, name: str) -> Array:
+        """Loads of a phase, of shape (resources, points)."""
+        return np.asarray(self.seconds[PHASES.index(name)])
 
 
-def offload_traffic(tier: OffloadTier, params: Array, node: Array, link_bytes_per_s: float) -> OffloadTraffic:
-    """Traffic of a device that keeps so many weights outside. params: of a device's shard.  node: devices that share
-    the host and its store.
+def offload_traffic(tier: OffloadTier, outside: OutsideBytes, link_bytes_per_s: float) -> OffloadTraffic:
+    """Traffic of a device with what it keeps outside.
 
     A billion weights over a link of 32 GB/s, a store of 8 GB/s up and 4 down, a host of 200 GB/s:
 
-    >>> tier = OffloadTier(200e9, 8e9, 4e9)
-    >>> found = offload_traffic(tier, np.array([1e9]), np.array([1.0]), 32e9)
-    >>> [round(float(one[0]), 3) for one in (found.forward_s, found.backward_s, found.optimizer_s)]
-    [0.25, 0.25, 3.5]
+    >>> tier, none = OffloadTier(200e9, 8e9, 4e9), np.zeros(1)
+    >>> found = offload_traffic(tier, OutsideBytes(np.array([1e9]), 1.0, none, none, np.array([1.0])), 32e9)
+    >>> [round(float(found.phase(one).max()), 4) for one in ("forward", "backward", "optimizer")]
+    [0.25, 0.25, 5.0]
     """
-    shared = params * node
-    down = np.maximum(WEIGHT_BYTES * params / link_bytes_per_s, WEIGHT_BYTES * shared / tier.read_bytes_per_s)
-    up = GRADIENT_BYTES * params / link_bytes_per_s
-    states = np.maximum(
-        STATE_BYTES * shared / tier.read_bytes_per_s, (STATE_BYTES + WEIGHT_BYTES) * shared / tier.write_bytes_per_s
+    link = tier.pool_bytes_per_s or link_bytes_per_s
+    out = _activation_load(tier, outside, link, outside.rest, True)
+    back = _activation_load(tier, outside, link, outside.rest, False)
+    weights = _load(tier, outside, link, WEIGHT_BYTES * outside.params, OffloadedPart.WEIGHTS)
+    weights[RESOURCES.index("store")] = WEIGHT_BYTES * outside.params * outside.node / tier.read_bytes_per_s
+    gradients = GRADIENT_BYTES * outside.params * outside.trained
+    up = _load(tier, outside, link, gradients, OffloadedPart.STATES)
+    up[[0, 1]] = up[[1, 0]]
+    forward = weights + _activation_load(tier, outside, link, outside.inputs, True)
+    backward = weights + up + _activation_load(tier, outside, link, outside.inputs, False)
+    return OffloadTraffic(np.stack([forward, backward, _optimizer_load(tier, outside, link), out, back]))
+
+
+def _load(tier: OffloadTier, outside: OutsideBytes, link: float, moved: Array, part: OffloadedPart) -> Array:
+    """Loads of bytes that come down to each device from where a part lies."""
+    found = np.zeros((len(RESOURCES), len(moved)))
+    found[RESOURCES.index("link_down")] = moved / link
+    if tier.pool_bytes_per_s is None:
+        share = tier.far_of(part)
+        found[RESOURCES.index("host")] = moved * outside.node * (1.0 - share) / tier.host_bytes_per_s
+        found[RESOURCES.index("far")] = moved * outside.node * share / tier.far_bytes_per_s
+    return found
+
+
+def _activation_load(tier: OffloadTier, outside: OutsideBytes, link: float, moved: Array, leaves: bool) -> Array:
+    """Loads of activations on their way out or back; what the host's memory does not hold goes on to the store."""
+    found = _load(tier, outside, link, moved, OffloadedPart.ACTIVATIONS)
+    if leaves:
+        found[[0, 1]] = found[[1, 0]]
+    rate = tier.write_bytes_per_s if leaves else tier.read_bytes_per_s
+    found[RESOURCES.index("store")] = _spill_share(tier, outside) * moved * outside.node / rate
+    return found
+
+
+def _spill_share(tier: OffloadTier, outside: OutsideBytes) -> Array:
+    """Share of a microbatch's activations that the host's memory has no room for."""
+    if not tier.has_store:
+        return np.zeros_like(outside.params)
+    whole = np.maximum((outside.inputs + outside.rest) * outside.node, 1.0)
+    return np.asarray(1.0 - np.minimum(tier.host_bytes / whole, 1.0))
+
+
+def _optimizer_load(tier: OffloadTier, outside: OutsideBytes, link: float) -> Array:
+    """Loads of Adam: in the host's memories, and its states through the store; from a pool over the device's link."""
+    trained = outside.params * outside.trained
+    found = np.zeros((len(RESOURCES), len(trained)))
+    if tier.pool_bytes_per_s is not None:
+        found[RESOURCES.index("link_down")] = (GRADIENT_BYTES + STATE_BYTES) * trained / link
+        found[RESOURCES.index("link_up")] = (STATE_BYTES + WEIGHT_BYTES) * trained / link
+        return found
+    shared, share = trained * outside.node, tier.far_of(OffloadedPart.STATES)
+    found[RESOURCES.index("host")] = ADAM_BYTES * shared * (1.0 - share) / tier.host_bytes_per_s
+    found[RESOURCES.index("far")] = ADAM_BYTES * shared * share / tier.far_bytes_per_s
+    found[RESOURCES.index("store")] = (
+        STATE_BYTES * shared / tier.read_bytes_per_s + (STATE_BYTES + WEIGHT_BYTES) * shared / tier.write_bytes_per_s
     )
-    return OffloadTraffic(down, np.maximum(down, up), np.maximum(states, ADAM_BYTES * shared / tier.adam_bytes_per_s))
+    return found

@@ -12,11 +12,12 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.costs.activation_swap import MicrobatchPasses, swap_share, waiting_s
 from comptroller.costs.deployment import SIXTEEN_BIT
 from comptroller.costs.knee import smooth_max
 from comptroller.costs.network import group_bytes_per_s, node_devices
 from comptroller.costs.training_layout import ActivationRecompute, Ints, LayoutGrid, StateSharding, stage_layers
-from comptroller.costs.training_offload import offload_traffic
+from comptroller.costs.training_offload import PHASES, RESOURCES, OutsideBytes, offload_traffic
 from comptroller.costs.training_quantisation import quantisation_s
 from comptroller.costs.training_schedule import PassSeconds, bubble_share
 from comptroller.costs.training_work import BACKWARD, KINDS, ForwardTable, TrainingJob
@@ -43,16 +44,18 @@ OPTIMIZER_BYTES = 34.0
 class StepIngredients:
     """What steps are made of, arrays of points; `work` and `passes` of shape (kinds, points).
 
-    work: seconds of a forward pass of one microbatch through all layers, by kind.  passes: forward passes' worth of
-    each kind in a step (forward, backward, recomputation).  layers, sparse: all layers of a stage and those with
-    experts, times passes.  rounds: microbatches. stages, chunks: of the pipeline.  headed: whether the last stage has
-    the head beside its layers.  narrow: whether matrices are multiplied in fewer than 16 bits.  schedule: of the
-    pipeline.  trained: passes' worth of the gradients of weights.  send_s: of one boundary, both ways.  gather_s:
-    collectives of every microbatch, once a step: `reduce_s`. optimizer_s: of the update.
-    offload: what moves beside computing where states are outside of the devices."""
+    work: seconds of a forward pass of one microbatch through all layers, by kind. passes: forward passes' worth of
+    each kind in a step (forward, backward, recomputation). again: of them, those of recomputation. layers, sparse:
+    all layers of a stage and those with experts, times passes. rounds: microbatches. stages, chunks: of the
+    pipeline. headed: whether the last stage has the head beside its layers. narrow: whether matrices are multiplied
+    in fewer than 16 bits. schedule: of the pipeline. trained: passes' worth of the gradients of weights. send_s: of
+    one boundary, both ways. gather_s: collectives of every microbatch, once a step: `reduce_s`. optimizer_s: of the
+    update. offload: seconds of resources beside computing where something is outside of the devices, of shape (phases,
+    resources, points). waits: 1 where the optimiser outside runs after the last pass."""
 
     work: Array
     passes: Array
+    again: Array
     layers: Array
     sparse: Array
     rounds: Array
@@ -67,6 +70,7 @@ class StepIngredients:
     reduce_s: Array
     optimizer_s: Array
     offload: Array
+    waits: Array
 
     @classmethod
     def side_by_side(cls, parts: Sequence[StepIngredients]) -> StepIngredients:
@@ -113,7 +117,7 @@ class TrainingPace:
 @dataclass(frozen=True, slots=True)
 class TrainingStepTime:
     """Seconds of a step by part, arrays of points. kinds: busy seconds of the slowest stage, of shape (kinds,
-    points)."""
+    points).  swapped: share of the activations that leaves the device in place of being computed again."""
 
     kinds: Array
     host_s: Array
@@ -123,6 +127,7 @@ class TrainingStepTime:
     optimizer_s: Array
     step_s: Array
     offload_s: Array
+    swapped: Array
 
     @property
     def stage_s(self) -> Array:
@@ -137,8 +142,11 @@ class TrainingStepTime:
         )
 
 
-def step_ingredients(work_of: ForwardTable, grid: LayoutGrid, global_batch: int) -> StepIngredients:
-    """What the steps of a job are made of, a point for each layout.
+def step_ingredients(
+    work_of: ForwardTable, grid: LayoutGrid, global_batch: int, leaving: tuple[Array, Array] | None = None
+) -> StepIngredients:
+    """What the steps of a job are made of, a point for each layout. leaving: bytes of a microbatch's activations that
+    leave the device: inputs of layers, and the rest where it is swapped; `None` where all stay.
 
     Raises:
         UnsupportedError: as `forward_work`.
@@ -158,6 +166,7 @@ def step_ingredients(work_of: ForwardTable, grid: LayoutGrid, global_batch: int)
     return StepIngredients(
         work,
         passes,
+        again_counts(grid),
         own / grid.pp * passes[0],
         sparse_layers(job.model) / grid.pp * passes[0],
         rounds,
@@ -171,7 +180,8 @@ def step_ingredients(work_of: ForwardTable, grid: LayoutGrid, global_batch: int)
         gather,
         reduce,
         _optimizer_s(job, grid),
-        _offload_s(job, grid),
+        _offload_s(job, grid, leaving),
+        np.full(len(grid), float(job.offload is not None and not job.offload.overlapped)),
     )
 
 
@@ -185,13 +195,18 @@ def pass_counts(grid: LayoutGrid, frozen: bool = False) -> Array:
     >>> pass_counts(LayoutGrid.of([TrainingLayout(), full]))[0].tolist()
     [3.0, 4.0]
     """
+    backward = np.where(np.isin(np.arange(len(KINDS)), WEIGHTED), 1.0, BACKWARD) if frozen else BACKWARD
+    return np.asarray(1.0 + backward[:, None] + again_counts(grid))
+
+
+def again_counts(grid: LayoutGrid) -> Array:
+    """Forward passes' worth that is computed again, by kind; of shape (kinds, points)."""
     again = np.zeros((len(KINDS), len(grid)))
     again[:, grid.recompute == ActivationRecompute.FULL] = 1.0
     core = [KINDS.index("attention"), KINDS.index("scores")]
     again[np.ix_(core, grid.recompute == ActivationRecompute.SELECTIVE)] = 1.0
     again[HEAD] = 0.0
-    backward = np.where(np.isin(np.arange(len(KINDS)), WEIGHTED), 1.0, BACKWARD) if frozen else BACKWARD
-    return np.asarray(1.0 + backward[:, None] + again)
+    return again
 
 
 def _dequantised_s(job: TrainingJob, grid: LayoutGrid, passes: Array) -> Array:
@@ -266,24 +281,29 @@ def _send_s(job: TrainingJob, grid: LayoutGrid) -> Array:
     return np.asarray(moved / near)
 
 
-def _offload_s(job: TrainingJob, grid: LayoutGrid) -> Array:
-    """Least seconds of forward and backward passes and of the optimiser by links, store and host, and whether the
-    optimiser waits for the last pass; of shape (4, points), zeros where nothing is outside.
+def _offload_s(job: TrainingJob, grid: LayoutGrid, leaving: tuple[Array, Array] | None) -> Array:
+    """Seconds of links, store and memories of the host, of shape (phases, resources, points), zeros where nothing is
+    outside.
 
     Raises:
         UnsupportedError: the link to the host is not known.
     """
     tier = job.offload
     if tier is None:
-        return np.zeros((4, len(grid)))
-    if job.device.host is None:
+        return np.zeros((len(PHASES), len(RESOURCES), len(grid)))
+    if job.device.host is None and tier.pool_bytes_per_s is None:
         raise UnsupportedError(f"{job.device.id}: the rate of its link to the host is not known")
+    link = np.inf if job.device.host is None else job.device.host.one_way_bytes_per_s
+    return offload_traffic(tier, outside_bytes(job, grid, leaving), link).seconds
+
+
+def outside_bytes(job: TrainingJob, grid: LayoutGrid, leaving: tuple[Array, Array] | None) -> OutsideBytes:
+    """What a device keeps outside; `leaving` as in `step_ingredients`."""
     dense, experts = device_params(job.model, grid)
     ranks = (grid.dp * grid.cp).astype(float)
     node = np.minimum(ranks * grid.tp, float(node_devices(job.device)))
-    found = offload_traffic(tier, (dense + experts) / ranks, node, job.device.host.one_way_bytes_per_s)
-    waits = np.full(len(grid), 0.0 if tier.overlapped else 1.0)
-    return np.stack([found.forward_s, found.backward_s, found.optimizer_s * job.trained_share, waits])
+    inputs, rest = leaving or (np.zeros(len(grid)), np.zeros(len(grid)))
+    return OutsideBytes((dense + experts) / ranks, job.trained_share, inputs, rest, node)
 
 
 def _optimizer_s(job: TrainingJob, grid: LayoutGrid) -> Array:
@@ -305,14 +325,17 @@ def training_step_time(made: StepIngredients, pace: TrainingPace) -> TrainingSte
     its device's time and of its host's.
     Source: Megatron-LM (arXiv 2104.04473), sections 2.2 and 3.
     """
-    device = made.work * made.passes * pace.factors[:, None]
-    device[MATRICES] *= 1.0 + made.narrow * (pace.narrow - 1.0)
+    once = made.work * pace.factors[:, None]
+    once[MATRICES] *= 1.0 + made.narrow * (pace.narrow - 1.0)
+    passes = _microbatch_passes(made, once)
+    swapped = swap_share(made.offload, made.waits, passes)
+    device = once * (made.passes - swapped * made.again)
     layers_s = device.sum(axis=0) - device[HEAD]
     host = pace.layer_s * made.layers + pace.sparse_s * made.sparse
     ends = device[HEAD] * made.headed + (device[HEAD] / made.stages) * (1 - made.headed)
     slowest = smooth_max(layers_s / made.stages + ends, host)
     others = smooth_max(layers_s / made.stages + (1 - made.headed) * ends, host) * (made.stages - 1)
-    bubble = bubble_share(made.schedule, _pass_seconds(made, device)) * others / made.chunks
+    bubble = bubble_share(made.schedule, _pass_seconds(made, once, device)) * others / made.chunks
     kinds = device / made.stages
     kinds[HEAD] = ends
     send = (made.stages > 1) * made.send_s * pace.network * (made.rounds * made.chunks + made.stages - 1)
@@ -325,24 +348,24 @@ def training_step_time(made: StepIngredients, pace: TrainingPace) -> TrainingSte
         data,
         made.optimizer_s * pace.small,
         np.full(len(bubble), pace.step_s),
-        _waiting_s(made, slowest),
+        waiting_s(made.offload, made.waits, passes, swapped),
+        swapped,
     )
 
 
-def _pass_seconds(made: StepIngredients, device: Array) -> PassSeconds:
+def _pass_seconds(made: StepIngredients, once: Array, device: Array) -> PassSeconds:
     """Seconds of a microbatch by pass: forward, backward for inputs with what is computed again, and for weights."""
-    forward = device / made.passes
-    weights = forward[list(WEIGHTED)].sum(axis=0) * made.trained
-    ahead = forward.sum(axis=0)
+    weights = once[list(WEIGHTED)].sum(axis=0) * made.trained
+    ahead = once.sum(axis=0)
     return PassSeconds(ahead, device.sum(axis=0) - ahead - weights, weights)
 
 
-def _waiting_s(made: StepIngredients, stage_s: Array) -> Array:
-    """Seconds for which computing waits for what is outside of the devices: a microbatch is a third forward."""
-    forward, backward, optimizer, waits = made.offload
-    ahead, back = stage_s / 3.0, stage_s * 2.0 / 3.0
-    exposed = made.rounds * (np.maximum(forward - ahead, 0.0) + np.maximum(backward - back, 0.0))
-    return np.asarray(exposed + np.where(waits > 0, optimizer, np.maximum(optimizer - back, 0.0)))
+def _microbatch_passes(made: StepIngredients, once: Array) -> MicrobatchPasses:
+    """Seconds of a microbatch's passes on a stage, of one forward pass by kind."""
+    forward, whole, again = (
+        (once * each).sum(axis=0) / made.stages for each in (np.ones_like(made.passes), made.passes, made.again)
+    )
+    return MicrobatchPasses(forward, whole - forward - again, again, made.rounds)
 
 
 def _exposed_s(made: StepIngredients, stage_s: Array, pace: TrainingPace) -> Array:

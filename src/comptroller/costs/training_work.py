@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
-from comptroller.costs.fitted_calibration import KernelPriors
 from comptroller.costs.network import group_bytes_per_s, node_devices
 from comptroller.costs.operations import BUSIEST
+from comptroller.costs.power_transfer import PowerTransferPriors
 from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.timing import ReplicaTimer
@@ -156,7 +156,8 @@ class ForwardWork:
 
 
 def _timer(job: TrainingJob, layout: ParallelLayout) -> ReplicaTimer:
-    return replica_timer(ModelReplica(job.model, job.device, job.recipe, layout, ENGINE, job.library), KernelPriors())
+    replica = ModelReplica(job.model, job.device, job.recipe, layout, ENGINE, job.library)
+    return replica_timer(replica, PowerTransferPriors())
 
 
 def forward_work(job: TrainingJob, cut: tuple[int, int, int], micro_batch: npt.ArrayLike) -> ForwardWork:

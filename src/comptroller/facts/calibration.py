@@ -202,6 +202,18 @@ def formats_timed(op: str) -> frozenset[str]:
     return frozenset(own | {name for name, shared in FORMAT_ALIASES.items() if shared in own})
 
 
+@lru_cache(maxsize=64)
+def systems_timed(op: str, arithmetic: str) -> tuple[str, ...]:
+    """Accelerators on which kernels of an operation were timed in a format, by id.
+
+    >>> systems_timed("gemm", "bf16")[:2]
+    ('a100_80_sxm', 'b200_sxm')
+    """
+    fmt = FORMAT_ALIASES.get(arithmetic, arithmetic)
+    rows = (row for row in _kernel_table().kernels if row.op == op and row.format == fmt and row.level == "system")
+    return tuple(sorted({row.where for row in rows}))
+
+
 PRIORS_KEPT = 4096
 """Priors in the cache. A plan of the examples asks 1,247 times for 92 of them; twice as many would help a process that
 uses more than 4,096 combinations of operation, accelerator, engine and format."""

@@ -43,6 +43,12 @@ JOBS: SheetColumns[JobOutcome] = (
     right("turnaround_p99_s", "p99", lambda one: _hours(float(np.quantile(one.turnaround_s, 0.99)))),
     right("fairness", None, lambda one: f"{one.fairness:.3f}"),
     right("lost_gpu_h", "lost GPU-hours", lambda one: number(float(one.lost_gpu_s.sum()) / 3600)),
+    right(
+        "hung_gpu_h",
+        "hung GPU-hours",
+        lambda one: number(float(one.hung_gpu_s.sum()) / 3600) if one.faults.any() else "",
+    ),
+    right("faults", "faults hit", lambda one: int(one.faults.sum()) or ""),
     right("stops", None, lambda one: int(one.stops.sum())),
     right("moves", None, lambda one: int(one.moves.sum())),
 )
@@ -52,7 +58,7 @@ def jobs_sheet(outcomes: Sequence[JobOutcome]) -> ReportSheet:
     """A row for each policy; shares are of the time up to the last submission."""
     first = outcomes[0]
     title = f"{len(first.jobs):,} jobs on {first.gpus:,} GPUs of {len(first.nodes):,} nodes"
-    return ReportSheet.of(title, JOBS, outcomes).without_empty("knows")
+    return ReportSheet.of(title, JOBS, outcomes).without_empty("knows", "hung_gpu_h", "faults")
 
 
 def tiers_sheet(outcomes: Sequence[JobOutcome]) -> ReportSheet:
@@ -96,7 +102,8 @@ def _job_record(one: JobOutcome) -> dict[str, Any]:
         **quantiles, "turnaround_mean_s": short(float(one.turnaround_s.mean())), "fairness": short(one.fairness),
         "lost_gpu_h": short(float(one.lost_gpu_s.sum()) / 3600),
         "restart_gpu_h": short(float(one.restart_gpu_s.sum()) / 3600), "stops": int(one.stops.sum()),
-        "moves": int(one.moves.sum()), "tiers": tiers, "received_by_tenant": tenants,
+        "moves": int(one.moves.sum()), "faults": int(one.faults.sum()),
+        "hung_gpu_h": short(float(one.hung_gpu_s.sum()) / 3600), "tiers": tiers, "received_by_tenant": tenants,
     }  # fmt: skip
 
 

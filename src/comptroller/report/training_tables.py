@@ -63,7 +63,8 @@ def layout_sentence(plan: TrainingPlan) -> str:
     layout = plan.run.layout
     words = [f"{layout.accumulation} microbatches of {layout.micro_batch}", SHARDINGS[layout.sharding]]
     words += [f"recomputation {layout.recompute}"] if layout.recompute != "none" else ["nothing computed again"]
-    words += [plan.adapter] if plan.adapter else []
+    words += [f"{plan.run.swapped_share:.0%} of activations swapped instead"] if plan.run.swapped_share else []
+    words += [one for one in (plan.adapter, plan.offload) if one]
     words += [f"schedule {layout.schedule}"] if layout.schedule else []
     return "; ".join(filter(None, words))
 

@@ -34,15 +34,16 @@ def matrix_arithmetic(job: TrainingJob) -> str:
     return arithmetic(formats.weights, formats.activations, job.device)
 
 
-def executed_share(job: TrainingJob, recompute: int) -> float:
+def executed_share(job: TrainingJob, recompute: int, swapped: float = 0.0) -> float:
     """FLOPs that the device executes over those of the model: HFU / MFU.
 
-    4/3 with full recomputation, 3/2 beside frozen weights; of attention's share alone with that of its core.
+    4/3 with full recomputation, 3/2 beside frozen weights; of attention's share alone with that of its core. What is
+    swapped in place of that is not computed again.
     """
     if recompute == ActivationRecompute.NONE:
         return 1.0
     if recompute == ActivationRecompute.FULL:
-        return 4.0 / 3.0 if job.adapter is None else 3.0 / 2.0
+        return 1.0 + (1.0 - swapped) / (3.0 if job.adapter is None else 2.0)
     whole = job.flops_per_token()
     short = replace(job, seq=1).flops_per_token()
     return 1.0 + (whole - short) / whole / 3.0

@@ -12,7 +12,6 @@ from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, WithJsonSche
 from comptroller.costs.deployment import PrecisionRecipe
 from comptroller.costs.training_adapter import AdapterTuning
 from comptroller.costs.training_layout import TrainingLayout
-from comptroller.costs.training_offload import OffloadTier
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
@@ -20,6 +19,7 @@ from comptroller.facts.training import training_calibration
 from comptroller.facts.training_recipe import TRAINING_RECIPES, TrainingRecipe, training_recipe
 from comptroller.training.programs import IN_TURN, TrainingSchedule, reach_of
 from comptroller.training.stated_compute import StatedCompute
+from comptroller.training.stated_offload import StateOffload
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
 from comptroller.work.workload_names import WorkloadNames, document_model
@@ -168,37 +168,6 @@ class TrainedAdapter(BaseModel):
     model_config = STRICT
     rank: Count
     base: str = "bf16"
-
-
-class StateOffload(BaseModel):
-    """Weights and states outside of devices. host_gb_per_s: of a node's memory.  read_gb_per_s, write_gb_per_s: of its
-    store (NVMe); without them all is in the host's memory.  overlapped: the optimiser beside the backward pass.
-    far_share, far_gb_per_s: of the states in a slower memory of the node (CXL)."""
-
-    model_config = STRICT
-    host_gb_per_s: Positive
-    read_gb_per_s: Positive | None = None
-    write_gb_per_s: Positive | None = None
-    overlapped: Annotated[bool, Field(strict=True)] = True
-    far_share: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
-    far_gb_per_s: Positive | None = None
-
-    @model_validator(mode="after")
-    def _both(self) -> StateOffload:
-        if (self.read_gb_per_s is None) != (self.write_gb_per_s is None):
-            raise conflict("read_gb_per_s", "a store is read and written: state both rates", "both, or none")
-        if (self.far_share > 0) != (self.far_gb_per_s is not None):
-            raise conflict(
-                "far_share", "a slower memory has a share of the states and a rate: state both", "both, or none"
-            )
-        return self
-
-    @property
-    def tier(self) -> OffloadTier:
-        """The rates in bytes a second."""
-        read, write = (float("inf") if one is None else one * 1e9 for one in (self.read_gb_per_s, self.write_gb_per_s))
-        far = float("inf") if self.far_gb_per_s is None else self.far_gb_per_s * 1e9
-        return OffloadTier(self.host_gb_per_s * 1e9, read, write, self.overlapped, self.far_share, far)
 
 
 class TrainingRun(BaseModel):

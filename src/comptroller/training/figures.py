@@ -9,7 +9,6 @@ import numpy as np
 from comptroller.costs.money import carbon_g, electricity_usd, wall_j
 from comptroller.costs.network import node_devices
 from comptroller.costs.training_faults import CHECKPOINT_BYTES, CheckpointSchedule, checkpoint_schedule
-from comptroller.costs.training_layout import ActivationRecompute, LayoutGrid, StateSharding
 from comptroller.costs.training_pace import time_band
 from comptroller.costs.training_work import TrainingJob
 from comptroller.facts.power import power_facts
@@ -20,13 +19,8 @@ from comptroller.training.activity import device_watts, executed_share, matrix_a
 from comptroller.training.document import TrainingRun, TrainingWorkload
 from comptroller.training.faults import FaultRates
 from comptroller.training.options import TrainingOption
-from comptroller.training.plan_document import (
-    CheckpointDocument,
-    TrainingLayoutDocument,
-    TrainingRunDocument,
-    six_digits,
-)
-from comptroller.training.stages import schedule_name
+from comptroller.training.plan_document import CheckpointDocument, TrainingRunDocument, six_digits
+from comptroller.training.stages import layout_document
 
 
 def document_of(option: TrainingOption, workload: TrainingWorkload, tokens: float) -> TrainingRunDocument:
@@ -55,13 +49,14 @@ def document_of(option: TrainingOption, workload: TrainingWorkload, tokens: floa
         term=option.offer.term,
         devices=option.devices,
         precision=option.precision,
-        layout=_layout(option, run),
+        layout=layout_document(choice.layout, run.global_batch),
         steps=steps,
         step_s=_figure(step_s, band),
         step_parts_s=step_parts(choice.time),
+        swapped_share=six_digits(float(choice.time.swapped[0])),
         tokens_per_s=six_digits(run.global_batch * run.seq / step_s),
         mfu=six_digits(flops),
-        hfu=six_digits(flops * executed_share(job, choice.layout.recompute)),
+        hfu=six_digits(flops * executed_share(job, choice.layout.recompute, float(choice.time.swapped[0]))),
         wall_s=_figure(wall_s, band),
         usd=_figure(usd, band),
         usd_per_h=six_digits(usd_per_s * HOUR_S),
@@ -96,18 +91,6 @@ def _energy_band(band: tuple[float, float], job: TrainingJob) -> tuple[float, fl
 def _memory_parts(option: TrainingOption) -> dict[str, np.ndarray]:
     memory = option.choice.memory
     return memory.parts | {"total": memory.total_bytes}
-
-
-def _layout(option: TrainingOption, run: TrainingRun) -> TrainingLayoutDocument:
-    layout = option.choice.layout
-    return TrainingLayoutDocument(
-        dp=layout.dp, tp=layout.tp, pp=layout.pp, cp=layout.cp, ep=layout.ep, chunks=layout.chunks,
-        micro_batch=layout.micro_batch,
-        accumulation=int(LayoutGrid.of([layout]).microbatches(run.global_batch)[0]),
-        sharding=StateSharding(layout.sharding).name.lower(),
-        recompute=ActivationRecompute(layout.recompute).name.lower(),
-        schedule=schedule_name(layout),
-    )  # fmt: skip
 
 
 def _checkpoints(option: TrainingOption, run: TrainingRun) -> tuple[CheckpointSchedule, float]:

@@ -25,7 +25,7 @@ from comptroller.training.document import (
     precision_recipe,
 )
 from comptroller.training.programs import reach_of
-from comptroller.training.search import LayoutChoice, LayoutQuestion, fastest, leanest
+from comptroller.training.search import LayoutChoice, LayoutQuestion, fastest, leanest, least_outside_bytes
 from comptroller.training.stages import fullest_words
 
 MEMORY_SHARE = 0.95
@@ -72,7 +72,7 @@ def field_of(workload: TrainingWorkload) -> TrainingField:
     tried = fitting = 0
     for device, precision in _kinds(workload):
         job = TrainingJob(model, device, run.seq, precision_recipe(precision), library, adapter_of(workload))
-        job = replace(job, offload=run.offload.tier if run.offload else None, narrow=narrow_recipe(precision))
+        job = replace(job, offload=run.offload.tier(device) if run.offload else None, narrow=narrow_recipe(precision))
         table = ForwardTable(job)
         try:
             require_recipe(training_recipe(precision), device)
@@ -180,6 +180,13 @@ def _why_none(table: ForwardTable, precision: str, workload: TrainingWorkload, s
     found = [one for n in counts(run, device) if (one := leanest(question(table, n, workload), habits)) is not None]
     if not found:
         return f"{name}: no layout on up to {most} devices divides {run.model} and {run.global_batch} sequences"
+    tier = table.job.offload
+    outside = min(least_outside_bytes(question(table, n, workload), habits) for n in counts(run, device))
+    if tier is not None and outside > tier.host_bytes:
+        return (
+            f"{name}: needs {outside / 1e9:,.1f} GB of a node's host on up to {most}, training.offload.host_gb is "
+            f"{tier.host_bytes / 1e9:,.1f}"
+        )
     layout, memory = min(found, key=lambda one: float(one[1].total_bytes[0]))
     words = fullest_words(table.job, layout, run.global_batch, habits)
     needed = float(memory.total_bytes[0])

@@ -12,7 +12,9 @@ from comptroller.facts.document_faults import fact_error
 from comptroller.facts.reader import read_json
 from comptroller.planning.ground.day_document import DocumentPart
 from comptroller.planning.ground.service_document import PredictedFigure
+from comptroller.training.document import TrainedAdapter
 from comptroller.training.register_document import ComputeRegister
+from comptroller.training.stated_offload import StateOffload
 
 DIGITS = 6
 """Significant digits of figures, as in plans of serving."""
@@ -67,7 +69,8 @@ class CheckpointDocument(DocumentPart):
 
 
 class TrainingRunDocument(DocumentPart):
-    """One way to make the run. step_parts_s: seconds of a step by part.  memory_bytes: of the fullest device by part.
+    """One way to make the run. step_parts_s: seconds of a step by part.  swapped_share: of the activations that leave
+    the device in place of being computed again.  memory_bytes: of the fullest device by part.
 
     mfu: model FLOPs (6 N and attention over the whole square) over the dense peak of the arithmetic in which matrices
     are multiplied.  hfu: the same with what is computed again.
@@ -83,6 +86,7 @@ class TrainingRunDocument(DocumentPart):
     steps: int
     step_s: PredictedFigure
     step_parts_s: dict[str, float]
+    swapped_share: float = 0.0
     tokens_per_s: float
     mfu: float
     hfu: float
@@ -118,10 +122,11 @@ class TrainingShadowPrice(DocumentPart):
 
 
 class TrainingPlan(DocumentPart):
-    """The plan. tried: layouts that divide.  fitting: of them, those that fit into memory.  flops: of the run, by model
-    FLOPs.  adapter: what alone is trained, in words.  stages: memory of each stage of the run.  compiled_loss: whether
-    the loss is one compiled kernel.  compute: its FLOPs by both methods, and the rules that it meets.
-    refused: what could not be tried, and why."""
+    """The plan. tried: layouts that divide. fitting: of them, those that fit into memory. flops: of the run, by model
+    FLOPs. adapter: what alone is trained, in words; `trained_adapter`: as the workload states it. offload: what
+    lies outside of devices, in words; `offload_place`: as the workload states it. stages: memory of each stage of
+    the run. compiled_loss: whether the loss is one compiled kernel. compute: its FLOPs by both methods, and the rules
+    that it meets. refused: what could not be tried, and why."""
 
     schema_version: Literal[1] = 1
     kind: Literal["training"] = "training"
@@ -150,6 +155,9 @@ class TrainingPlan(DocumentPart):
     adapter: str = ""
     stages: tuple[StageMemoryDocument, ...] = ()
     compiled_loss: bool = False
+    trained_adapter: TrainedAdapter | None = None
+    offload: str = ""
+    offload_place: StateOffload | None = None
 
     def to_json(self) -> str:
         """The document as text."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from comptroller.costs.training_adapter import adapter_params
-from comptroller.costs.training_pace import memory_habits
 from comptroller.errors import InfeasibleError
 from comptroller.facts.training import training_calibration
 from comptroller.quantities import DAY_S
@@ -13,11 +11,10 @@ from comptroller.training.compute_register import RegisteredRun, compute_registe
 from comptroller.training.document import TrainingWorkload
 from comptroller.training.figures import document_of
 from comptroller.training.options import TrainingField, TrainingOption, field_of
-from comptroller.training.plan_document import StageMemoryDocument, TrainingPlan, TrainingRival, TrainingRunDocument
+from comptroller.training.plan_document import TrainingPlan, TrainingRival, TrainingRunDocument
+from comptroller.training.plan_parts import adapter_words, plan_notes, plan_stages
 from comptroller.training.prices import deadline_prices
-from comptroller.training.recipe_words import recipe_words
 from comptroller.training.register_document import ComputeRegister
-from comptroller.training.stages import stage_documents
 from comptroller.training.tokens import run_tokens
 from comptroller.work.documents import digest
 
@@ -65,29 +62,18 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         by_count=_by_count(made, best),
         shadow_prices=deadline_prices([document for _, document in made], best[1], workload),
         refused=field.refused,
-        notes=_notes(best, workload),
+        notes=plan_notes(best[0], workload),
         tried=field.tried,
         fitting=field.fitting,
         digests=_digests(workload, best[0]),
         compute=_compute(best, workload, tokens),
-        adapter=_adapter_words(best[0]),
-        stages=_stages(best[0], workload),
+        adapter=adapter_words(best[0]),
+        stages=plan_stages(best[0], workload),
         compiled_loss=run.compiled_loss,
+        trained_adapter=run.adapter,
+        offload=run.offload.words if run.offload else "",
+        offload_place=run.offload,
     )
-
-
-def _stages(option: TrainingOption, workload: TrainingWorkload) -> tuple[StageMemoryDocument, ...]:
-    run = workload.training
-    habits = memory_habits(run.program, run.compiled_loss)
-    return stage_documents(option.job, option.choice.layout, run.global_batch, habits)
-
-
-def _adapter_words(option: TrainingOption) -> str:
-    adapter = option.job.adapter
-    if adapter is None:
-        return ""
-    trained = adapter_params(option.job.model, adapter.rank)
-    return f"adapters of rank {adapter.rank}, {trained / 1e6:,.1f} M, beside weights in {adapter.base_bits:.3g} bits"
 
 
 def _compute(best: Pair, workload: TrainingWorkload, tokens: float) -> ComputeRegister:
@@ -217,25 +203,6 @@ def _by_count(made: Sequence[Pair], best: Pair) -> tuple[TrainingRunDocument, ..
     key = (best[1].accelerator, best[1].precision, best[1].site, best[1].term)
     same = [doc for _, doc in made if (doc.accelerator, doc.precision, doc.site, doc.term) == key]
     return tuple(sorted({doc.devices: doc for doc in same}.values(), key=lambda doc: doc.devices))
-
-
-def _notes(best: Pair, workload: TrainingWorkload) -> tuple[str, ...]:
-    option, found = best[0], []
-    program = training_calibration().program(workload.training.program)
-    if option.job.device.family not in program.families:
-        found.append(
-            f"{program.id} was measured on {', '.join(program.families)}, not on {option.job.device.family}: intervals "
-            f"are wider"
-        )
-    if option.job.model.is_moe and program.id != "megatron_bridge":
-        found.append(f"{program.id} was measured on dense models alone")
-    if option.job.narrow is not None:
-        found.append(recipe_words(option.job.narrow, option.job.device.family))
-    if option.job.adapter is not None:
-        found.append("no run with adapters was measured: steps follow from passes and bytes, with the same constants")
-    if option.job.model.doubt:
-        found.append(option.job.model.doubt)
-    return tuple(found)
 
 
 def _digests(workload: TrainingWorkload, option: TrainingOption) -> dict[str, str]:

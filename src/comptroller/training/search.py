@@ -19,9 +19,15 @@ from comptroller.costs.training_layout import (
     stage_layers,
     tensor_units,
 )
-from comptroller.costs.training_memory import MemoryHabits, TrainingMemory, training_memory
+from comptroller.costs.training_memory import MemoryHabits, TrainingMemory, leaving_bytes, training_memory
 from comptroller.costs.training_schedule import V_CHUNKS, least_rounds
-from comptroller.costs.training_time import TrainingPace, TrainingStepTime, step_ingredients, training_step_time
+from comptroller.costs.training_time import (
+    TrainingPace,
+    TrainingStepTime,
+    outside_bytes,
+    step_ingredients,
+    training_step_time,
+)
 from comptroller.costs.training_work import ForwardTable
 from comptroller.training.programs import IN_TURN, ProgramReach, TrainingSchedule
 
@@ -178,17 +184,37 @@ def fastest(asked: LayoutQuestion, pace: TrainingPace, habits: MemoryHabits) -> 
     grid = layouts(asked)
     if not len(grid):
         return None
-    memory = training_memory(asked.table.job, grid, asked.global_batch, habits).total_bytes
-    fits = np.flatnonzero(memory <= asked.memory_bytes)
+    job = asked.table.job
+    memory = training_memory(job, grid, asked.global_batch, habits).total_bytes
+    fits = np.flatnonzero((memory <= asked.memory_bytes) & _fits_outside(asked, grid, habits))
     if not len(fits):
         return None
     kept = grid.take(fits)
-    times = training_step_time(step_ingredients(asked.table, kept, asked.global_batch), pace).total_s
+    times = _step_time(asked, kept, pace, habits).total_s
     best = int(np.argmin(np.round(times, 9)))
     alone = kept.take([best])
-    time = training_step_time(step_ingredients(asked.table, alone, asked.global_batch), pace)
-    found = training_memory(asked.table.job, alone, asked.global_batch, habits)
+    time = _step_time(asked, alone, pace, habits)
+    found = training_memory(job, alone, asked.global_batch, habits)
     return LayoutChoice(kept.row(best), time, found, len(grid), len(fits))
+
+
+def _step_time(asked: LayoutQuestion, grid: LayoutGrid, pace: TrainingPace, habits: MemoryHabits) -> TrainingStepTime:
+    leaving = leaving_bytes(asked.table.job, grid, habits)
+    return training_step_time(step_ingredients(asked.table, grid, asked.global_batch, leaving), pace)
+
+
+def held_outside_bytes(asked: LayoutQuestion, grid: LayoutGrid, habits: MemoryHabits) -> Array:
+    """Bytes that the memory of a node's host has to hold; zero where nothing is kept there."""
+    job = asked.table.job
+    if job.offload is None:
+        return np.zeros(len(grid))
+    return outside_bytes(job, grid, leaving_bytes(job, grid, habits)).held_bytes(job.offload)
+
+
+def _fits_outside(asked: LayoutQuestion, grid: LayoutGrid, habits: MemoryHabits) -> npt.NDArray[np.bool_]:
+    tier = asked.table.job.offload
+    most = np.inf if tier is None else tier.host_bytes
+    return np.asarray(held_outside_bytes(asked, grid, habits) <= most)
 
 
 def leanest(asked: LayoutQuestion, habits: MemoryHabits) -> tuple[TrainingLayout, TrainingMemory] | None:
@@ -199,3 +225,9 @@ def leanest(asked: LayoutQuestion, habits: MemoryHabits) -> tuple[TrainingLayout
     least = int(np.argmin(training_memory(asked.table.job, grid, asked.global_batch, habits).total_bytes))
     alone = grid.take([least])
     return grid.row(least), training_memory(asked.table.job, alone, asked.global_batch, habits)
+
+
+def least_outside_bytes(asked: LayoutQuestion, habits: MemoryHabits) -> float:
+    """Bytes of the layout that needs least in the memory of a node's host; infinite where no layout divides."""
+    grid = layouts(asked)
+    return float(held_outside_bytes(asked, grid, habits).min()) if len(grid) else float("inf")

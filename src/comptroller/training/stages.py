@@ -14,7 +14,7 @@ from comptroller.costs.training_layout import (
 from comptroller.costs.training_memory import MemoryHabits, TrainingMemory, stage_memory
 from comptroller.costs.training_schedule import held_microbatches
 from comptroller.costs.training_work import TrainingJob
-from comptroller.training.plan_document import StageMemoryDocument, six_digits
+from comptroller.training.plan_document import StageMemoryDocument, TrainingLayoutDocument, six_digits
 from comptroller.training.programs import TrainingSchedule
 
 LARGEST = 3
@@ -39,6 +39,18 @@ def schedule_name(layout: TrainingLayout) -> str:
     if layout.schedule == PipelineSchedule.ONE_EACH:
         return str(TrainingSchedule.INTERLEAVED if layout.chunks > 1 else TrainingSchedule.ONE_EACH)
     return PipelineSchedule(layout.schedule).name.lower()
+
+
+def layout_document(layout: TrainingLayout, global_batch: int) -> TrainingLayoutDocument:
+    """A layout as a plan states it."""
+    return TrainingLayoutDocument(
+        dp=layout.dp, tp=layout.tp, pp=layout.pp, cp=layout.cp, ep=layout.ep, chunks=layout.chunks,
+        micro_batch=layout.micro_batch,
+        accumulation=int(LayoutGrid.of([layout]).microbatches(global_batch)[0]),
+        sharding=StateSharding(layout.sharding).name.lower(),
+        recompute=ActivationRecompute(layout.recompute).name.lower(),
+        schedule=schedule_name(layout),
+    )  # fmt: skip
 
 
 def memory_by_stage(

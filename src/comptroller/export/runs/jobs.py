@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from comptroller.export import _yaml, slug
+from comptroller.export.runs.axolotl import axolotl_files
 from comptroller.export.runs.ds_config import deepspeed_files
 from comptroller.export.runs.llm_foundry import llm_foundry_files
 from comptroller.export.runs.megatron import NODE_DEVICES, megatron_files
@@ -17,11 +18,13 @@ gaps of the queue."""
 
 
 def program_files(plan: TrainingPlan) -> dict[str, str]:
-    """The files of the plan's own program, with a script `train.sh`.
+    """The files of the plan's own program, with a script `train.sh`; adapters are trained by axolotl.
 
     Raises:
         UnsupportedError: as the program's own target.
     """
+    if plan.adapter:
+        return axolotl_files(plan)
     if plan.program == "torchtitan":
         return torchtitan_files(plan)
     if plan.program == "llm_foundry":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comptroller.errors import UnsupportedError
 from comptroller.export import _yaml
+from comptroller.export.runs.axolotl import ALPHA_OVER_RANK, BASES, adapted_modules
 from comptroller.export.runs.megatron import save_steps
 from comptroller.facts.library import SHIPPED
 from comptroller.training.plan_document import TrainingPlan
@@ -17,7 +18,8 @@ def llm_foundry_files(plan: TrainingPlan) -> dict[str, str]:
     """The configuration of a run.
 
     Raises:
-        UnsupportedError: the plan needs more than FSDP, a precision that Composer lacks, or a model without repository.
+        UnsupportedError: the plan needs more than FSDP, a precision that Composer lacks, frozen weights in fewer than
+            16 bits, or a model without repository.
     """
     run, layout = plan.run, plan.run.layout
     if layout.tp * layout.pp * layout.cp * layout.ep > 1 or layout.sharding not in STRATEGIES:
@@ -29,7 +31,7 @@ def llm_foundry_files(plan: TrainingPlan) -> dict[str, str]:
         raise UnsupportedError(f"llm-foundry: no repository of {plan.model} is known")
     config = {
         "max_seq_len": plan.seq,
-        "model": {"name": "hf_causal_lm", "pretrained": False, "pretrained_model_name_or_path": repository},
+        "model": _model(plan, repository),
         "tokenizer": {"name": repository, "kwargs": {"model_max_length": plan.seq}},
         "max_duration": f"{run.steps}ba",
         "global_train_batch_size": plan.global_batch,
@@ -44,3 +46,17 @@ def llm_foundry_files(plan: TrainingPlan) -> dict[str, str]:
         "save_interval": f"{save_steps(plan)}ba",
     }
     return {"train.yaml": _yaml.document(config, [plan.name, "add train_loader, optimizer and scheduler of your data"])}
+
+
+def _model(plan: TrainingPlan, repository: str) -> dict[str, object]:
+    """The table of the model; with adapters its weights are loaded and stay frozen."""
+    trained = plan.trained_adapter
+    table: dict[str, object] = {"name": "hf_causal_lm", "pretrained": trained is not None}
+    table["pretrained_model_name_or_path"] = repository
+    if trained is None:
+        return table
+    if BASES.get(trained.base) != "lora":
+        raise UnsupportedError(f"llm-foundry: freezes no weights in {trained.base}; export to axolotl")
+    modules = adapted_modules(SHIPPED.model(plan.model))
+    peft = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": trained.rank}
+    return {**table, "peft_config": {**peft, "lora_alpha": ALPHA_OVER_RANK * trained.rank, "target_modules": modules}}

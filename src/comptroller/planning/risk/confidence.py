@@ -17,6 +17,7 @@ from comptroller.planning.ground.way_families import FAMILIES
 from comptroller.planning.ground.way_freedom import WayFreedom
 from comptroller.planning.offer.space import quality_targets
 from comptroller.planning.risk.cross_fit import (
+    DOUBT,
     FOLDS,
     REPEATS,
     SAME,
@@ -58,14 +59,15 @@ def chance_met(problem: PlanningProblem, drawn: QuestionResamples, optimism: Map
 
 
 def with_supported_ways(
-    problem: PlanningProblem, freedoms: Sequence[WayFreedom] = tuple(WayFreedom)
+    problem: PlanningProblem, freedoms: Sequence[WayFreedom] = tuple(WayFreedom), doubt: float = DOUBT
 ) -> PlanningProblem:
     """The problem kept to what the evidence supports: scores shrunk, ways as free, and targets as high, as it takes for
     the targets to hold on other questions, with the confidence asked for or in the mean.
 
     freedoms: among which is chosen; where there are several, one way for all may also be one of a family of ways
-    (`ground.way_families`), which is the better chosen the fewer it has.  As it is for plain requests, where nothing
-    can be served, and where a class has a single question: nothing of it is left then when it is left out.
+    (`ground.way_families`), which is the better chosen the fewer it has.  doubt: standard errors that more freedom has
+    to be cheaper by (`cross_fit.DOUBT`).  As it is for plain requests, where nothing can be served,
+    and where a class has a single question: nothing of it is left then when it is left out.
 
     Raises:
         InfeasibleError: no choice holds the targets with the confidence asked for; says what share the evidence
@@ -76,7 +78,7 @@ def with_supported_ways(
         found = replace(found, families={})
     if found is None or np.bincount(found.task).min() < 2:
         return problem
-    return _Support(problem, found, freedoms).problem_of()
+    return _Support(problem, found, freedoms, doubt).problem_of()
 
 
 def way_outcomes(search: PlanSearch, goal: Goal) -> WayOutcomes | None:
@@ -118,6 +120,7 @@ class _Support:
     problem: PlanningProblem
     found: WayOutcomes
     freedoms: Sequence[WayFreedom]
+    doubt: float
 
     @property
     def confidence(self) -> float:
@@ -138,7 +141,7 @@ class _Support:
         fold = folds_of(found.task, np.random.default_rng([seed, 3]))
         own = own_weight(found.score, found.task, found.weight, fold)
         curves = curves_of(found, float(self.least[0]), own, rng, self.freedoms)
-        best = cheapest_of(found, curves, self.confidence, self.least)
+        best = cheapest_of(found, curves, self.confidence, self.least, self.doubt)
         if best is None and problem.quality is not None and problem.quality.confidence is not None:
             raise InfeasibleError(self._beyond(curves))
         curve, place = best or (max(curves, key=lambda one: float(one.solved[0, 0])), 0)

@@ -55,11 +55,12 @@ SAME = 1e-9
 WORTH = 0.02
 """Share of the cost by which more freedom has to be cheaper to be taken: less is lost in whole units."""
 
-DOUBT = 1.645
+DOUBT = float(ndtri(0.95))
 """Standard errors of the difference to less freedom that are taken off more of it, as in the choice of a tree's size
-(Breiman et al., Classification and Regression Trees, 1984, 3.4.3), where it is one: a gain has to hold with 95 %. With
-one, 5 of 40 halves of SWE-bench Verified took a luckier mix in place of one way, and it solved 2 to 4 points less of
-the other half."""
+(Breiman et al., Classification and Regression Trees, 1984, 3.4.3), where it is one. 1.645: the one-sided 95 % bound of
+the paired difference, the level at which a gain is mostly said to be more than chance. Halves of SWE-bench
+Verified were in view when one was found too little; so `benchmarks/joint.py` makes its plans with 1.28 (90 %) and 2.0
+(97.7 %) besides (results/joint.md)."""
 
 
 @dataclass(frozen=True)
@@ -267,12 +268,12 @@ def _curve(
 
 
 def cheapest_of(
-    found: WayOutcomes, curves: Sequence[OutOfFoldCurve], confidence: float, least: Floats
+    found: WayOutcomes, curves: Sequence[OutOfFoldCurve], confidence: float, least: Floats, doubt: float = DOUBT
 ) -> tuple[OutOfFoldCurve, int] | None:
     """The curve and the aim that cost least among those that hold what is asked, the least freedom first: one way for
     all, of all ways or of a family.
 
-    More freedom takes the place of less where it is cheaper by `WORTH` although `DOUBT` standard errors of what it
+    More freedom takes the place of less where it is cheaper by `WORTH` although `doubt` standard errors of what it
     solves more, question by question, are taken off, and is held to that: the best of several is mostly the luckiest.
     So a plan that is asked for what one way for all solves is that way, or one that costs less beyond chance.  least:
     (1 + classes,), share asked of all questions and of each class.
@@ -280,7 +281,7 @@ def cheapest_of(
     best: tuple[OutOfFoldCurve, int] | None = None
     for curve in sorted(curves, key=lambda one: one.ways):
         simple = best is None or curve.ways is WayFreedom.ONE_WAY
-        less = 0.0 if best is None or simple else DOUBT * _errors_of_difference(found, curve, best[0].each[best[1]])
+        less = 0.0 if best is None or simple else doubt * _errors_of_difference(found, curve, best[0].each[best[1]])
         place = curve.lowest(confidence, least, less)
         worth = 0.0 if simple else WORTH
         if place is not None and (best is None or curve.cost[place] < best[0].cost[best[1]] * (1 - worth)):

@@ -1,0 +1,89 @@
+"""Options under which replicas of a plan and nodes under jobs fault, and what `comptroller simulate` prints of it."""
+
+from __future__ import annotations
+
+import json as documents
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import typer
+
+from comptroller.cluster.job_faults import JobFaults
+from comptroller.costs.fault_causes import PROBE_S, WATCHDOG_S, fault_device_s
+from comptroller.costs.replica_timer import TimingCalibration
+from comptroller.planning.fault_simulation import REPAIR_S, FaultConditions, simulate_faults
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.spot_simulation import SpotConditions
+from comptroller.report.fault_tables import fault_records, faults_sheet
+from comptroller.report.terminal import console, print_sheet
+from comptroller.work.trace import RequestTrace
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaFaultOptions:
+    """The conditions under which replicas fault; none where none does."""
+
+    conditions: FaultConditions | None
+
+    def show(
+        self, plan: Plan, trace: RequestTrace, start_up: SpotConditions, priced: TimingCalibration, json: bool
+    ) -> None:
+        """The service without faults, then with them.
+
+        start_up: conditions of the start-up, how fast and how often the trace is played.
+        """
+        if self.conditions is None:
+            return
+        how = replace(
+            self.conditions, start_up_s=start_up.start_up_s, weights_from=start_up.weights_from,
+            image_pulled=start_up.image_pulled, scale=start_up.scale, repeat=start_up.repeat,
+        )  # fmt: skip
+        found = simulate_faults(plan, trace, how, priced)
+        if json:
+            typer.echo(documents.dumps({"name": plan.name, "faults": fault_records(found)}, indent=2))
+        else:
+            print_sheet(faults_sheet(found), console())
+
+
+def fault_options(
+    faults: Annotated[
+        str,
+        typer.Option(
+            help="Let replicas fault: hours of a device between two faults, or `published`, the rate of a run of "
+            "16,384 H100.",
+            show_default=False,
+        ),
+    ] = "",
+    detect: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Faults: seconds until one is seen; again for others to compare.", show_default=f"{PROBE_S:g}"
+        ),
+    ] = None,
+    repair_h: Annotated[float, typer.Option("--repair", help="Faults: hours until a broken node is back.")] = (
+        REPAIR_S / 3600
+    ),
+    spares: Annotated[int, typer.Option(help="Faults: further replicas, off, that step in.")] = 0,
+) -> ReplicaFaultOptions:
+    """What the options say."""
+    if not faults:
+        return ReplicaFaultOptions(None)
+    seen_s = tuple(dict.fromkeys(detect or [PROBE_S]))
+    return ReplicaFaultOptions(FaultConditions(fault_device_s(faults), seen_s, repair_h * 3600, spares))
+
+
+def node_fault_options(
+    faults: Annotated[
+        str,
+        typer.Option(
+            help="Let nodes fault: hours of a GPU between two faults, or `published`, that of a run of 16,384 H100.",
+            show_default=False,
+        ),
+    ] = "",
+    detect_s: Annotated[
+        float, typer.Option("--detect", help="Faults: seconds until one is seen, its job hanging.")
+    ] = WATCHDOG_S,
+    repair_h: Annotated[float, typer.Option("--repair", help="Faults: hours until a broken node is back.")] = 24.0,
+) -> JobFaults | None:
+    """What the options say, none where no node faults."""
+    return JobFaults(fault_device_s(faults), detect_s, repair_h * 3600) if faults else None
