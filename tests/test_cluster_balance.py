@@ -52,8 +52,8 @@ def test_no_balancer_beats_the_optimum_or_adds_overload(name: str, seed: int) ->
 
 
 def test_searches_find_the_optimum_of_most_small_cases() -> None:
-    cases = [of for seed in range(60) if (of := case(seed)).value(of.at)[0] > 0 and np.isfinite(least_cost(of))]
-    assert len(cases) >= 20
+    cases = [of for seed in range(40) if (of := case(seed)).value(of.at)[0] > 0 and np.isfinite(least_cost(of))]
+    assert len(cases) >= 12
     for search, share in ((tabu, 0.8), (annealing, 0.7), (seeded_genetic, 0.8)):
         values = [of.value(search.assignment(of, np.random.default_rng(1))) for of in cases]
         met = [value[0] == 0 and value[1] <= least_cost(of) + 1e-6 for value, of in zip(values, cases, strict=True)]

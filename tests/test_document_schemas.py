@@ -17,14 +17,16 @@ from comptroller.errors import UnknownIdError
 from comptroller.facts.reader import folder
 
 ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
+RUNS = [path for path in EXAMPLES if "\n[training]\n" in path.read_text(encoding="utf-8")]
+"""Workloads of training."""
+
+ELSEWHERE = ("current", "register", "lifetime")
 FILES: dict[str, list[Path]] = {
-    "workload": sorted(
-        path
-        for path in (ROOT / "examples").glob("*.toml")
-        if path.stem not in ("current", "training", "register", "lifetime")
-    ),
+    "workload": [path for path in EXAMPLES if path.stem not in ELSEWHERE and path not in RUNS],
     "fleet": [ROOT / "examples" / "current.toml"],
-    **{kind: [ROOT / "examples" / f"{kind}.toml"] for kind in ("training", "lifetime", "register")},
+    "training": RUNS,
+    **{kind: [ROOT / "examples" / f"{kind}.toml"] for kind in ("lifetime", "register")},
     "training_plan": [ROOT / "tests" / "golden" / "training.json"],
     "gateway": [ROOT / "deploy" / "gateway.toml"],
     "calibration": [folder("calibration") / "serving.toml"],

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from comptroller.planning.ground.way_families import router_way
 from comptroller.planning.offer.requests import ANYBODY
 from comptroller.planning.planner import plan, shipped_calibration
 from comptroller.planning.reasons.explain import explain
 from comptroller.planning.reasons.pruning import BOUND, BOUND_OPTION, LATE, OPTION, REPLACED, pruned_choices
+from comptroller.planning.risk.confidence import OTHER_WAY
 from comptroller.planning.solve.problem import pose_problem
 from comptroller.work.workload import load, parse
 from joint_problems import posed, recorded_in, workload
@@ -80,8 +82,14 @@ def test_a_dropped_strategy_can_be_asked_about(recorded: Path) -> None:
     assert "sample_and_vote" in told.choice
 
 
-@pytest.mark.xfail(strict=True, reason="a plan of one way for all names no way that it left out")
 def test_a_plan_tells_what_was_dropped(recorded: Path) -> None:
-    found = plan(parse(workload(recorded)), rehearsal=None)
+    document = workload(recorded)
+    found, every = plan(parse(document), rehearsal=None), posed(document).space.options
     reasons = {each.reason: each for each in found.pruned}
-    assert reasons[OPTION].count > 0 and "for no more" in reasons[OPTION].example
+    assert found.quality is not None and found.quality.support is not None
+    ways = found.quality.support.ways
+    assert ways == "one way for all questions, of a router"
+    assert reasons[OTHER_WAY].count == sum(not router_way(option) for option in every) > 0
+    assert reasons[OTHER_WAY].example.startswith("sample_and_vote") and reasons[OTHER_WAY].example.endswith(
+        f"not {ways}"
+    )

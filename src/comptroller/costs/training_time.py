@@ -16,6 +16,7 @@ from comptroller.costs.activation_swap import MicrobatchPasses, swap_share, wait
 from comptroller.costs.deployment import SIXTEEN_BIT
 from comptroller.costs.knee import smooth_max
 from comptroller.costs.network import group_bytes_per_s, node_devices
+from comptroller.costs.packed_attention import pack_attention
 from comptroller.costs.training_layout import ActivationRecompute, Ints, LayoutGrid, StateSharding, stage_layers
 from comptroller.costs.training_offload import PHASES, RESOURCES, OutsideBytes, offload_traffic
 from comptroller.costs.training_quantisation import quantisation_s
@@ -51,7 +52,8 @@ class StepIngredients:
     in fewer than 16 bits. schedule: of the pipeline. trained: passes' worth of the gradients of weights. send_s: of
     one boundary, both ways. gather_s: collectives of every microbatch, once a step: `reduce_s`. optimizer_s: of the
     update. offload: seconds of resources beside computing where something is outside of the devices, of shape (phases,
-    resources, points). waits: 1 where the optimiser outside runs after the last pass."""
+    resources, points). waits: 1 where the optimiser outside runs after the last pass. larger: the bubble, where
+    microbatches differ. servers_s: to attention servers and back, of a microbatch."""
 
     work: Array
     passes: Array
@@ -65,12 +67,14 @@ class StepIngredients:
     narrow: Array
     schedule: Ints
     trained: Array
+    larger: Array
     send_s: Array
     gather_s: Array
     reduce_s: Array
     optimizer_s: Array
     offload: Array
     waits: Array
+    servers_s: Array
 
     @classmethod
     def side_by_side(cls, parts: Sequence[StepIngredients]) -> StepIngredients:
@@ -159,6 +163,7 @@ def step_ingredients(
         sizes, place = np.unique(grid.micro_batch[chosen], return_inverse=True)
         work[:, chosen] = work_of.seconds((int(cut[0]), int(cut[1]), int(cut[2])), sizes)[:, place]
     passes = pass_counts(grid, job.adapter is not None)
+    servers, larger = pack_attention(job, grid, work, global_batch)
     work[SMALL] += _dequantised_s(job, grid, passes) + _quantised_s(job, grid, passes)
     own, _ = stage_layers(job.model)
     rounds = grid.microbatches(global_batch).astype(float)
@@ -176,12 +181,14 @@ def step_ingredients(
         np.full(len(grid), float(job.recipe.weights not in SIXTEEN_BIT)),
         grid.schedule,
         np.full(len(grid), 0.0 if job.adapter is not None else 1.0),
+        larger,
         _send_s(job, grid),
         gather,
         reduce,
         _optimizer_s(job, grid),
         _offload_s(job, grid, leaving),
         np.full(len(grid), float(job.offload is not None and not job.offload.overlapped)),
+        servers,
     )
 
 
@@ -335,7 +342,7 @@ def training_step_time(made: StepIngredients, pace: TrainingPace) -> TrainingSte
     ends = device[HEAD] * made.headed + (device[HEAD] / made.stages) * (1 - made.headed)
     slowest = smooth_max(layers_s / made.stages + ends, host)
     others = smooth_max(layers_s / made.stages + (1 - made.headed) * ends, host) * (made.stages - 1)
-    bubble = bubble_share(made.schedule, _pass_seconds(made, once, device)) * others / made.chunks
+    bubble = bubble_share(made.schedule, _pass_seconds(made, once, device)) * made.larger * others / made.chunks
     kinds = device / made.stages
     kinds[HEAD] = ends
     send = (made.stages > 1) * made.send_s * pace.network * (made.rounds * made.chunks + made.stages - 1)
@@ -369,12 +376,16 @@ def _microbatch_passes(made: StepIngredients, once: Array) -> MicrobatchPasses:
 
 
 def _exposed_s(made: StepIngredients, stage_s: Array, pace: TrainingPace) -> Array:
-    """Collectives of data parallelism that computing does not hide.
+    """Collectives of data parallelism that computing does not hide, and what attention servers' half of a microbatch
+    does not hide of the other's transfers (ping-pong).
 
     t = c - hidden min(c, w), w: the microbatch for what every one sends, the last backward pass for what is sent once
     """
     each, once = made.gather_s * pace.network, made.reduce_s * pace.network
     window = stage_s * 2.0 / 3.0
+    servers = np.maximum(made.servers_s * pace.network - stage_s, 0.0)
     return np.asarray(
-        made.rounds * (each - pace.hidden * np.minimum(each, stage_s)) + once - pace.hidden * np.minimum(once, window)
+        made.rounds * (each - pace.hidden * np.minimum(each, stage_s) + servers)
+        + once
+        - pace.hidden * np.minimum(once, window)
     )

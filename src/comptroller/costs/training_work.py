@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.document_packing import DocumentLengths
 from comptroller.costs.network import group_bytes_per_s, node_devices
 from comptroller.costs.operations import BUSIEST
 from comptroller.costs.power_transfer import PowerTransferPriors
@@ -66,7 +67,9 @@ class TrainingJob:
     """What is trained on which device. seq: tokens of a sequence.  recipe: formats in which matrices are multiplied.
 
     narrow: the recipe of training that they belong to, where they are narrow.  adapter: what alone is trained beside
-    frozen weights, if anything.  offload: where states and weights are, if not on devices.
+    frozen weights, if anything.  offload: where states and weights are, if not on devices.  documents: of which
+    sequences are packed, each attending within itself; `None` where a sequence is one.  servers: whether attention is
+    shared out over all devices by its pairs.
     """
 
     model: Model
@@ -76,7 +79,14 @@ class TrainingJob:
     library: FactLibrary = SHIPPED
     adapter: AdapterTuning | None = None
     offload: OffloadTier | None = None
+    documents: DocumentLengths | None = None
+    servers: bool = False
     narrow: TrainingRecipe | None = None
+
+    @property
+    def attended_share(self) -> float:
+        """Query-key pairs over those of sequences of one document."""
+        return 1.0 if self.documents is None else self.documents.attended_share(self.seq)
 
     @property
     def trained_share(self) -> float:
@@ -96,7 +106,7 @@ class TrainingJob:
         F = 6 N_active + 3 x 2 x sum over layers of 2 heads head_dim pairs, without embedding table
 
         Attention is counted over the whole square (s pairs a token), as PaLM (arXiv 2204.02311, appendix B) and
-        Megatron-LM do; windows at their length.
+        Megatron-LM do; windows at their length, packed documents at the share of pairs that they form.
 
         >>> from comptroller.facts.config import model
         >>> from comptroller.facts.accelerator import accelerator
@@ -105,7 +115,7 @@ class TrainingJob:
         57.91
         """
         pairs = sum(width * window for width, window in attention_widths(self.model, self.seq))
-        return self.matrix_flops_per_token + 6.0 * pairs
+        return self.matrix_flops_per_token + 6.0 * pairs * self.attended_share
 
     def causal_flops_per_token(self) -> float:
         """As `flops_per_token`, with the pairs alone that a causal kernel forms: w - w (w - 1) / (2 s) a token.
@@ -122,7 +132,7 @@ class TrainingJob:
             width * (window - window * (window - 1) / (2 * self.seq))
             for width, window in attention_widths(self.model, self.seq)
         )
-        return self.matrix_flops_per_token + 6.0 * pairs
+        return self.matrix_flops_per_token + 6.0 * pairs * self.attended_share
 
 
 def matrix_params(model: Model) -> float:

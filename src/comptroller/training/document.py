@@ -19,6 +19,7 @@ from comptroller.facts.training import training_calibration
 from comptroller.facts.training_recipe import TRAINING_RECIPES, TrainingRecipe, training_recipe
 from comptroller.training.programs import IN_TURN, TrainingSchedule, reach_of
 from comptroller.training.stated_compute import StatedCompute
+from comptroller.training.stated_data import StatedData
 from comptroller.training.stated_offload import StateOffload
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
@@ -170,7 +171,7 @@ class TrainedAdapter(BaseModel):
     base: str = "bf16"
 
 
-class TrainingRun(BaseModel):
+class TrainingRun(StatedData):
     """What is trained. tokens: in all.  seq: tokens of a sequence.  global_batch: sequences of a step.
 
     program: whose constants price the steps.  caps: most devices by accelerator.  compute: what rules count beside it.
@@ -215,6 +216,9 @@ class TrainingRun(BaseModel):
         if self.offload is not None and not reach_of(self.program).offload:
             able = ", ".join(name for name in known if reach_of(name).offload)
             raise conflict("offload", f"{self.program} is not priced with states outside of devices", able)
+        if self.documents is not None and self.documents.servers and not reach_of(self.program).servers:
+            able = ", ".join(name for name in known if reach_of(name).servers)
+            raise conflict("documents", f"{self.program} has no attention servers", able)
         self._require_program(known)
         return self
 

@@ -8,23 +8,15 @@ from dataclasses import dataclass, replace
 from comptroller.costs.network import node_devices
 from comptroller.costs.training_layout import StateSharding, require_division
 from comptroller.costs.training_pace import memory_habits, training_pace
-from comptroller.costs.training_quantisation import require_recipe
 from comptroller.costs.training_work import ForwardTable, TrainingJob
 from comptroller.errors import UnsupportedError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids
 from comptroller.facts.site import AcceleratorOffer, Site
-from comptroller.facts.training_recipe import training_recipe
-from comptroller.training.document import (
-    MOST_DEVICES,
-    TrainingRun,
-    TrainingWorkload,
-    adapter_of,
-    narrow_recipe,
-    precision_recipe,
-)
+from comptroller.training.document import MOST_DEVICES, TrainingRun, TrainingWorkload
 from comptroller.training.programs import reach_of
+from comptroller.training.run_job import run_job
 from comptroller.training.search import LayoutChoice, LayoutQuestion, fastest, leanest, least_outside_bytes
 from comptroller.training.stages import fullest_words
 
@@ -71,11 +63,8 @@ def field_of(workload: TrainingWorkload) -> TrainingField:
     refused: dict[str, None] = {}
     tried = fitting = 0
     for device, precision in _kinds(workload):
-        job = TrainingJob(model, device, run.seq, precision_recipe(precision), library, adapter_of(workload))
-        job = replace(job, offload=run.offload.tier(device) if run.offload else None, narrow=narrow_recipe(precision))
-        table = ForwardTable(job)
         try:
-            require_recipe(training_recipe(precision), device)
+            table = ForwardTable(run_job(workload, device, precision))
             found = list(_counts(table, precision, workload))
         except UnsupportedError as error:
             refused[f"{device.id} in {precision}: {error}"] = None

@@ -14,7 +14,10 @@ from comptroller.planning.ground.day_document import DocumentPart
 from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.training.document import TrainedAdapter
 from comptroller.training.register_document import ComputeRegister
+from comptroller.training.stated_documents import PackingReport
+from comptroller.training.stated_generation import GenerationReport
 from comptroller.training.stated_offload import StateOffload
+from comptroller.training.stated_replay import ReplayReport
 
 DIGITS = 6
 """Significant digits of figures, as in plans of serving."""
@@ -158,6 +161,9 @@ class TrainingPlan(DocumentPart):
     trained_adapter: TrainedAdapter | None = None
     offload: str = ""
     offload_place: StateOffload | None = None
+    packing: PackingReport | None = None
+    generation: GenerationReport | None = None
+    replay: ReplayReport | None = None
 
     def to_json(self) -> str:
         """The document as text."""

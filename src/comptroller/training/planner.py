@@ -8,6 +8,7 @@ from comptroller.errors import InfeasibleError
 from comptroller.facts.training import training_calibration
 from comptroller.quantities import DAY_S
 from comptroller.training.compute_register import RegisteredRun, compute_register
+from comptroller.training.data_reports import data_reports
 from comptroller.training.document import TrainingWorkload
 from comptroller.training.figures import document_of
 from comptroller.training.options import TrainingField, TrainingOption, field_of
@@ -30,7 +31,7 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
     Raises:
         InfeasibleError: nothing meets the limits; says the least time or cost and what binds.
         InputError: as `field_of`.
-        UnsupportedError: as `run_tokens`.
+        UnsupportedError: as `run_tokens` and `data_reports`.
     """
     run = workload.training
     model = workload.library.model(run.model)
@@ -43,7 +44,7 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
     if not allowed:
         raise InfeasibleError(_why_infeasible(made, workload))
     best = min(allowed, key=lambda pair: _order(pair[1], workload))
-    program = training_calibration().program(run.program)
+    program, data = training_calibration().program(run.program), data_reports(best[0], workload, tokens)
     return TrainingPlan(
         name=workload.name,
         objective=str(workload.objective),
@@ -62,7 +63,7 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         by_count=_by_count(made, best),
         shadow_prices=deadline_prices([document for _, document in made], best[1], workload),
         refused=field.refused,
-        notes=plan_notes(best[0], workload),
+        notes=(*data.sentences, *plan_notes(best[0], workload)),
         tried=field.tried,
         fitting=field.fitting,
         digests=_digests(workload, best[0]),
@@ -73,6 +74,9 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         trained_adapter=run.adapter,
         offload=run.offload.words if run.offload else "",
         offload_place=run.offload,
+        packing=data.packing,
+        generation=data.generation,
+        replay=data.replay,
     )
 
 

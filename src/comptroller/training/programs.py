@@ -29,7 +29,7 @@ class ProgramReach:
     context, experts: parallelism of sequences and of experts.  recompute: what it can compute again.  schedules: of
     pipelines.  zb_chunks: fewest chunks of a device with ZB-H1.  sharded_stages: whether gradients and weights are
     shared out in a pipeline too.  adapters: whether it trains adapters beside frozen weights.
-    offload: whether it keeps states outside of devices."""
+    offload: whether it keeps states outside of devices.  servers: whether attention can be shared out by its pairs."""
 
     sharded: tuple[StateSharding, ...]
     recompute: tuple[ActivationRecompute, ...] = (NONE, FULL)
@@ -41,10 +41,11 @@ class ProgramReach:
     sharded_stages: bool = False
     adapters: bool = False
     offload: bool = False
+    servers: bool = False
 
 
 PROGRAMS = {
-    "megatron_bridge": ProgramReach((StateSharding.OPTIMIZER, StateSharding.FULL), adapters=True),
+    "megatron_bridge": ProgramReach((StateSharding.OPTIMIZER, StateSharding.FULL), adapters=True, servers=True),
     "torchtitan": ProgramReach(
         (StateSharding.FULL,),
         (NONE, SELECTIVE, FULL),
@@ -71,7 +72,7 @@ PROGRAMS = {
 """Program -> what it can do, by their documentation: Megatron-Bridge shares out optimiser states or all (FSDP),
 torchtitan is FSDP2 with tensor, pipeline and context parallelism and the schedules of PyTorch, of which ZB-H1
 (`InterleavedZeroBubble`) takes several stages a device and ZB-V (`ZBVZeroBubble`) two, llm-foundry is FSDP alone.
-Megatron-LM has 1F1B and interleaved alone."""
+Megatron-LM has 1F1B and interleaved alone. Attention servers are DistCA's, which is built on Megatron-LM."""
 
 
 def reach_of(program: str) -> ProgramReach:

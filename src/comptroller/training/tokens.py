@@ -23,4 +23,9 @@ def run_tokens(run: TrainingRun, model: Model, base: Path = Path()) -> tuple[flo
     tokens = law.tokens_for(run.target_loss, model.active_params)
     require_reach(6.0 * model.active_params * tokens, reach, run.beyond, law.source)
     doubt = "" if run.law else ": fit a law of your own data before you rely on it"
-    return tokens, f"a loss of {run.target_loss:g} by {law.source}{doubt}"
+    source = f"a loss of {run.target_loss:g} by {law.source}{doubt}"
+    if run.replay is None:
+        return tokens, source
+    return tokens / (
+        1.0 - run.replay.share
+    ), f"{source}; with {run.replay.share:.0%} of old data beside the law's tokens"

@@ -46,4 +46,6 @@ def export_run(target: str, plan: TrainingPlan) -> dict[str, str]:
         raise UnsupportedError(f"{target}: adapters are written for {', '.join(ADAPTING)} alone: {plan.adapter}")
     if plan.offload and target not in OFFLOADING:
         raise UnsupportedError(f"{target}: what lies outside of devices is written for {', '.join(OFFLOADING)} alone")
+    if plan.packing and plan.packing.servers:
+        raise UnsupportedError(f"{target}: no tool's configuration names attention servers; plan without them")
     return RUN_TARGETS[target](plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from math import ceil
 
 import numpy as np
@@ -15,6 +16,7 @@ from comptroller.planning.ground.nouns import Bools, Floats, Goal
 from comptroller.planning.ground.risk_document import ChoiceSupport, SelectionOptimism, SupportedWays
 from comptroller.planning.ground.way_families import FAMILIES
 from comptroller.planning.ground.way_freedom import WayFreedom
+from comptroller.planning.offer.deployments import RejectionTally
 from comptroller.planning.offer.space import quality_targets
 from comptroller.planning.risk.cross_fit import (
     DOUBT,
@@ -31,9 +33,12 @@ from comptroller.planning.risk.cross_fit import (
 from comptroller.planning.risk.question_draws import QuestionResamples
 from comptroller.planning.solve.bound import CallWorth
 from comptroller.planning.solve.problem import PlanningProblem
-from comptroller.planning.solve.search import PlanSearch
+from comptroller.planning.solve.search import PlanSearch, describe_option
 from comptroller.planning.solve.shrinkage import own_weight
 from comptroller.quantities import short
+
+OTHER_WAY = "the evidence supports fewer ways"
+"""Why a way outside of the chosen family is left out of a plan."""
 
 EVEN = 0.5
 """Where no confidence is asked for, targets hold on other questions in the mean."""
@@ -149,12 +154,18 @@ class _Support:
         quality = tuple((task, share + raised) for task, share in problem.goal.quality)
         goal = replace(problem.goal, quality=quality, ways=curve.ways)
         space, may = problem.space.weighing(own), FAMILIES.get(curve.family)
+        rejected = problem.rejected
         if may is not None:
-            space = replace(space, options=tuple(option for option in space.options if may(option)))
+            kept = [may(option) for option in space.options]
+            rejected = _with_others(
+                rejected, [describe_option(space, k) for k, one in enumerate(kept) if not one], curve
+            )
+            space = replace(space, options=tuple(compress(space.options, kept)))
         return replace(
             problem,
             goal=goal,
             search=PlanSearch(space),
+            rejected=rejected,
             optimism=self._optimism(curve, place, own),
             support=self._document(curves, (curve, place), own, held=best is not None),
         )
@@ -239,6 +250,15 @@ class _Support:
             f"{len(self.found.task):,} questions support {max(most, 0.0):.1%} at most; {would}; "
             "measure more questions or other models"
         )
+
+
+def _with_others(rejected: RejectionTally, names: Iterable[str], curve: OutOfFoldCurve) -> RejectionTally:
+    """What fell out, and the ways outside of the family that the evidence supports."""
+    every = RejectionTally()
+    every.merge(rejected)
+    for name in names:
+        every.add(OTHER_WAY, f"{name}: not {curve.label}")
+    return every
 
 
 def optimism_of(problem: PlanningProblem) -> SelectionOptimism:

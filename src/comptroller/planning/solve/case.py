@@ -65,8 +65,8 @@ class ProgramCase:
 
     @property
     def has_whole_ways(self) -> bool:
-        """Whether a class has one way. Not of a day: what evidence supports says nothing of hours."""
-        return self.goal.ways.whole and self.demand.hours == 1 and self.options.count > 1
+        """Whether a class has one way, in every hour too: evidence that supports no mix supports none by the hour."""
+        return self.goal.ways.whole and self.options.count > 1
 
     @property
     def question_works(self) -> list[int]:

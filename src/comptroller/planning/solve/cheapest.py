@@ -186,11 +186,13 @@ def _day_settings(case: ProgramCase) -> Settings:
 def _settle_program(case: ProgramCase, posed: PosedProgram, first: Floats) -> MixedIntegerProgram:
     """The same units, with all else placed to cost least, then to emit least, to wait least, and to solve most.
 
-    Each cost counts a thousand times the one after it, relative to its own value.
+    Each cost counts a thousand times the one after it, relative to its own value, or where that is nothing to its
+    dearest column: the program's numbers stay of a size that the solver's tolerances see.
     """
     grams = pose(replace(case, goal=replace(case.goal, objective="gco2e"))).program.cost
     ladder = (grams, posed.program.cost)
-    cost = np.asarray(sum(1e3**k * rung / max(float(np.abs(rung) @ first), 1e-9) for k, rung in enumerate(ladder)))
+    own = [float(np.abs(rung) @ first) or float(np.abs(rung).max(initial=0.0)) or 1.0 for rung in ladder]
+    cost = np.asarray(sum(1e3**k * rung / value for k, (rung, value) in enumerate(zip(ladder, own, strict=True))))
     most, whole, units = posed.program.most.copy(), posed.program.whole.copy(), posed.units
     cost[units], most[units], whole[units] = -1e3, np.rint(first[units]), False
     for waits in posed.moved:

@@ -96,6 +96,11 @@ def pose(case: ProgramCase, stands: bool = False, below: float = np.inf) -> Pose
         alike = builder.rows("ways", 0.0, 0.0, share[:, 1:].shape)
         builder.put(alike, share[:, 1:], 1.0)
         builder.put(alike, share[:, :1], -1.0)
+    if case.has_whole_ways and waiting:
+        most = demand.weight[:, None] * (demand.works_per_s[waiting].sum() / demand.rate_per_s)
+        goes = builder.rows("wait as asked", -np.inf, 0.0, later.shape)
+        builder.put(goes, later, 1.0)
+        builder.put(goes, share, -np.broadcast_to(most, share.shape))
     serving = {}
     for model, market in case.markets.items():
         serving[model] = columns = _serve(builder, case, model, (share, later))
@@ -120,7 +125,8 @@ def _share_columns(builder: ProgramBuilder, case: ProgramCase, price: Floats) ->
     if options.shut is not None:
         most = np.where(options.shut, 0.0, most)
     if options.all_day:
-        return np.broadcast_to(builder.columns(price * load.sum(), most), (len(load), *price.shape))
+        columns = builder.columns(price * load.sum(), most, whole=case.has_whole_ways)
+        return np.broadcast_to(columns, (len(load), *price.shape))
     most = np.broadcast_to(most, (len(load), *price.shape))
     return builder.columns(load[:, None, None] * price, most, whole=case.has_whole_ways)
 
