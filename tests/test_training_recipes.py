@@ -22,9 +22,10 @@ from comptroller.facts.config import model
 from comptroller.facts.format import format_
 from comptroller.facts.reader import ids
 from comptroller.facts.training_recipe import TRAINING_RECIPES, training_recipe
-from comptroller.training.document import narrow_recipe, parse_training, precision_recipe
+from comptroller.training.document import parse_training
 from comptroller.training.plan_document import TrainingPlan
 from comptroller.training.planner import plan_training
+from comptroller.training.stated_precision import narrow_recipe, precision_recipe
 
 LLAMA, B200, H100 = model("llama_3_1_8b"), accelerator("b200_sxm"), accelerator("h100_sxm")
 GRID = LayoutGrid.of([TrainingLayout(dp=8, sharding=StateSharding.OPTIMIZER)])

@@ -170,7 +170,6 @@ def require_division(model: Model, layout: TrainingLayout, seq: int, global_batc
         ("tp", layout.tp, tensor_units(model), f"heads of {model.id}"),
         ("ep", layout.ep, expert_count(model), f"experts of {model.id}"),
         ("ep", layout.ep, layout.dp * layout.cp * layout.tp, "devices of a stage"),
-        ("cp", 2 * layout.cp if layout.cp > 1 else 1, seq, "tokens of a sequence (in two halves for each device)"),
         ("dp x micro_batch", layout.dp * layout.micro_batch, global_batch, "sequences of the global batch"),
     ]
     for name, degree, number, what in checks:
@@ -179,6 +178,12 @@ def require_division(model: Model, layout: TrainingLayout, seq: int, global_batc
                 f"{name} = {degree} does not divide the {number} {what} (nearest that does: "
                 f"{nearest_divisor(number, degree)})"
             )
+    if layout.cp > 1 and seq % (2 * layout.cp):
+        near = 1 if seq % 2 else nearest_divisor(seq // 2, layout.cp)
+        raise InputError(
+            f"cp = {layout.cp} does not divide the {seq} tokens of a sequence in two halves for each device (nearest "
+            f"that does: {near})"
+        )
     _require_stages(model, layout)
     _require_rounds(layout, global_batch)
 

@@ -7,20 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, WithJsonSchema, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
-from comptroller.costs.deployment import PrecisionRecipe
 from comptroller.costs.training_adapter import AdapterTuning
 from comptroller.costs.training_layout import TrainingLayout
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
-from comptroller.facts.training_recipe import TRAINING_RECIPES, TrainingRecipe, training_recipe
+from comptroller.quantities import UNITS
 from comptroller.training.programs import IN_TURN, TrainingSchedule, reach_of
 from comptroller.training.stated_compute import StatedCompute
 from comptroller.training.stated_data import StatedData
 from comptroller.training.stated_offload import StateOffload
+from comptroller.training.stated_precision import SIXTEEN_BIT, TrainingPrecision
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
 from comptroller.work.workload_names import WorkloadNames, document_model
@@ -32,44 +32,12 @@ MOST_DEVICES = 16_384
 """Most devices that are tried where no cap is stated: the largest run whose faults are published. At twice this the
 search takes one more count."""
 
-SIXTEEN_BIT = "bf16"
-"""The recipe of products in 16 bits."""
-
-
-def precision_recipe(precision: str) -> PrecisionRecipe:
-    """The formats in which a recipe of training multiplies matrices; all else stays in 16 and 32 bit.
-
-    >>> precision_recipe("fp8").weights
-    'fp8_e4m3'
-    """
-    recipe = training_recipe(precision)
-    return PrecisionRecipe(recipe.weights, recipe.weights, recipe.activations, "bf16")
-
-
-def narrow_recipe(precision: str) -> TrainingRecipe | None:
-    """The recipe where its products are narrow.
-
-    >>> narrow_recipe("bf16") is None
-    True
-    """
-    recipe = training_recipe(precision)
-    return recipe if recipe.narrow else None
-
-
-def _checked_recipe(name: str) -> str:
-    if name not in ids(TRAINING_RECIPES):
-        raise conflict("precisions", f"{name!r} is no recipe of training", ", ".join(ids(TRAINING_RECIPES)))
-    return name
-
-
-TrainingPrecision = Annotated[
-    str, AfterValidator(_checked_recipe), WithJsonSchema({"type": "string", "enum": ids(TRAINING_RECIPES)})
-]
-"""A recipe of training by id: in which formats matrices are multiplied; states are kept as the program keeps them."""
-
-
 Count = Annotated[int, Field(strict=True, ge=1)]
 Loss = Annotated[float, Field(strict=True, gt=0, le=20)]
+
+
+LONG_HOURS = {"day": 24.0, "days": 24.0, "week": 168.0, "weeks": 168.0}
+"""Units of a deadline that no fact has, in hours."""
 
 
 class RunDeadline(QuantityBound):
@@ -79,14 +47,15 @@ class RunDeadline(QuantityBound):
     @classmethod
     def _days(cls, given: Any) -> Any:
         """Days and weeks are times that people state and that no unit of a fact has."""
-        factor = {"day": 24.0, "days": 24.0, "week": 168.0, "weeks": 168.0}
-        if isinstance(given, dict) and given.get("unit") in factor and isinstance(given.get("max"), int | float):
-            return {**given, "max": float(given["max"]) * factor[given["unit"]], "unit": "h"}
+        if isinstance(given, dict) and given.get("unit") in LONG_HOURS and isinstance(given.get("max"), int | float):
+            return {**given, "max": float(given["max"]) * LONG_HOURS[given["unit"]], "unit": "h"}
         return given
 
     @model_validator(mode="after")
     def _time(self) -> RunDeadline:
-        checked_unit(self.unit, "s")
+        known = [name for name, (belongs, _) in UNITS.items() if belongs == "s"]
+        if self.unit not in known:
+            raise conflict("unit", f"{self.unit!r} does not fit", ", ".join((*known, *LONG_HOURS)))
         return self
 
     @property

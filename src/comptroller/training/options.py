@@ -16,8 +16,8 @@ from comptroller.facts.reader import ids
 from comptroller.facts.site import AcceleratorOffer, Site
 from comptroller.training.document import MOST_DEVICES, TrainingRun, TrainingWorkload
 from comptroller.training.programs import reach_of
-from comptroller.training.run_job import run_job
-from comptroller.training.search import LayoutChoice, LayoutQuestion, fastest, leanest, least_outside_bytes
+from comptroller.training.run_job import require_precision, run_job
+from comptroller.training.search import LayoutChoice, LayoutQuestion, fastest, layouts, leanest, least_outside_bytes
 from comptroller.training.stages import fullest_words
 
 MEMORY_SHARE = 0.95
@@ -63,8 +63,9 @@ def field_of(workload: TrainingWorkload) -> TrainingField:
     refused: dict[str, None] = {}
     tried = fitting = 0
     for device, precision in _kinds(workload):
+        table = ForwardTable(run_job(workload, device, precision))
         try:
-            table = ForwardTable(run_job(workload, device, precision))
+            require_precision(device, precision)
             found = list(_counts(table, precision, workload))
         except UnsupportedError as error:
             refused[f"{device.id} in {precision}: {error}"] = None
@@ -168,7 +169,9 @@ def _why_none(table: ForwardTable, precision: str, workload: TrainingWorkload, s
         return f"{name}: no count is at most the cap of {run.caps.get(device.id)}"
     found = [one for n in counts(run, device) if (one := leanest(question(table, n, workload), habits)) is not None]
     if not found:
-        return f"{name}: no layout on up to {most} devices divides {run.model} and {run.global_batch} sequences"
+        near = _nearest_count(table, most, workload)
+        also = f" (nearest number of devices that does: {near})" if near else ""
+        return f"{name}: no layout on up to {most} devices divides {run.model} and {run.global_batch} sequences{also}"
     tier = table.job.offload
     outside = min(least_outside_bytes(question(table, n, workload), habits) for n in counts(run, device))
     if tier is not None and outside > tier.host_bytes:
@@ -183,3 +186,12 @@ def _why_none(table: ForwardTable, precision: str, workload: TrainingWorkload, s
         f"{name}: needs {needed / 1e9:,.1f} GB a device on up to {most} and has {device.memory_bytes / 1e9:,.1f} GB; "
         f"least of all takes {words}"
     )
+
+
+def _nearest_count(table: ForwardTable, devices: int, workload: TrainingWorkload) -> int:
+    """The number of devices nearest to one that no layout divides on which one does; 0 where none within twice it."""
+    for far in range(1, devices + 1):
+        for count in (devices - far, devices + far):
+            if count > 0 and len(layouts(question(table, count, workload))):
+                return count
+    return 0

@@ -9,7 +9,7 @@ from comptroller.facts.training import training_calibration
 from comptroller.quantities import DAY_S
 from comptroller.training.compute_register import RegisteredRun, compute_register
 from comptroller.training.data_reports import data_reports
-from comptroller.training.document import TrainingWorkload
+from comptroller.training.document import MOST_DEVICES, TrainingWorkload
 from comptroller.training.figures import document_of
 from comptroller.training.options import TrainingField, TrainingOption, field_of
 from comptroller.training.plan_document import TrainingPlan, TrainingRival, TrainingRunDocument
@@ -162,6 +162,8 @@ def _binds(quick: TrainingRunDocument, made: Iterable[Pair], workload: TrainingW
         return f"training.allow.devices, at most {max(run.allow.devices)}"
     if quick.accelerator in run.caps and 2 * quick.devices > run.caps[quick.accelerator]:
         return f"the cap of {run.caps[quick.accelerator]} {quick.accelerator}"
+    if quick.accelerator not in run.caps and 2 * quick.devices > MOST_DEVICES:
+        return f"{MOST_DEVICES:,} devices, the most that are tried unless training.caps states more"
     most = max(pair[1].devices for pair in made if pair[1].accelerator == quick.accelerator)
     if most > quick.devices:
         return f"{run.global_batch} sequences of a step, over which more devices are slower"

@@ -14,9 +14,10 @@ from comptroller.facts.library import FactLibrary
 from comptroller.facts.reader import fault_lines, parse_toml
 from comptroller.quantities import HOUR_S
 from comptroller.training.compute_register import RegisteredRun, compute_register
-from comptroller.training.document import SIXTEEN_BIT, Count, TrainingPrecision, precision_recipe
+from comptroller.training.document import Count
 from comptroller.training.register_document import ComputeRegister
 from comptroller.training.stated_compute import StatedCompute
+from comptroller.training.stated_precision import SIXTEEN_BIT, TrainingPrecision, precision_recipe
 from comptroller.work.objectives import Positive
 from comptroller.work.sizes import STRICT, conflict
 from comptroller.work.workload_names import WorkloadNames

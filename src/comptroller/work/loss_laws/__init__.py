@@ -24,6 +24,10 @@ Columns = Mapping[str, Array]
 PARAMS, TOKENS = "params", "tokens"
 
 
+MOST_LOG = 700.0
+"""Greatest logarithm of a parameter that is told: beyond it (an endless half-life) it has no number of eight bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class LossLaw:
     """A law. formula, source: in words.  needs: columns beside parameters and tokens.
@@ -45,7 +49,7 @@ class LossLaw:
     def values(self, x: Array) -> dict[str, float]:
         """Parameters by name."""
         return {
-            name: float(np.exp(one)) if name in self.positive else float(one)
+            name: float(np.exp(min(one, MOST_LOG))) if name in self.positive else float(one)
             for name, one in zip(self.names, x, strict=True)
         }
 
