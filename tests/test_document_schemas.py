@@ -17,16 +17,18 @@ from comptroller.errors import UnknownIdError
 from comptroller.facts.reader import folder
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
-RUNS = [path for path in EXAMPLES if "\n[training]\n" in path.read_text(encoding="utf-8")]
-"""Workloads of training."""
+KINDS = {"services": "fleet", "training": "training", "lifetime": "lifetime", "runs": "register"}
+"""Table of an example -> what kind of document it is; without any of them it is a workload."""
 
-ELSEWHERE = ("current", "register", "lifetime")
+
+def examples(kind: str) -> list[Path]:
+    found = sorted((ROOT / "examples").glob("*.toml"))
+    tables = {path: set(tomllib.loads(path.read_text(encoding="utf-8"))) & set(KINDS) for path in found}
+    return [path for path in found if {KINDS[name] for name in tables[path]} == ({kind} - {"workload"})]
+
+
 FILES: dict[str, list[Path]] = {
-    "workload": [path for path in EXAMPLES if path.stem not in ELSEWHERE and path not in RUNS],
-    "fleet": [ROOT / "examples" / "current.toml"],
-    "training": RUNS,
-    **{kind: [ROOT / "examples" / f"{kind}.toml"] for kind in ("lifetime", "register")},
+    **{kind: examples(kind) for kind in ("workload", *KINDS.values())},
     "training_plan": [ROOT / "tests" / "golden" / "training.json"],
     "gateway": [ROOT / "deploy" / "gateway.toml"],
     "calibration": [folder("calibration") / "serving.toml"],

@@ -51,10 +51,10 @@ class DocumentPacking(BaseModel):
 
 
 class PackingReport(DocumentPart):
-    """What packed documents do to a step. documents: lengths that were drawn from. mean_tokens: of a document.
-    servers: whether attention is shared out by its pairs. attended_share: query-key pairs over those of sequences of
-    one document. busiest: pairs of the rank that a step waits for, over the mean. step_s: as planned. other_step_s: the
-    fastest layout on the same devices with servers in place of none, or without them; 0 where the program has none."""
+    """What packed documents do to a step. documents: lengths of the file.  mean_tokens: of them.  servers: whether
+    the plan has attention servers.  attended_share: query-key pairs over those of sequences of one document.
+    busiest: pairs of the rank that a step waits for, over the mean.  step_s: as planned.  other_step_s: the fastest
+    layout on the same devices with servers in place of none, or without them; 0 where the program has none."""
 
     documents: int
     mean_tokens: float

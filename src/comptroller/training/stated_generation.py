@@ -30,10 +30,10 @@ class GenerationBudget(BaseModel):
 
 
 class GenerationReport(DocumentPart):
-    """The mix of least error. target: the class that answers are judged on. budget: of generation. runs: measured ones
-    that the law was fitted to. counts: examples of each class.  error: predicted, on the target.  target_only_error:
-    with all of the budget spent on the target.  saving: budget that the target alone takes for the same, over this.
-    mean_miss, worst_miss: of held-out runs of most cost, as shares of their error."""
+    """The mix of least error. target, budget: as stated.  runs: that the law was fitted to.  counts: examples of
+    each class.  error: predicted, on the target.  target_only_error: with all of the budget spent on the target.
+    saving: budget that the target alone takes for the same, over this.  mean_miss, worst_miss: of held-out runs of
+    most cost, as shares of their error."""
 
     target: str
     budget: float

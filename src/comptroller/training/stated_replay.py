@@ -29,8 +29,7 @@ class ReplayShare(BaseModel):
 
 class ReplayReport(DocumentPart):
     """What the share does. new_tokens, old_tokens: of the run.  new_loss, old_loss: read off between measured shares.
-    least_share: the measured share of least, whose losses the differences are to. new_loss_change, old_loss_change:
-    those differences."""
+    least_share: the least share that was measured.  new_loss_change, old_loss_change: against the losses there."""
 
     share: float
     new_tokens: float
