@@ -17,8 +17,9 @@ from comptroller.errors import FactError, InfeasibleError, UnsupportedError
 from comptroller.export.runs import export_run
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
-from comptroller.training.document import adapter_of, parse_training
+from comptroller.training.document import parse_training
 from comptroller.training.planner import plan_training
+from comptroller.training.run_job import adapter_of
 
 FULL = TrainingJob(model("llama_3_1_8b"), accelerator("h100_sxm"), 4096)
 LORA = replace(FULL, adapter=AdapterTuning(16))

@@ -127,7 +127,7 @@ def test_what_does_not_fit_names_the_stage_and_its_largest_parts() -> None:
     with pytest.raises(InfeasibleError) as caught:
         planned(allow={"devices": [8]}, program="megatron_bridge")
     text = str(caught.value)
-    assert "whose stage 4 of 4 holds 1 microbatch:" in text and "GB optimiser states" in text
+    assert "whose stage 1 of 4 holds 4 microbatches:" in text and "GB optimiser states" in text
 
 
 def test_exports_write_the_schedule_or_refuse_it() -> None:

@@ -87,6 +87,26 @@ def layer_activations(
     return LayerActivations(norms, mixed)
 
 
+def undivided_activations(
+    block: LayerBlock, hidden: int, habits: ActivationHabits = ActivationHabits()
+) -> LayerActivations:
+    """Bytes per token that tensor parallelism alone leaves whole on every device: inputs of norms and of the first
+    matrices, and masks of dropout after the last ones. Sequence parallelism splits them too.
+
+    10 h of GPT's 34 h (arXiv 2205.05198, equation 2):
+
+    >>> gpt = LayerBlock(1, SoftmaxAttention(8, 8, 128), DenseFeedForward(4096, gated=False))
+    >>> undivided_activations(gpt, 1024, ActivationHabits(dropout=True)).whole == 10 * 1024
+    True
+    """
+    part = HALF * hidden + habits.dropout * hidden
+    norms = HALF * hidden * ((block.mixer is not None) + (block.ffn is not None))
+    sparse = isinstance(block.ffn, MixtureOfExperts)
+    return LayerActivations(
+        norms, part if block.mixer else 0.0, part if block.ffn and not sparse else 0.0, part if sparse else 0.0
+    )
+
+
 def _expert_bytes(feed: MixtureOfExperts, hidden: int, habits: ActivationHabits, rows: float) -> float:
     """Bytes per token beside the input of the experts."""
     before, shared = feed.width * (2 if feed.gated else 1), feed.shared_width * (3 if feed.gated else 2)

@@ -12,7 +12,14 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.training_activations import HALF, ActivationHabits, LayerActivations, layer_activations
+from comptroller.costs.expert_rows import ExpertRows, expert_tokens, row_factor
+from comptroller.costs.training_activations import (
+    HALF,
+    ActivationHabits,
+    LayerActivations,
+    layer_activations,
+    undivided_activations,
+)
 from comptroller.costs.training_layout import ActivationRecompute, Ints, LayoutGrid, PipelineSchedule, StateSharding
 from comptroller.costs.training_schedule import held_microbatches
 from comptroller.costs.training_work import TrainingJob
@@ -40,7 +47,8 @@ class MemoryHabits:
     """What a training program keeps. states: of a weight.  layer: of a layer's activations.  logit_bytes: of a logit,
     with its gradient; split_logit_bytes: where tensor parallelism splits the vocabulary.  kept: share of a layer's
     activations that selective recomputation keeps.  narrow_kept: whether quantised weights and inputs of matrices are
-    kept until the backward pass, as Transformer Engine does and torchao does not.  gathered: copies of a microbatch's
+    kept until the backward pass, as Transformer Engine does and torchao does not.  sequence_split: whether sequence
+    parallelism splits what tensor parallelism leaves whole.  gathered: copies of a microbatch's
     whole activations that sequence parallelism gathers.  slack: of the allocator, over what is allocated.  base_bytes:
     context and buffers.
     """
@@ -51,6 +59,7 @@ class MemoryHabits:
     split_logit_bytes: float = 10.0
     kept: float = 1.0
     narrow_kept: bool = False
+    sequence_split: bool = True
     gathered: float = 2.0
     slack: float = 1.05
     base_bytes: float = 1.5e9
@@ -112,7 +121,9 @@ def stage_memory(
     each = tokens / grid.tp
     begins, ends = stage == 0, _has_head(grid, stage)
     layer = _layer_habits(job, habits)
-    kinds = _kept_bytes(job, grid, replace(habits, layer=layer)) * each / grid.pp
+    rows = row_factor(job.experts or ExpertRows(), expert_tokens(job.model, grid, job.seq))
+    kinds = _kept_bytes(job, grid, replace(habits, layer=layer), rows) * each / grid.pp
+    kinds = kinds if habits.sequence_split else kinds + _undivided_bytes(job, grid, layer) * (tokens - each) / grid.pp
     held = held_microbatches(grid, grid.microbatches(global_batch), stage)
     hidden, words = job.model.hidden, job.model.vocabulary
     logit = np.where(grid.tp > 1, habits.split_logit_bytes, habits.logit_bytes)
@@ -130,12 +141,26 @@ def stage_memory(
     return TrainingMemory(*(*parts, np.asarray((habits.slack - 1.0) * sum(parts))))
 
 
+def _undivided_bytes(job: TrainingJob, grid: LayoutGrid, habits: ActivationHabits) -> Array:
+    """Bytes per token of all layers by kind that are on every device of a tensor-parallel group; where layers are
+    computed again, their inputs."""
+    total = LayerActivations()
+    for block in job.model.blocks:
+        total += undivided_activations(block, job.model.hidden, habits).times(block.count)
+    again = LayerActivations(inputs=HALF * job.model.layers * job.model.hidden)
+    full = grid.recompute == ActivationRecompute.FULL
+    return np.stack(
+        [np.where(full, getattr(again, item.name), getattr(total, item.name)) for item in fields(LayerActivations)]
+    )
+
+
 def _layer_habits(job: TrainingJob, habits: MemoryHabits) -> ActivationHabits:
-    """Habits of a layer with inputs of matrices as the recipe keeps them."""
+    """Habits of a layer with inputs of matrices as the recipe keeps them, and what experts keep."""
+    layer = replace(habits.layer, permuted=job.experts is None or not job.experts.minimal)
     if job.narrow is None or not habits.narrow_kept:
-        return habits.layer
+        return layer
     wide = job.narrow.wide_share
-    return replace(habits.layer, input_bytes=wide * HALF + (1.0 - wide) * job.narrow.column_bytes)
+    return replace(layer, input_bytes=wide * HALF + (1.0 - wide) * job.narrow.column_bytes)
 
 
 def _has_head(grid: LayoutGrid, stage: Ints) -> npt.NDArray[np.bool_]:
@@ -208,32 +233,41 @@ def _gathered_layers(job: TrainingJob, grid: LayoutGrid, kept: StateBytes, param
     return np.asarray(np.where(full, 2 * kept.weights * np.maximum(layer, table) + kept.gradients * layer, 0.0))
 
 
-def _layer_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> Array:
-    """Bytes per token of all layers by kind, as recomputation leaves them, of shape (kinds, points)."""
+def _layer_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits, rows: Array) -> Array:
+    """Bytes per token of all layers by kind, as recomputation leaves them, of shape (kinds, points). rows: of products
+    of experts over tokens in balance."""
     model, fused = job.model, replace(habits.layer, score_bytes=0.0)
     whole = _all_layers(job, habits.layer)
     core = _all_layers(job, fused).times(habits.kept)
     again = LayerActivations(inputs=HALF * model.layers * model.hidden)
     columns = {ActivationRecompute.NONE: whole, ActivationRecompute.SELECTIVE: core, ActivationRecompute.FULL: again}
-    return np.stack(
+    names = [item.name for item in fields(LayerActivations)]
+    kinds = np.stack(
         [
             np.select([grid.recompute == kind for kind in columns], [getattr(one, name) for one in columns.values()])
-            for name in (item.name for item in fields(LayerActivations))
+            for name in names
         ]
     ).astype(float)
+    left = np.select(
+        [grid.recompute == ActivationRecompute.NONE, grid.recompute == ActivationRecompute.SELECTIVE],
+        [1.0, habits.kept],
+        0.0,
+    )
+    kinds[names.index("experts")] += (rows - 1.0) * left * (_all_layers(job, habits.layer, 2.0).experts - whole.experts)
+    return kinds
 
 
-def _all_layers(job: TrainingJob, habits: ActivationHabits) -> LayerActivations:
+def _all_layers(job: TrainingJob, habits: ActivationHabits, rows: float = 1.0) -> LayerActivations:
     total = LayerActivations()
     for block in job.model.blocks:
-        total += layer_activations(block, job.model.hidden, job.seq, habits).times(block.count)
+        total += layer_activations(block, job.model.hidden, job.seq, habits, rows).times(block.count)
     return total
 
 
-def _kept_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> Array:
+def _kept_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits, rows: Array) -> Array:
     """Bytes per token of the activations that stay on the device by kind; where they may leave, those of the layer
     that is on its way besides the one that is computed (`_rebuilt_bytes`)."""
-    kinds = _layer_bytes(job, grid, habits)
+    kinds = _layer_bytes(job, grid, habits, rows)
     if job.offload is None or not job.offload.swaps:
         return kinds
     model, whole = job.model, np.maximum(kinds.sum(axis=0), 1.0)

@@ -41,6 +41,7 @@ def memory_habits(program: str, compiled_loss: bool = False) -> MemoryHabits:
         *logits,
         kept.kept,
         kept.narrow_kept,
+        kept.sequence_split,
         kept.gathered,
         kept.slack,
         kept.base_bytes,

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from comptroller.costs.activation_swap import MicrobatchPasses, swap_share, waiting_s
 from comptroller.costs.deployment import SIXTEEN_BIT
+from comptroller.costs.expert_rows import expert_tokens, row_factor
 from comptroller.costs.knee import smooth_max
 from comptroller.costs.network import group_bytes_per_s, node_devices
 from comptroller.costs.packed_attention import pack_attention
@@ -163,6 +164,7 @@ def step_ingredients(
         sizes, place = np.unique(grid.micro_batch[chosen], return_inverse=True)
         work[:, chosen] = work_of.seconds((int(cut[0]), int(cut[1]), int(cut[2])), sizes)[:, place]
     passes = pass_counts(grid, job.adapter is not None)
+    _fill_experts(job, grid, work)
     servers, larger = pack_attention(job, grid, work, global_batch)
     work[SMALL] += _dequantised_s(job, grid, passes) + _quantised_s(job, grid, passes)
     own, _ = stage_layers(job.model)
@@ -225,6 +227,14 @@ def _dequantised_s(job: TrainingJob, grid: LayoutGrid, passes: Array) -> Array:
     dense, experts = device_params(job.model, grid)
     moved = (dense + experts) * grid.pp * (job.adapter.base_bits / 8.0 + WEIGHT_BYTES)
     return np.asarray(moved / job.device.memory_bytes_per_s * (passes[SMALL] - 1.0) / passes[SMALL])
+
+
+def _fill_experts(job: TrainingJob, grid: LayoutGrid, work: Array) -> None:
+    """Padding and imbalance on what experts compute and exchange."""
+    if job.experts is None:
+        return
+    work[KINDS.index("experts")] *= row_factor(job.experts, expert_tokens(job.model, grid, job.seq))
+    work[KINDS.index("exchange")] *= job.experts.imbalance
 
 
 def _quantised_s(job: TrainingJob, grid: LayoutGrid, passes: Array) -> Array:
@@ -376,13 +386,11 @@ def _microbatch_passes(made: StepIngredients, once: Array) -> MicrobatchPasses:
 
 
 def _exposed_s(made: StepIngredients, stage_s: Array, pace: TrainingPace) -> Array:
-    """Collectives of data parallelism that computing does not hide, and what attention servers' half of a microbatch
-    does not hide of the other's transfers (ping-pong).
+    """Collectives of data parallelism that computing does not hide, and transfers to attention servers (ping-pong).
 
     t = c - hidden min(c, w), w: the microbatch for what every one sends, the last backward pass for what is sent once
     """
-    each, once = made.gather_s * pace.network, made.reduce_s * pace.network
-    window = stage_s * 2.0 / 3.0
+    each, once, window = made.gather_s * pace.network, made.reduce_s * pace.network, stage_s * 2.0 / 3.0
     servers = np.maximum(made.servers_s * pace.network - stage_s, 0.0)
     return np.asarray(
         made.rounds * (each - pace.hidden * np.minimum(each, stage_s) + servers)

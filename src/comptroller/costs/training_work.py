@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.document_packing import DocumentLengths
+from comptroller.costs.expert_rows import ExpertRows
 from comptroller.costs.network import group_bytes_per_s, node_devices
 from comptroller.costs.operations import BUSIEST
 from comptroller.costs.power_transfer import PowerTransferPriors
@@ -69,7 +70,7 @@ class TrainingJob:
     narrow: the recipe of training that they belong to, where they are narrow.  adapter: what alone is trained beside
     frozen weights, if anything.  offload: where states and weights are, if not on devices.  documents: of which
     sequences are packed, each attending within itself; `None` where a sequence is one.  servers: whether attention is
-    shared out over all devices by its pairs.
+    shared out over all devices by its pairs.  experts: how tokens fill them, where not in balance without padding.
     """
 
     model: Model
@@ -82,6 +83,7 @@ class TrainingJob:
     documents: DocumentLengths | None = None
     servers: bool = False
     narrow: TrainingRecipe | None = None
+    experts: ExpertRows | None = None
 
     @property
     def attended_share(self) -> float:

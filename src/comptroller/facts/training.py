@@ -49,6 +49,7 @@ class ProgramMemory:
     compiled_logit_bytes: Annotated[float, Field(ge=0)]
     kept: Annotated[float, Field(gt=0, le=1)]
     narrow_kept: bool
+    sequence_split: bool
     score_bytes: float
     dropout: bool
     gathered: float

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
-from comptroller.costs.training_adapter import AdapterTuning
 from comptroller.costs.training_layout import TrainingLayout
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.reader import fault_lines, ids, parse_toml
@@ -19,6 +18,7 @@ from comptroller.quantities import UNITS
 from comptroller.training.programs import IN_TURN, TrainingSchedule, reach_of
 from comptroller.training.stated_compute import StatedCompute
 from comptroller.training.stated_data import StatedData
+from comptroller.training.stated_experts import StatedExperts
 from comptroller.training.stated_offload import StateOffload
 from comptroller.training.stated_precision import SIXTEEN_BIT, TrainingPrecision
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
@@ -145,7 +145,8 @@ class TrainingRun(StatedData):
 
     program: whose constants price the steps.  caps: most devices by accelerator.  compute: what rules count beside it.
     adapter: what alone is trained, where not all weights are.  offload: where weights and states are, if not on
-    devices.  compiled_loss: whether the loss is one compiled kernel, which keeps fewer bytes of a logit.
+    devices.  experts: how tokens fill them.
+    compiled_loss: whether the loss is one compiled kernel, which keeps fewer bytes of a logit.
     law: file of the law that turns a loss into tokens (`fit laws --out`), else Chinchilla's.  beyond: also where its
     hold-out does not reach.
     """
@@ -168,6 +169,7 @@ class TrainingRun(StatedData):
     compute: StatedCompute = StatedCompute()
     adapter: TrainedAdapter | None = None
     offload: StateOffload | None = None
+    experts: StatedExperts | None = None
     compiled_loss: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
@@ -225,14 +227,6 @@ class TrainingWorkload(LocatedDocument):
     name: Annotated[str, Field(min_length=1)]
     objective: CostObjective = CostObjective.USD
     training: TrainingRun
-
-
-def adapter_of(workload: TrainingWorkload) -> AdapterTuning | None:
-    """The adapters of a workload, with the bits of their frozen weights; raises as `FactLibrary.format`."""
-    chosen = workload.training.adapter
-    if chosen is None:
-        return None
-    return AdapterTuning(chosen.rank, workload.library.format(chosen.base).bits_per_element)
 
 
 def states_training(document: Mapping[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.training.document import TrainedAdapter
 from comptroller.training.register_document import ComputeRegister
 from comptroller.training.stated_documents import PackingReport
+from comptroller.training.stated_experts import StatedExperts
 from comptroller.training.stated_generation import GenerationReport
 from comptroller.training.stated_offload import StateOffload
 from comptroller.training.stated_replay import ReplayReport
@@ -158,6 +159,7 @@ class TrainingPlan(DocumentPart):
     adapter: str = ""
     stages: tuple[StageMemoryDocument, ...] = ()
     compiled_loss: bool = False
+    experts: StatedExperts | None = None
     trained_adapter: TrainedAdapter | None = None
     offload: str = ""
     offload_place: StateOffload | None = None

@@ -59,6 +59,8 @@ def plan_notes(option: TrainingOption, workload: TrainingWorkload) -> tuple[str,
         )
     if option.job.model.is_moe and program.id != "megatron_bridge":
         found.append(f"{program.id} was measured on dense models alone")
+    if workload.training.experts is not None:
+        found.append(workload.training.experts.words)
     if option.job.narrow is not None:
         found.append(recipe_words(option.job.narrow, option.job.device.family))
     if option.job.adapter is not None:

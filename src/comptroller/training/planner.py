@@ -71,6 +71,7 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         adapter=adapter_words(best[0]),
         stages=plan_stages(best[0], workload),
         compiled_loss=run.compiled_loss,
+        experts=run.experts,
         trained_adapter=run.adapter,
         offload=run.offload.words if run.offload else "",
         offload_place=run.offload,

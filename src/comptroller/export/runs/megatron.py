@@ -67,7 +67,7 @@ def megatron_words(plan: TrainingPlan) -> list[str]:
     if recipe.narrow and not recipe.megatron:
         able = [one for one in ids(TRAINING_RECIPES) if training_recipe(one).megatron]
         raise UnsupportedError(f"Megatron-LM: no options are known for {run.precision}; they are for {', '.join(able)}")
-    words = [*_model_words(_model(plan), plan.seq)]
+    words = [*_model_words(_model(plan), plan.seq), *_expert_words(plan)]
     words += ["--micro-batch-size", str(layout.micro_batch), "--global-batch-size", str(plan.global_batch)]
     words += ["--train-iters", str(run.steps), "--save-interval", str(save_steps(plan)), "--bf16"]
     words += [*recipe.megatron, "--tensor-model-parallel-size", str(layout.tp)]
@@ -85,6 +85,24 @@ def megatron_words(plan: TrainingPlan) -> list[str]:
     elif layout.recompute == "selective":
         words += ["--recompute-granularity", "selective"]
     return words
+
+
+def _expert_words(plan: TrainingPlan) -> list[str]:
+    """Options of padding to a capacity.
+
+    Raises:
+        UnsupportedError: whole tiles from the router, or first products alone kept, which SonicMoE's kernels do.
+    """
+    stated = plan.experts
+    if stated is None:
+        return []
+    if stated.rounded or stated.minimal:
+        raise UnsupportedError(
+            "Megatron-LM: has no token rounding and keeps what it permutes; leave rounded and minimal"
+        )
+    if stated.capacity is None:
+        return []
+    return ["--moe-expert-capacity-factor", str(stated.capacity), "--moe-pad-expert-input-to-capacity"]
 
 
 def _chunk_words(plan: TrainingPlan) -> list[str]:
