@@ -2,13 +2,16 @@
 
 Every policy fills a share of what a replica can take (`FILLS`). Each half of a trace is played under every policy and
 fill; a fill is chosen on one half and judged on the other, both ways round. Ours is chosen against each opponent: the
-cheapest that held as many calls as the opponent's best choice did on the half that it was chosen on.
+cheapest that held as many calls as the opponent's best choice did on the half that it was chosen on. The table of
+policies by trace joins both halves, each with the fill chosen on the other; intervals are of blocks of three minutes
+drawn anew, the same ones of ours and theirs.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -36,6 +39,9 @@ OURS = ("forecast", "harmony")
 PEAK_REPLICAS = 8
 """Copies of the trace are laid over each other until its busiest minute needs so many replicas: whole replicas then are
 an eighth of it, and not half."""
+BLOCK_S = 180.0
+"""Blocks whose redrawing gives intervals: as long as a start-up, by which a decision works."""
+LEVEL, DRAWS = 0.9, 2000
 JITTER_S = 5.0
 """By how much each copy of a call is moved at most: several tenants with the same minutes, not the same seconds."""
 
@@ -51,6 +57,10 @@ class ScalingRun:
     share: float
     replica_h: float
     starts: int
+    held: tuple[float, ...] = ()
+    calls: tuple[float, ...] = ()
+    hours: tuple[float, ...] = ()
+    """By block: calls within the objectives, calls that arrived, replica-hours."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +84,24 @@ class ScalingDuel:
         return 1 - self.our_replica_h / self.replica_h
 
 
-def within(outcome: ElasticOutcome) -> float:
-    """Share of calls within the objectives."""
+def within(outcome: ElasticOutcome) -> np.ndarray:
+    """Which calls were within the objectives."""
     ttft, tpot = outcome.latency_s("ttft_s"), outcome.latency_s("tpot_s")
-    return float(((ttft <= TTFT_S) & ((tpot <= TPOT_S) | ~np.isfinite(tpot))).mean())
+    return (ttft <= TTFT_S) & ((tpot <= TPOT_S) | ~np.isfinite(tpot))
+
+
+def blocks_of(outcome: ElasticOutcome, held: np.ndarray) -> list[tuple[float, ...]]:
+    """By block of time: calls within the objectives and calls, by arrival; replica-hours paid for, all that comes after
+    the last arrival in the last block."""
+    arrival_s = outcome.outcome.arrival_s[: held.size]
+    edges = np.arange(0.0, arrival_s.max() + BLOCK_S, BLOCK_S)
+    edges[-1] = max(edges[-1], *(one.until_s for one in outcome.leases))
+    paid = [
+        sum(max(0.0, min(one.until_s, high) - max(one.since_s, low)) for one in outcome.leases) / 3600
+        for low, high in pairwise(edges.tolist())
+    ]
+    counts = [np.histogram(arrival_s, edges, weights=weights)[0] for weights in (held.astype(float), None)]
+    return [tuple(float(x) for x in column) for column in (*counts, paid)]
 
 
 def capacity(one: StepTable, tokens: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:
@@ -132,7 +156,9 @@ def runs_of(label: str, one: StepTable) -> tuple[list[ScalingRun], dict[str, flo
             begin, share = (int(fill), 1.0) if name == "none" else (first, fill)
             found = scale(fleet, calls, ScalingSettings(name, share * in_flight, share * per_s, first=begin))
             starts = sum(event.phase.name == "STARTING" for event in found.events)
-            runs.append(ScalingRun(label, half, name, fill, within(found), found.replica_hours, starts))
+            held = within(found)
+            blocks = blocks_of(found, held)
+            runs.append(ScalingRun(label, half, name, fill, float(held.mean()), found.replica_hours, starts, *blocks))
         print(label, half, "played", flush=True)
     about = {"per_s": per_s, "in_flight": in_flight, "copies": copies, "calls": sum(map(len, both)), "mean": mean}
     return runs, about
@@ -165,6 +191,68 @@ def duels_of(runs: list[ScalingRun]) -> list[ScalingDuel]:
     return duels
 
 
+def judged_both(
+    runs: list[ScalingRun], trace: str, name: str, least: dict[int, float], most_fill: float = np.inf
+) -> list[ScalingRun]:
+    """A policy on both halves of a trace, each with the fill chosen on the other, that held the least share there."""
+    own = [run for run in runs if (run.trace, run.policy) == (trace, name) and run.fill <= most_fill]
+    fills = {half: chosen([run for run in own if run.half == 1 - half], least[1 - half]).fill for half in (0, 1)}
+    return [next(run for run in own if run.half == half and run.fill == fills[half]) for half in (0, 1)]
+
+
+def interval(both: list[ScalingRun], ours: list[ScalingRun] | None = None) -> dict[str, tuple[float, float, float]]:
+    """Share within and replica-hours of both halves, and against them what ours saves and holds more, each with low and
+    high of its interval."""
+    joined = [np.array([sum((getattr(run, name) for run in runs), ()) for name in ("held", "calls", "hours")])
+              for runs in (both, ours or both)]  # fmt: skip
+    count = joined[0].shape[1]
+    rows = np.vstack([np.arange(count), np.random.default_rng(0).integers(0, count, (DRAWS, count))])
+    (held, calls, hours), (our_held, our_calls, our_hours) = (part[:, rows].sum(axis=2) for part in joined)
+    drawn = {
+        "within": held / calls, "hours": hours * count / rows.shape[1], "saved": 1 - our_hours / hours,
+        "more": our_held / our_calls - held / calls,
+    }  # fmt: skip
+    levels = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    return {name: (float(x[0]), *map(float, np.quantile(x[1:], levels))) for name, x in drawn.items()}
+
+
+def policy_rows(runs: list[ScalingRun], most_fill: float = np.inf) -> list[dict[str, object]]:
+    """Every policy on every trace over both halves, and ours, at fills up to the most, against each opponent."""
+    rows: list[dict[str, object]] = []
+    for trace in TRACES:
+        for name in ("none", *OPPONENTS, *OURS):
+            bound = most_fill if name in OURS else np.inf
+            both = judged_both(runs, trace, name, {0: GOAL, 1: GOAL}, bound)
+            row: dict[str, object] = {"trace": trace, "policy": name, **interval(both)}
+            if name not in OURS:
+                seen = {h: chosen([x for x in runs if (x.trace, x.half, x.policy) == (trace, h, name)], GOAL).share
+                        for h in (0, 1)}  # fmt: skip
+                for own in OURS:
+                    found = interval(both, judged_both(runs, trace, own, seen, most_fill))
+                    row[own] = {"saved": found["saved"], "more": found["more"]}
+            rows.append(row)
+    return rows
+
+
+def policy_table(rows: list[dict[str, object]]) -> str:
+    """The table of policies by trace."""
+
+    def of(value: tuple[float, float, float], form: str) -> str:
+        mean, low, high = value
+        return f"{mean:{form}} ({low:{form}} to {high:{form}})"
+
+    cells = []
+    for row in rows:
+        ours = [
+            f"{of(row[own]['saved'], '+.0%')}; {of(tuple(100 * x for x in row[own]['more']), '+.1f')}" if own in row
+            else "–" for own in OURS
+        ]  # fmt: skip
+        cells.append([row["trace"], row["policy"], of(row["within"], ".1%"), of(row["hours"], ".2f"), *ours])
+    heads = ("trace", "policy", "within", "replica-hours",
+             *(f"{own} against it: hours saved; points of calls more" for own in OURS))  # fmt: skip
+    return table(heads, cells)
+
+
 def text_of(runs: list[ScalingRun], duels: list[ScalingDuel], about: dict[str, dict[str, float]]) -> str:
     """The duels, and the least replica-hours of every policy at each share of calls."""
     cells = [
@@ -195,7 +283,12 @@ def text_of(runs: list[ScalingRun], duels: list[ScalingDuel], about: dict[str, d
         "# Scaling policies on recorded load\n\nRecorded: arrivals and lengths (Azure 2023, an hour each), in copies "
         f"moved by up to {JITTER_S:g} s. Modelled: Llama 3.1 8B in fp8 on one L40S each, the shipped calibration. "
         f"Objectives: TTFT {TTFT_S:g} s, TPOT {TPOT_S:g} s for every call; {START_UP_S:g} s from a decision until a "
-        f"replica takes calls. {told}. `none` is a fleet as it is, of so many replicas.\n\n## Chosen on one half, "
+        f"replica takes calls. {told}. `none` is a fleet as it is, of so many replicas.\n\n## Policies by trace\n\n"
+        f"Both halves of an hour, each with the fill chosen on the other half. Intervals: {LEVEL:.0%}, blocks of "
+        f"{BLOCK_S:g} s drawn anew.\n\n{policy_table(policy_rows(runs))}"
+        "\n\n### Second attempt: ours fills at most what a replica takes\n\nA fill above 1, "
+        "chosen on a quiet half, has no reserve on a busy one; here ours has none above 1.\n\n"
+        f"{policy_table(policy_rows(runs, 1.0))}\n\n## Chosen on one half, "
         f"judged on the other\n\nThe opponent: the cheapest fill that held {GOAL:.0%} on the half it was chosen on, "
         "else the one that held most. Ours: the cheapest that held as many calls there as the opponent.\n\n"
         f"{table(heads, cells)}\n\n## Least replica-hours of an hour\n\nOver all fills, both halves together, at which "
@@ -219,6 +312,7 @@ def main() -> int:
     text = text_of(runs, duels, about)
     print(text)
     figures = {"runs": [asdict(run) for run in runs], "duels": [asdict(one) for one in duels], "about": about}
+    figures |= {"policies": policy_rows(runs), "policies_at_most_1": policy_rows(runs, 1.0)}
     write("fleet_scaling", figures, text, ("numpy", "numba"))
     return 0
 

@@ -1,8 +1,9 @@
 """Spot policies on recorded zones: dollars, calls within objectives and availability, on start dates not tuned on.
 
-How many extra replicas a policy keeps is chosen on the records of some start dates (`TUNED`): the cheapest that held
-`GOAL` there, else the one that held most. It is judged on the other dates, and the availability that it had on the
-tuned ones is what is promised there.
+Every start date is judged with the number of extra replicas that was chosen on all other dates: the cheapest that held
+`GOAL` there, on the mean of the records or on the worst of them, else the one that held most. The availability on the
+other dates is what is promised. Two attempts at the goal: replicas that take no more calls from their notice on, and
+replicas that do until shortly before they go.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +33,17 @@ from fleet_scaling import FP8, TPOT_S, TTFT_S, capacity
 from record import table, write
 from served import ROOT, recorded, step_table
 
-TUNED = ("2023-02-15", "2023-08-03")
-"""Start dates that parameters are chosen on: five zones of one node, and two of four nodes."""
 GOAL = 0.99
 EXTRAS = (0, 1, 2)
 POLICIES = ("spread_cover", "spot_hedge", "static_mix", "on_demand")
 """Naive spot is left out: where a zone goes for hours it serves a tenth to nine tenths of the calls within the
 objectives, and the calls that pile up take longest to simulate."""
+ATTEMPTS = (("from the notice on", float("inf")), ("10 s before they go", 10.0))
+"""When replicas that are taken back take no more calls: half of the recorded calls take less than ten seconds."""
+RULES = {"mean": np.mean, "worst": np.min}
+"""What of the records that a choice is made on has to hold the goal."""
+PLAIN = ("static_mix", "on_demand")
+"""Policies that have no extra replicas."""
 HOURS, WINDOWS = 6, 3
 """A run lasts so many hours, begun at so many moments of each record, evenly apart."""
 TARGET = 4
@@ -62,6 +68,7 @@ class SpotRow:
     on_demand_h: float
     taken: float
     standing: float
+    attempt: str
 
     def saved(self, ratio: float) -> float:
         """Share of the dollars of the target on demand that are spared."""
@@ -107,20 +114,45 @@ def run(record: ZoneRecord, policy: str, extra: int, world: tuple[SimulatedFleet
                 [one.availability for one in found], [one.hours(on_demand=False) for one in found],
                 [one.hours(on_demand=True) for one in found], [len(one.interruptions) for one in found],
             )
-        ), float(standing),
+        ), float(standing), next(name for name, drain_s in ATTEMPTS if drain_s == base.drain_s),
     )  # fmt: skip
     print(row, flush=True)
     return row
 
 
-def chosen_extra(rows: Sequence[SpotRow], ratio: float) -> int:
-    """Of a policy's rows on the tuned records: the extra replicas that were cheapest and held the goal."""
+def date_of(row: SpotRow) -> str:
+    """The start date of a row's record."""
+    return row.record.partition("/")[0]
+
+
+def chosen_extra(rows: Sequence[SpotRow], ratio: float, rule: str) -> int:
+    """The extra replicas that were cheapest and held the goal on the mean or the worst of the rows' records."""
     tried = []
-    for extra in EXTRAS:
+    for extra in sorted({row.extra for row in rows}):
         own = [row for row in rows if row.extra == extra]
-        tried.append((np.mean([x.within for x in own]), -np.mean([x.saved(ratio) for x in own]), extra))
+        tried.append((RULES[rule]([x.within for x in own]), -np.mean([x.saved(ratio) for x in own]), extra))
     holding = [row for row in tried if row[0] >= GOAL]
     return int(min(holding, key=lambda row: row[1])[2] if holding else max(tried)[2])
+
+
+@dataclass(frozen=True)
+class JudgedRow:
+    """A row with what was chosen on the other dates, and the availability promised by them."""
+
+    row: SpotRow
+    rule: str
+    promised: float
+
+
+def judged_rows(rows: Sequence[SpotRow], ratio: float, rule: str) -> list[JudgedRow]:
+    """Of a policy in an attempt: each record with the choice of all other dates."""
+    found = []
+    for date in sorted({date_of(row) for row in rows}):
+        seen = [row for row in rows if date_of(row) != date]
+        extra = chosen_extra(seen, ratio, rule)
+        promised = float(np.mean([row.availability for row in seen if row.extra == extra]))
+        found += [JudgedRow(row, rule, promised) for row in rows if date_of(row) == date and row.extra == extra]
+    return found
 
 
 def ratios() -> dict[str, float]:
@@ -162,42 +194,62 @@ def replica() -> ModelReplica:
     )
 
 
-def text_of(judged: list[SpotRow], tuned: list[SpotRow], moves: list[list[str]], start_up_s: float) -> str:
-    """The tables: by record, over records, and what becomes of calls."""
-    by_device = ratios()
-    cells = [
-        [x.record, x.policy, str(x.extra), f"{x.standing:.0%}", f"{x.within:.2%}", f"{x.least_within:.2%}",
-         f"{x.availability:.2%}", f"{x.taken:.1f}", *(f"{x.saved(ratio):.0%}" for ratio in by_device.values())]
-        for x in judged
+def overall_row(judged: Sequence[JudgedRow]) -> list[str]:
+    """A policy in an attempt under a rule, over all records; a promise is kept or not date by date."""
+    own = [one.row for one in judged]
+    points = [
+        100 * (np.mean([x.row.availability for x in judged if date_of(x.row) == date]) - promised)
+        for date, promised in {date_of(x.row): x.promised for x in judged}.items()
+    ]
+    extras = sorted({x.extra for x in own})
+    saved = [[x.saved(ratio) for x in own] for ratio in ratios().values()]
+    return [
+        own[0].policy, own[0].attempt, judged[0].rule, " or ".join(map(str, extras)),
+        f"{np.mean([x.within for x in own]):.2%}", f"{min(x.within for x in own):.2%}",
+        f"{sum(x.within >= GOAL for x in own)} of {len(own)}", f"{np.mean([x.promised for x in judged]):.1%}",
+        f"{np.mean([x.availability for x in own]):.1%}", f"{np.mean(points):+.1f} ({min(points):+.1f} to "
+        f"{max(points):+.1f})", *(f"{np.mean(each):.0%} ({min(each):.0%} to {max(each):.0%})" for each in saved),
     ]  # fmt: skip
-    heads = ("record", "policy", "extra", "zones stand", "within", "within, worst run", "all ready", "taken back",
-             *(f"saved at {ratio:.0%}" for ratio in by_device.values()))  # fmt: skip
-    overall = []
-    for policy in POLICIES:
-        own = [x for x in judged if x.policy == policy]
-        promised = np.mean([x.availability for x in tuned if x.policy == policy and x.extra == own[0].extra])
-        had = np.mean([x.availability for x in own])
-        overall.append([
-            policy, str(own[0].extra), f"{np.mean([x.within for x in own]):.2%}", f"{promised:.1%}", f"{had:.1%}",
-            f"{100 * (had - promised):+.1f}",
-            *(f"{np.mean([x.saved(r) for x in own]):.0%} ({min(x.saved(r) for x in own):.0%} to "
-              f"{max(x.saved(r) for x in own):.0%})" for r in by_device.values()),
-        ])  # fmt: skip
-    heads_all = ("policy", "extra", "within", "available, promised", "had", "points",
+
+
+def text_of(tried: list[SpotRow], judged: list[list[JudgedRow]], moves: list[list[str]], start_up_s: float) -> str:
+    """The tables: over records, every record with what was chosen by the worst, and what becomes of calls."""
+    by_device = ratios()
+    shown = [one.row for group in judged for one in group if one.rule == "worst"]
+    cells = [
+        [x.record, x.policy, x.attempt, str(x.extra), f"{x.standing:.0%}", f"{x.within:.2%}", f"{x.least_within:.2%}",
+         f"{x.availability:.2%}", f"{x.taken:.1f}", *(f"{x.saved(ratio):.0%}" for ratio in by_device.values())]
+        for x in shown
+    ]  # fmt: skip
+    heads = ("record", "policy", "no more calls", "extra", "zones stand", "within", "within, worst run", "all ready",
+             "taken back", *(f"saved at {ratio:.0%}" for ratio in by_device.values()))  # fmt: skip
+    overall = [overall_row(group) for group in judged]
+    heads_all = ("policy", "no more calls", "extra chosen on", "extra", "within", "worst record",
+                 f"{GOAL:.0%} held on", "available, promised", "had", "points, by date",
                  *(f"saved at {d}'s prices" for d in by_device))  # fmt: skip
+    every = [
+        [policy, attempt, str(extra), f"{np.mean([x.within for x in own]):.2%}", f"{min(x.within for x in own):.2%}",
+         *(f"{np.mean([x.saved(ratio) for x in own]):.0%}" for ratio in by_device.values())]
+        for policy, (attempt, _), extra in product(POLICIES, ATTEMPTS, EXTRAS)
+        if (own := [x for x in tried if (x.policy, x.attempt, x.extra) == (policy, attempt, extra)])
+    ]  # fmt: skip
+    heads_every = ("policy", "no more calls", "extra", "within", "worst record",
+                   *(f"saved at {ratio:.0%}" for ratio in by_device.values()))  # fmt: skip
     about = (
         f"Llama 3.1 8B in fp8 on {TARGET} {DEVICE.upper()}, the shipped calibration, start-up {start_up_s:.0f} s, "
         f"notice 120 s, work resumed: modelled. Zones' capacity and arrivals and lengths of requests (Azure 2023, "
         f"conversation, played at {LOAD:.0%} of what the target takes) are recorded; the zones were recorded with "
         f"other devices, mostly V100, and are taken as those of ours, and a zone that was asked for one node as one "
         f"that has room for all. Objectives: TTFT {TTFT_S:g} s, TPOT {TPOT_S:g} s. Each figure is of {WINDOWS} runs of "
-        f"{HOURS} h. Extra replicas were chosen on {' and '.join(TUNED)}; the rest is unseen. Saved: against {TARGET} "
-        f"replicas on demand, at spot prices of {' and '.join(f'{r:.0%} ({d})' for d, r in by_device.items())} of "
-        "those on demand (facts)."
+        f"{HOURS} h, over {len({x.record for x in tried})} records of {len({date_of(x) for x in tried})} start dates. "
+        "Extra replicas of a date are chosen on all other dates. Saved: against "
+        f"{TARGET} replicas on demand, at spot prices of "
+        f"{' and '.join(f'{r:.0%} ({d})' for d, r in by_device.items())} of those on demand (facts)."
     )
     return (
-        f"# Spot policies on recorded zones\n\n{about}\n\n{table(heads_all, overall)}\n\n## By record\n\n"
-        f"{table(heads, cells)}\n\n## What becomes of calls\n\nSpotHedge on the first run of {moves and TUNED[0]}, by "
+        f"# Spot policies on recorded zones\n\n{about}\n\n{table(heads_all, overall)}\n\n## Whatever is chosen\n\n"
+        f"{table(heads_every, every)}\n\n## By record, chosen on the worst of the other dates\n\n"
+        f"{table(heads, cells)}\n\n## What becomes of calls\n\nSpotHedge on the first run of the first record, by "
         "notice; caches move at 25 GB/s.\n\n"
         + table(("notice", "calls", "within", "sent again", "moved", "tokens computed again"), moves)
     )
@@ -218,24 +270,25 @@ def main() -> int:
     fleet = SimulatedFleet.uniform(one, 3 * (TARGET + max(EXTRAS)))
     world = (fleet, load_of(per_s), SpotSettings("on_demand", TARGET, start_up_s))
     ratio = ratios()[DEVICE]
-    seen = [record for record in records.values() if record.name in TUNED]
-    unseen = [record for record in records.values() if record.name not in TUNED]
-    tuned, judged = [], []
-    for policy in POLICIES:
-        if policy == "on_demand":  # the same on every record
-            one_run = run(seen[0], policy, 0, world)
-            tuned += [replace(one_run, record=record.name) for record in seen]
-            judged += [replace(one_run, record=record.name) for record in unseen]
+    tried: list[SpotRow] = []
+    judged: list[list[JudgedRow]] = []
+    for policy, (attempt, drain_s) in product(POLICIES, ATTEMPTS):
+        here = (fleet, world[1], replace(world[2], drain_s=drain_s))
+        if policy in PLAIN and attempt != ATTEMPTS[0][0]:
             continue
-        extras = EXTRAS if policy != "static_mix" else (0,)
-        own = [run(record, policy, extra, world) for record in seen for extra in extras]
-        tuned += own
-        extra = chosen_extra(own, ratio) if len(extras) > 1 else 0
-        judged += [run(record, policy, extra, world) for record in unseen]
-    moves = after_losses(seen[0], world)
-    text = text_of(judged, tuned, moves, start_up_s)
+        extras = (0,) if policy in PLAIN else EXTRAS
+        if policy == "on_demand":  # the same on every record
+            one_run = run(next(iter(records.values())), policy, 0, here)
+            own = [replace(one_run, record=name) for name in records]
+        else:
+            own = [run(record, policy, extra, here) for record in records.values() for extra in extras]
+        tried += own
+        judged += [judged_rows(own, ratio, rule) for rule in RULES]
+    moves = after_losses(next(iter(records.values())), world)
+    text = text_of(tried, judged, moves, start_up_s)
     print(text)
-    figures = {"judged": [asdict(x) for x in judged], "tuned": [asdict(x) for x in tuned], "price_ratios": ratios()}
+    told = [asdict(one) for group in judged for one in group]
+    figures = {"judged": told, "tried": [asdict(x) for x in tried], "price_ratios": ratios()}
     about = {"per_s": per_s, "start_up_s": start_up_s, "calls": len(world[1])}
     write("fleet_spot", figures | about | {"moves": moves}, text, ("numpy", "numba"))
     return 0

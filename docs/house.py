@@ -40,8 +40,9 @@ ROOM_LINES = {
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
     # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
+    # spot and power over time, the interval of what is saved, its document (500 lines)
     # a plan's replicas under faults (115 lines)
-    "planning": 16_955,
+    "planning": 17_455,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -56,9 +57,10 @@ ROOM_LINES = {
     # loads at equal steps, seven files of forecasts with intervals, their scores (600 lines)
     # trajectories of agents: their file, waits told, tasks of a trace, monitors (700 lines)
     # recorded depth-first searches and programs (130 lines)
+    # requests drawn from a load (40 lines)
     # grids of scores by solutions and verdicts, and their law (340 lines)
     # data by difficulty (230 lines)
-    "work": 13_500,
+    "work": 13_565,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -66,7 +68,8 @@ ROOM_LINES = {
     # Anthropic's API as a service, counting of tokens, responses whole (700 lines)
     # contexts: notes made in idle capacity; hedged requests, with when and how often (170 lines)
     # keys in texts, thoughts within what is held, replies in other words
-    "gateway": 9_030,
+    # waits of tools and of checkers as rows (250 lines)
+    "gateway": 9_290,
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (340 lines)
@@ -100,7 +103,8 @@ ROOM_LINES = {
     # jobs on a cluster
     # caches in tool waits side by side (70 lines)
     # jobs with a deadline, faults (135 lines)
-    "report": 8_540,
+    # memory of a training run by stage, recipes of training (60 lines)
+    "report": 8_620,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -122,7 +126,7 @@ ROOM_LINES = {
     # calls as traces, logs and evidence of the next plan
     # contexts that all gateways know, and who makes their notes (180 lines); names of meters (100)
     # drift of services (130 lines)
-    "books": 5_440,
+    "books": 5_480,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload

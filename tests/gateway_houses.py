@@ -87,7 +87,7 @@ def rows(books: Path | str) -> list[dict[str, Any]]:
     with engine.connect() as connection:
         table = schema.entry.join(schema.account, schema.entry.c.account == schema.account.c.id)
         of = schema.account.c
-        query = select(schema.entry, of.service, of.key, of.plan, of.strategy).select_from(table)
+        query = select(schema.entry, of.service, of.role, of.key, of.plan, of.strategy).select_from(table)
         found = [
             dict(row)
             for row in connection.execute(query.order_by(schema.entry.c.at_us, schema.entry.c.number)).mappings()

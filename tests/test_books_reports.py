@@ -313,7 +313,8 @@ def test_inefficient_trajectories_in_prefill_token_equivalents(ledger: CallLedge
     book(ledger, TokenUsage(50, 5), None)
     found = patterns(ledger, gamma=0.0)
     tokens = {item.name: (item.requests, item.tokens) for item in found.found}
-    again, answers, several, failed = NAMES
+    known, several, blind, failed, again, answers = NAMES
+    assert tokens[known] == tokens[blind] == (0, 0)
     assert (found.requests, found.tokens) == (2, 1000 + 6100 + 200 + 50)
     assert tokens[again] == (1, 1100) and tokens[answers] == (1, 5000 + 200)
     assert tokens[several] == (1, 7300) and tokens[failed] == (1, 200)

@@ -95,3 +95,11 @@ def test_a_record_is_needed_and_one_service(
     two.write_text(plan_of(load_plan(Path(files[1])).services[0], offers=(OFFER,)).model_dump_json())
     assert ends([files[0], str(two), *files[2:], "--spot", "spot_hedge", "--spot-price", "1"]) == 2
     assert "one service of one pool, and no API beside it" in capsys.readouterr().err
+
+
+def test_a_picture_and_a_page_are_drawn(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture, page = tmp_path / "spot.svg", tmp_path / "spot.html"
+    words = [*files, "--spot", "spread_cover", "--spot-price", "0.6", "--drain", "10", "--spot-share", "0.5"]
+    assert ends([*words, "--png", str(picture), "--html", str(page)]) == 0
+    assert picture.read_text().startswith("<?xml") and "Replicas paid for" in page.read_text()
+    assert "on_demand" in capsys.readouterr().out

@@ -61,7 +61,11 @@ def test_votes_best_of_n_and_stopping_on_success(tmp_path: Path) -> None:
 
     asyncio.run(work())
     found = rows(tmp_path / "books.sqlite")
-    assert len(found) >= 16 and all(row["charged_pusd"] > 0 for row in found)
+    checked = [row for row in found if row["kind"] == "released"]
+    made = [row for row in found if row["kind"] == "settled"]
+    assert len(made) >= 16 and all(row["charged_pusd"] > 0 for row in made)
+    assert len(checked) == 8, "four candidates of best_of_n, two until one was accepted, two before and after a repair"
+    assert {row["parent"] for row in checked} <= {row["id"] for row in made} and all(row["wait_s"] for row in checked)
     assert held(tmp_path / "books.sqlite") == 0
 
 
@@ -213,7 +217,9 @@ def test_solve_without_a_server(tmp_path: Path) -> None:
     )
     assert found.answer.content == "42" and found.answer.confidence == 1.0
     assert [call.usd for call in found.calls] == [7e-6, 7e-6] and found.cost.usd == 14e-6
-    assert [row["charged_pusd"] for row in rows(books)] == [7 * 10**6] * 2
+    booked = rows(books)
+    assert [row["charged_pusd"] for row in booked if row["role"] == "solver"] == [7 * 10**6] * 2
+    assert [row["charged_pusd"] for row in booked if row["role"] == "checker"] == [0] * 2
     with pytest.raises(comptroller.ComptrollerError, match="unknown strategy"):
         comptroller.solve("x", "nonsense", config_from_document(document))
 

@@ -12,7 +12,9 @@ import pytest
 from comptroller.cli import main
 from comptroller.errors import InfeasibleError, InputError
 from comptroller.planning.ground.plan_document import Plan
-from comptroller.planning.over_time import FIXED, OverTimeWish, fleet_over_time, parts_of
+from comptroller.planning.over_time import fleet_over_time, parts_of
+from comptroller.planning.over_time_play import FIXED
+from comptroller.planning.over_time_trial import OverTimeWish
 from comptroller.planning.scaled_simulation import ScalingConditions, replica_targets
 from comptroller.report.over_time_tables import over_time_record, over_time_sheets
 from comptroller.work.trace import RequestTrace
@@ -80,7 +82,7 @@ def test_what_cannot_be_chosen_is_refused_by_name(planned: Plan, trace: RequestT
         OverTimeWish(1.5, 1)
 
 
-def test_the_command_refuses_a_file_and_a_short_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_refuses_a_short_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "short.csv").write_text("arrival_s,input_tokens,output_tokens\n0,10,10\n5,10,10\n", encoding="utf-8")
     words = [
         "plan",
@@ -96,4 +98,5 @@ def test_the_command_refuses_a_file_and_a_short_trace(tmp_path: Path, capsys: py
     ]
     with pytest.raises(SystemExit) as ended:
         main([*words, "--png", str(tmp_path / "x.png")])
-    assert ended.value.code == 2 and "--over-time prints, or --json" in capsys.readouterr().err
+    assert ended.value.code == 2 and "one with 0 calls; needed: 100" in capsys.readouterr().err
+    assert not (tmp_path / "x.png").exists()

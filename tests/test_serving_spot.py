@@ -13,6 +13,7 @@ from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.policies import decision, module, names
 from comptroller.serving.policies.spot_view import NEVER_S, SpotView
+from comptroller.serving.scaling import ScalingSettings, scale
 from comptroller.serving.spot import ON_DEMAND, SpotOutcome, SpotSettings, serve_on_spot
 from comptroller.serving.ticks import linear
 from comptroller.serving.work_after_loss import CachePath, WorkAfterLoss
@@ -172,3 +173,55 @@ def test_leases_on_demand_are_told_from_spot() -> None:
     kinds = {zone == ON_DEMAND for zone in found.places}
     assert kinds == {True, False}
     assert sum(event.phase == ReplicaPhase.STARTING for event in found.elastic.events) == 3
+
+
+def test_a_told_replica_takes_calls_until_it_drains_and_no_longer() -> None:
+    """One zone goes: drained late, more is served; what is there at the end is the same."""
+    record, calls = zones([(0.0, 4), (1800.0, 0)]), load(3000)
+    late, early = (
+        serve_on_spot(FLEET, calls, record, settings("spot_hedge", notice_s=120.0, drain_s=drain_s))
+        for drain_s in (10.0, np.inf)
+    )
+    ready = [[e.at_s for e in one.elastic.events if e.phase == ReplicaPhase.DRAINING] for one in (late, early)]
+    assert any(abs(at_s - 1790.0) < 1 for at_s in ready[0]) and any(abs(at_s - 1680.0) < 1 for at_s in ready[1])
+    for one in (late, early):
+        assert room_is_kept(one, record, 4) and np.isfinite(one.elastic.latency_s("e2e_s")).all()
+        assert min(event.at_s for event in one.interruptions) == 1680.0, "told when the notice is, either way"
+    within = [float((one.elastic.latency_s("ttft_s") <= 5.0).mean()) for one in (late, early)]
+    assert late.availability >= early.availability and within[0] >= within[1]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_of_the_target_only_a_share_is_spot(share: float) -> None:
+    record, calls = zones([(0.0, 4)], [(0.0, 4)]), load()
+    found = serve_on_spot(FLEET, calls, record, settings("spread_cover", extra=0, share=share))
+    firm = serve_on_spot(FLEET, calls, record, settings("on_demand"))
+    assert found.hours(on_demand=False) == pytest.approx(share * 4, rel=0.1, abs=0.01)
+    if not share:
+        np.testing.assert_array_equal(found.elastic.latency_s("ttft_s"), firm.elastic.latency_s("ttft_s"))
+    assert found.availability == 1.0
+    with pytest.raises(InputError, match=r"a share of 1\.5 of the target on spot"):
+        settings("spread_cover", share=1.5)
+
+
+def test_a_scaling_policy_moves_the_target_that_a_spot_policy_places() -> None:
+    """Quiet, then busy: replicas rise with the load; all on demand it is what scaling alone does, but for the seconds
+    between decisions."""
+    rng = np.random.default_rng(0)
+    arrival_s = np.sort(np.concatenate([rng.uniform(0, 1800, 300), rng.uniform(1800, 3600, 2400)]))
+    calls = CallTable.of(
+        arrival_s=arrival_s, input_tokens=np.full(arrival_s.size, 300), output_tokens=np.full(arrival_s.size, 60)
+    )
+    how = ScalingSettings("forecast", target_calls=6.0, target_per_s=0.4, first=2, most=5, start_up_s=60.0)
+    record = zones([(0.0, 6)], [(0.0, 6)])
+    spot = settings("spread_cover", target=2, extra=0, zone_replicas=6)
+    found = serve_on_spot(FLEET, calls, record, spot, how)
+    plain = scale(SimulatedFleet.uniform(linear(max_batch=8), 5), calls, how)
+    opened = [
+        sum(one.since_s <= at_s < one.until_s for one in found.elastic.leases) for at_s in (1700.0, 3500.0)
+    ]  # fmt: skip
+    assert opened[0] < opened[1] and np.isfinite(found.elastic.latency_s("e2e_s")).all()
+    firm = serve_on_spot(FLEET, calls, record, replace(spot, policy="on_demand"), how)
+    assert firm.elastic.replica_hours == pytest.approx(plain.replica_hours, rel=0.1)
+    assert found.usd(1.0, 0.3) < 0.6 * firm.usd(1.0, 0.3)
+    assert 0.9 <= firm.availability <= 1.0

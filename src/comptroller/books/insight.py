@@ -9,7 +9,7 @@ from itertools import combinations, groupby
 from math import nan
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 
 from comptroller.books import schema
 from comptroller.books.ledger import CallLedger
@@ -18,6 +18,7 @@ from comptroller.books.reconcile import prices_charged
 from comptroller.books.schema import account, entry
 from comptroller.costs.inference_units import prefill_token_equivalents
 from comptroller.facts.prices import ProviderPrice
+from comptroller.work.tool_notes import CHECKER, KNOWN, MALFORMED, NOTHING
 
 BLEND = (3, 1)
 """Weights of prompt and output tokens in a single list price: 3 to 1, the usual blend of price lists.
@@ -133,29 +134,34 @@ class InefficiencyPattern:
 
 @dataclass(frozen=True, slots=True)
 class InefficiencyReport:
-    """Requests, their prefill-token equivalents, and the inefficiencies in them."""
+    """Tasks (requests, or the sessions that they belong to), their prefill-token equivalents, and the inefficiencies in
+    them."""
 
     requests: int
     tokens: float
     found: tuple[InefficiencyPattern, ...]
 
 
-NAMES = ("context computed again", "long tool answers", "several tools", "rounds that failed")
-"""Patterns, in the order of a report."""
+NAMES = (
+    *("confirmatory use", "tool mixing", "lack of tool priors", "format collapse"),
+    *("context computed again", "long tool answers"),
+)
+"""Patterns, in the order of a report: the four of arXiv 2604.05404, and two of their causes."""
 
 
 def patterns(ledger: CallLedger, gamma: float, scope: LedgerScope = EVERYTHING) -> InefficiencyReport:
     """Inefficiency in trajectories, in prefill-token equivalents (arXiv 2604.05404).
 
-    gamma: prefill tokens that reading one cached token costs (`costs.inference_units.prefill_gamma`).  A tool call is a
-    row without tokens but with a wait.  Of the paper's four patterns, tool mixing and format collapse (rounds that
-    failed) can be seen here; confirmatory use and lack of priors need the texts, which the books do not keep. The
-    causes of cost in the paper, context computed again after a tool call and long tool answers, are patterns of their
-    own here.
+    gamma: prefill tokens that reading one cached token costs (`costs.inference_units.prefill_gamma`).  A task is a
+    session, where calls have one, else a request.  A tool call is a row without tokens but with a wait; its note
+    (`work.tool_notes`) says what the gateway saw of its texts. Confirmatory use counts the rounds after results that
+    were known, lack of priors the rounds that asked for what came back empty, format collapse rounds that failed or
+    asked in no JSON, mixing all of a task with several tools. The causes of cost in the paper, context computed again
+    after a tool call and long tool answers, are patterns of their own here.
     """
     all_tokens, hits, amounts = 0.0, defaultdict[str, int](int), defaultdict[str, float](float)
     requests = 0
-    for _, calls in groupby(_trajectories(ledger, scope), key=lambda row: row["request"]):
+    for _, calls in groupby(_trajectories(ledger, scope), key=lambda row: (row["session"], row["task"])):
         requests += 1
         tokens, parts = _trajectory(list(calls), gamma)
         all_tokens += tokens
@@ -171,7 +177,8 @@ def _trajectory(calls: list[Mapping[str, Any]], gamma: float) -> tuple[float, di
     """Prefill-token equivalents of a request, and of each pattern in it."""
     by_id = {row["id"]: row for row in calls}
     equivalents = {row["id"]: _equivalents(row, gamma) for row in calls}
-    tools = [row["role"] for row in calls if _is_tool(row)]
+    tools = {row["role"] for row in calls if _is_tool(row) and row["role"] != CHECKER}
+    noted = _rounds_by_note(calls, by_id)
     again = answers = 0.0
     for row in calls:
         parent = by_id.get(row["parent"])
@@ -183,8 +190,27 @@ def _trajectory(calls: list[Mapping[str, Any]], gamma: float) -> tuple[float, di
         again += max(0, context - (row["cached_tokens"] or 0))
         answers += ((row["input_tokens"] or 0) - context) if through_tool else 0
     total = sum(equivalents.values())
-    failed = sum(equivalents[row["id"]] for row in calls if row["finish"] in ENDED_BADLY)
-    return total, dict(zip(NAMES, (again, answers, total if len(set(tools)) > 1 else 0.0, failed), strict=True))
+    noted[MALFORMED] |= {row["id"] for row in calls if row["finish"] in ENDED_BADLY}
+    known, blind, failed = (sum(equivalents[id] for id in noted[note]) for note in (KNOWN, NOTHING, MALFORMED))
+    mixed = total if len(tools) > 1 else 0.0
+    return total, dict(zip(NAMES, (known, mixed, blind, failed, again, answers), strict=True))
+
+
+def _rounds_by_note(calls: list[Mapping[str, Any]], by_id: Mapping[int, Mapping[str, Any]]) -> dict[str, set[int]]:
+    """Of each note of a tool, the calls whose round it speaks of: that after a known result, else that which asked."""
+    noted: dict[str, set[int]] = {KNOWN: set(), NOTHING: set(), MALFORMED: set()}
+    for row in calls:
+        if row["note"] in noted and _is_tool(row):
+            if row["note"] != KNOWN and row["parent"] in by_id:
+                noted[row["note"]].add(row["parent"])
+            noted[KNOWN] |= {each["id"] for each in calls if row["note"] == KNOWN and _follows(each, row, by_id)}
+    return noted
+
+
+def _follows(call: Mapping[str, Any], tool: Mapping[str, Any], by_id: Mapping[int, Mapping[str, Any]]) -> bool:
+    """Whether a call is the round after a tool: its own, or that of a tool that ran beside it."""
+    before = by_id.get(call["parent"])
+    return not _is_tool(call) and before is not None and _is_tool(before) and before["parent"] == tool["parent"]
 
 
 def _equivalents(row: Mapping[str, Any], gamma: float) -> float:
@@ -197,12 +223,13 @@ def _is_tool(row: Mapping[str, Any]) -> bool:
 
 
 def _trajectories(ledger: CallLedger, scope: LedgerScope) -> Iterator[Mapping[str, Any]]:
-    names = ("id", "request", "parent", "input_tokens", "cached_tokens", "output_tokens", "wait_s", "finish")
+    names = ("id", "parent", "session", "input_tokens", "cached_tokens", "output_tokens", "wait_s", "finish", "note")
+    task = case((entry.c.session >= 0, 0), else_=entry.c.request).label("task")
     query = (
-        select(*(entry.c[name] for name in names), account.c.role)
+        select(*(entry.c[name] for name in names), task, account.c.role)
         .join_from(entry, account, account.c.id == entry.c.account)
         .where(in_force(), *scope.limits(entry.c.day))
-        .order_by(entry.c.request, entry.c.id)
+        .order_by(entry.c.session, task, entry.c.id)
     )
     with schema.refusals("patterns"), ledger.engine.connect() as connection:
         require_rows(connection, scope)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json as documents
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from comptroller.cli._output import write_all
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.spot_simulation import REFERENCE, SpotConditions, simulate_spot
+from comptroller.report.spot_pictures import spot_page, spot_picture
 from comptroller.report.spot_tables import spot_records, spot_sheets
 from comptroller.report.terminal import console, print_sheet
 from comptroller.serving.policies import names
@@ -34,9 +37,15 @@ class ReplicaSpotOptions:
     conditions: SpotConditions
 
     def show(
-        self, plan: Plan, trace: RequestTrace, start_up: SpotConditions, priced: TimingCalibration, json: bool
+        self,
+        plan: Plan,
+        trace: RequestTrace,
+        start_up: SpotConditions,
+        priced: TimingCalibration,
+        json: bool,
+        paths: Mapping[str, Path | None],
     ) -> None:
-        """The policies side by side, after the fleet on demand.
+        """The policies side by side, after the fleet on demand; `html` and `png` of the paths are written.
 
         start_up: conditions of the start-up, and how fast the trace is replayed.
         """
@@ -49,6 +58,7 @@ class ReplicaSpotOptions:
             image_pulled=start_up.image_pulled, scale=start_up.scale,
         )  # fmt: skip
         found = simulate_spot(plan, trace, chosen, wanted, how, priced)
+        write_all(paths, {"html": lambda: spot_page(found), "png": lambda: spot_picture(found)})
         if json:
             typer.echo(documents.dumps({"name": plan.name, "spot": spot_records(found)}, indent=2))
             return
@@ -78,6 +88,16 @@ def spot_options(
         int, typer.Option(help="Spot: replicas that a zone has room for.", show_default="the nodes recorded")
     ] = 0,
     notice_s: Annotated[float, typer.Option("--notice", help="Spot: seconds before a replica is gone.")] = NOTICE_S,
+    drain_s: Annotated[
+        float,
+        typer.Option(
+            "--drain", help="Spot: seconds before it is gone that a replica takes no more calls.",
+            show_default="the notice",
+        ),
+    ] = float("inf"),
+    spot_share: Annotated[
+        float, typer.Option(help="Spot: share of the replicas that may be spot; the rest is on demand.")
+    ] = 1.0,
     after_loss: Annotated[
         str, typer.Option(help=f"Spot: calls on a replica that is taken back: {', '.join(WORK)}.")
     ] = "resume",
@@ -87,7 +107,7 @@ def spot_options(
     spot_price: Annotated[
         float | None, typer.Option(help="Spot: dollars per device and hour.", show_default="the site's")
     ] = None,
-) -> ReplicaSpotOptions:
+) -> ReplicaSpotOptions:  # fmt: skip
     """What the options say.
 
     Raises:
@@ -101,6 +121,6 @@ def spot_options(
     conditions = SpotConditions(
         extra=extra_replicas, zone_replicas=zone_replicas, notice_s=notice_s, work=WORK[after_loss],
         move_bytes_per_s=move_gb_per_s * 1e9, spot_usd_per_device_h=spot_price, from_s=record_from_h * 3600,
-        repeat=repeat,
+        repeat=repeat, drain_s=drain_s, share=spot_share,
     )  # fmt: skip
     return ReplicaSpotOptions(tuple(spot or ()), availability, record, conditions)

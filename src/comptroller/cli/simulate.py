@@ -89,7 +89,7 @@ def run(
     fleet_plan, priced = plan_with_calibration(plan, calibration)
     requests = trace_requests(trace, plan, reading_of(columns or [], skip_bad, rate))
     if spot.policies:
-        return spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json)
+        return spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json, {"html": html, "png": png})
     if faults.conditions:
         start_up = replace(scaling.start_up(scale), repeat=spot.conditions.repeat)
         return faults.show(fleet_plan, requests, start_up, priced, json)

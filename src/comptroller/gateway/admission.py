@@ -173,7 +173,7 @@ class GatewayAdmissionController:
             caller.buckets["requests"].take(1.0, now)
 
     def spent(self, caller: GatewayCaller, tokens: float, usd: float) -> None:
-        """Counts what a request took, once it is known."""
+        """Counts what a request took, once it is known; what is not known (NaN) does not count."""
         now = time.monotonic()
         for unit, amount in (("tokens", tokens), ("usd", usd)):
             if unit in caller.buckets and amount > 0:

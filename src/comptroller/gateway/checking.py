@@ -15,8 +15,10 @@ from comptroller.gateway.problems import GatewayError
 from comptroller.strategies.protocol import Strategy
 from comptroller.strategies.spelling import spell
 from comptroller.strategies.world_inputs import INPUTS, needs
+from comptroller.work.tool_notes import CHECKER
 
 __all__ = [
+    "CHECKER",
     "CheckerPool",
     "CheckerRequestError",
     "answer_of",

@@ -11,10 +11,12 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Any, TypeVar
 
 from comptroller.books.postings import (
+    CallQuote,
     Posting,
     ReleasePosting,
     ReservationPosting,
@@ -33,6 +35,7 @@ from comptroller.gateway.problems import UpstreamError
 from comptroller.gateway.replies import choices_of, require_reply, says_something
 from comptroller.gateway.service import CircuitOpenError, UpstreamReplica, UpstreamService
 from comptroller.strategies.protocol import Finish
+from comptroller.work.call import Call
 
 __all__ = ["CallAttempt", "UpstreamDispatcher", "UpstreamStream"]
 
@@ -46,6 +49,8 @@ sooner, else it is written now. At twice it twice as many calls that are over co
 AGAIN_S = 1.0
 """When a settlement that could not be written is tried again: often enough that a database which restarts is not
 waited for, seldom enough not to burden it."""
+LEAST_WAIT_S = 1e-6
+"""No wait is shorter, so that its row is told from one without a wait: a step of the clock."""
 BACKOFF_S, LONGEST_S = 0.25, 8.0
 """First and longest pause between attempts, before jitter. The pauses double (0.25, 0.5, 1 s ...); whoever says to
 stay away for longer than the longest is left for the fallbacks, so that no client waits through it."""
@@ -141,6 +146,29 @@ class UpstreamDispatcher:
         self._late.append(kept)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LAG_S, self._flush)
+
+    def waited(self, call: Call, span_s: tuple[float, float], note: str = "") -> int:
+        """Books a wait that took no tokens, of a tool or of a checker; the id of its row. Nobody is refused for it:
+        where the books take no row, there is none. span_s: from when to when."""
+        began_s, ended_s = span_s
+        wait_s = max(ended_s - began_s, LEAST_WAIT_S)
+        call = replace(
+            call, call=self.books.new_id(), arrival_s=began_s, started_s=began_s, last_s=ended_s, wait_s=wait_s
+        )
+        held = self.books.post(ReservationPosting(call, CallQuote(0)))
+        self._pending.add(held)
+
+        def end(done: asyncio.Future[int]) -> None:
+            self._pending.discard(done)
+            if done.cancelled() or done.exception() is not None:
+                log.warning(
+                    "a wait of %s has no row: %s", call.role, "cancelled" if done.cancelled() else done.exception()
+                )
+            else:
+                self._write(ReleasePosting(call, note))
+
+        held.add_done_callback(end)
+        return call.call
 
     def _flush(self) -> None:
         if self._timer is not None:

@@ -18,7 +18,7 @@ from msgspec.structs import replace as changed
 from comptroller.costs.carbon import CallEnergy
 from comptroller.costs.rating import PUSD, TokenUsage
 from comptroller.errors import BudgetExceededError, ComptrollerError, LedgerError, UnsupportedError
-from comptroller.gateway.checking import CheckerPool, CheckerRequestError, score, verdict
+from comptroller.gateway.checking import CHECKER, CheckerPool, CheckerRequestError, score, verdict
 from comptroller.gateway.config import GuardConfig
 from comptroller.gateway.conversation import ClientConversation, text_of
 from comptroller.gateway.desk import CallAttempt, UpstreamDispatcher, UpstreamStream
@@ -35,8 +35,6 @@ from comptroller.work.call import Call
 Json = dict[str, Any]
 Choose = Callable[[str], tuple[UpstreamService, ...]]
 """Role -> the service that plays it and its fallbacks."""
-
-CHECKER = "checker"
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,7 @@ class LiveWorld:
         self.progress: Callable[[], None] = lambda: None
         self.clock = time.monotonic()
         self._asked = 0
+        self._rows: dict[Ask, int] = {}
 
     def now_s(self) -> float:
         """Seconds since the run began."""
@@ -110,13 +109,33 @@ class LiveWorld:
         """The verdict of a checker on the reply it comes after."""
         assert self.cast.checker is not None and ask.after is not None
         try:
-            judged = await score(self.cast.checker, ask.after.content, self.cast.checkers, self.call.key)
+            judged = await self._judged(self.cast.checker, ask.after.content, ask)
         except asyncio.CancelledError:
             return Reply(ask, "cancelled", started_s=started_s, done_s=self.now_s())
         except (UnsupportedError, GatewayError) as error:
             self.error = error
             return Reply(ask, "failed", started_s=started_s, done_s=self.now_s())
         return Reply(ask, "stop", score=judged, started_s=started_s, done_s=self.now_s())
+
+    async def _judged(self, checker: CheckerOptions, content: str, ask: Ask) -> float:
+        """The score of a text; what the check took is a row after that of the text."""
+        began_s, finish = time.time(), "failed"
+        try:
+            judged = await score(checker, content, self.cast.checkers, self.call.key)
+            finish = "stop"
+            return judged
+        except asyncio.CancelledError:
+            finish = "cancelled"
+            raise
+        finally:
+            row = replace(self.call, role=CHECKER, parent=self._row_before(ask), finish=finish)
+            self._rows[ask] = self.desk.waited(row, (began_s, time.time()))
+
+    def _row_before(self, ask: Ask) -> int:
+        """The row of the reply that an ask comes after; of one that is judged as it comes, its own."""
+        if ask in self._rows:
+            return self._rows[ask]
+        return -1 if ask.after is None else self._rows.get(ask.after.ask, -1)
 
     async def _generated(self, ask: Ask, made: list[CallAttempt]) -> Reply:
         order = self._order(ask, made)
@@ -147,7 +166,7 @@ class LiveWorld:
         """A generated text as a reply: its answer, and its score where somebody gives one."""
         judged = nan
         if self.cast.scored and ask.after is None and self.cast.checker is not None:
-            judged = await score(self.cast.checker, content, self.cast.checkers, self.call.key)
+            judged = await self._judged(self.cast.checker, content, ask)
         elif ask.role not in ("solver", "reviser"):
             judged = verdict(content)
         answer = self.cast.answer(content) if content else None
@@ -170,7 +189,9 @@ class LiveWorld:
             )  # fmt: skip
         if self.cast.logprobs:
             body["logprobs"] = True if self.talk.path != "completions" else 1
-        call = replace(self.call, call=self.desk.books.new_id(), role=ask.role, arrival_s=time.time())
+        own, parent = self.desk.books.new_id(), self._row_before(ask)
+        call = replace(self.call, call=own, parent=parent, role=ask.role, arrival_s=time.time())
+        self._rows[ask] = own
         size = max(self.size, len(encode_json(body)))
         return UpstreamRequest(
             self.talk.path, body | {"stream": True}, size, call, services, stream=True, affinity=self.cast.affinity,

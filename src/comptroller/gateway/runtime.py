@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -37,11 +37,11 @@ from comptroller.gateway.problems import GatewayError
 from comptroller.gateway.routing import GatewayRoute, PlanRouter, replica_routing, with_fallbacks
 from comptroller.gateway.service import UpstreamService, recall_times
 from comptroller.gateway.service_tariffs import service_tariff
-from comptroller.gateway.shapes import number_or_none
+from comptroller.gateway.tool_waits import SessionTurns
 from comptroller.quantities import Cost
 from comptroller.strategies.drive import StrategyDriver
 from comptroller.strategies.protocol import QuestionBudget, Strategy, StrategyQuestion
-from comptroller.strategies.spelling import PREFIX, names, parse, spell
+from comptroller.strategies.spelling import PREFIX, largest_parameter, names, parse, spell
 from comptroller.work.call import Call
 
 Json: TypeAlias = dict[str, Any]
@@ -109,6 +109,7 @@ class GatewayRuntime:
         self._tell_drift = 0.0
         self.desk: UpstreamDispatcher
         self.admission: GatewayAdmissionController
+        self.turns: SessionTurns
         self.ready = False
         self.contexts = ContextNotes(self)
         self._ledger: CallLedger | None = None
@@ -129,6 +130,7 @@ class GatewayRuntime:
             await starting
         if self._ledger is not None:
             self.contexts.start(self._ledger)
+        self.turns = SessionTurns(self.desk)
         self.ready = True
 
     async def _open(self) -> None:
@@ -217,7 +219,7 @@ class GatewayRuntime:
             body = body | {"messages": talk.opening(talk.question)}
             asked.size += len(self.config.guard.reminder.encode())
         return UpstreamRequest(
-            asked.path, body, asked.size, self._call(asked, role),
+            asked.path, body, asked.size, self._turn(asked, role),
             asked.caller.permitted(with_fallbacks(service, self.services)), bool(body.get("stream")),
             self._affinity(asked), _session(asked), self._estimate(asked.model), plan, native=asked.native,
             hedge=not role, **self._labels(asked),
@@ -319,7 +321,7 @@ class GatewayRuntime:
             made = parse(text)
         except InputError as error:
             raise GatewayError(400, str(error), "invalid_value", "model") from error
-        if (wanted := _largest(made)) > self.config.max_calls:
+        if (wanted := largest_parameter(made)) > self.config.max_calls:
             raise GatewayError(
                 400, f"strategy {text!r}: {wanted} is more than the {self.config.max_calls} calls a request may make",
                 "invalid_value", "model",
@@ -332,6 +334,11 @@ class GatewayRuntime:
             arrival_s=asked.arrival_s, key=asked.caller.name, project=asked.caller.project,
             question=asked.options.question,
         )  # fmt: skip
+
+    def _turn(self, asked: GatewayRequest, role: str) -> Call:
+        """The call of a request that is passed on, after what its session waited for."""
+        call = self._call(asked, role)
+        return call if role else self.turns.arrived(call, _session(asked), asked.body.get("messages") or ())
 
     def _labels(self, asked: GatewayRequest) -> dict[str, Any]:
         """User, tags and limits of a request, as orders take them."""
@@ -365,9 +372,10 @@ class GatewayRuntime:
         tokens = cost.tokens
         spent = float(tokens.total)
         usd = float(cost.usd)
-        self.admission.spent(asked.caller, number_or_none(spent) or 0.0, number_or_none(usd) or 0.0)
+        self.admission.spent(asked.caller, spent, usd)
         self.forecast.add(asked.model, cost)
         self.contexts.ended(asked, cost)
+        self.turns.ended(_session(asked), attempts)
         if self.happened is None or asked.model != PREFIX + AUTO or not attempts:
             return
         self.happened.add(usd=usd, j=float(cost.j), **request_latencies(asked.arrival_s, attempts))
@@ -385,15 +393,3 @@ class GatewayRuntime:
 def _session(asked: GatewayRequest) -> str:
     """The session that the client named; empty where it named none."""
     return str(asked.options.session or asked.body.get("prompt_cache_key") or "")
-
-
-def _largest(strategy: Any) -> int:
-    """The largest whole number among the parameters of a strategy and those inside it; tokens are none of its calls.
-
-    >>> _largest(parse("difficulty_gate(slow=best_of_n(n=9))"))
-    9
-    """
-    if not is_dataclass(strategy):
-        return strategy if type(strategy) is int else 0
-    names = (item.name for item in fields(strategy) if item.name != "limit" and not item.name.endswith("tokens"))
-    return max((_largest(getattr(strategy, name)) for name in names), default=0)

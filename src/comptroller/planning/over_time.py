@@ -1,9 +1,10 @@
-"""`plan --over-time`: the fleet that a trace begins with, who scales it and how full, chosen in simulation.
+"""`plan --over-time`: the fleet that a trace begins with, who scales it and how full, and what of it is spot or slowed.
 
 The trace is cut into parts; all choices are played on the same parts (common random numbers), one part after the other.
 A choice that does not hold the share of calls in a part is out, and so is one that is so much dearer than the cheapest
-still standing that no part left could make up for it (racing). The last part is kept from the choice: what the winner
-and the best fixed fleet come to there is told beside it.
+still standing that no part left could make up for it (racing). Where there are zones or rows, the cheapest of the first
+race are raced again with shares of spot and policies of power. The last part is kept from the choice: what the winner
+and the best fixed fleets come to there is told beside it, with the interval of what is saved.
 
 A choice that held in each of k parts holds in a further one, if parts are alike, with odds of k / (k + 1): the worst of
 k + 1 parts is as likely to be any of them.
@@ -11,92 +12,57 @@ k + 1 parts is as likely to be any of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InfeasibleError, InputError
+from comptroller.planning.ground.over_time_document import FleetSaving
 from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.over_time_play import FIXED, OverTimeStage, PlayedPart, TracePart
+from comptroller.planning.over_time_saving import BLOCKS, blocks_of, saving
+from comptroller.planning.over_time_surroundings import rows_of_plan, spot_market
+from comptroller.planning.over_time_trial import FILLS, FleetPolicyTrial, OverTimeSurroundings, OverTimeWish
 from comptroller.planning.scaled_simulation import ScalingConditions, ScalingStage, scaling_stage
-from comptroller.work.call import CallTable
+from comptroller.planning.spot_simulation import ReplicaPrices
 from comptroller.work.trace import RequestTrace
 
-FIXED = "none"
-"""The policy of a fleet as it is."""
-
-POLICIES = ("forecast", "harmony", "hpa")
-"""Who may scale: ours, and the most used of the published ones."""
-
-FILLS = (0.7, 0.85, 1.0, 1.25, 1.6)
-"""Shares of what a replica takes that are tried: beyond 1.6 no policy held 95 % of the calls of the Azure traces."""
-
 HOPELESS = 1.5
-"""Times the dollars of the cheapest still standing, over the parts so far, at which a choice is given up."""
+"""Times the cost of the cheapest still standing, over the parts so far, at which a choice is given up."""
 
 LEAST_CALLS = 100
 """Calls that a part needs for a share of them to say anything: one in a hundred is one per cent."""
 
-
-@dataclass(frozen=True, slots=True)
-class OverTimeWish:
-    """What a fleet over time is to hold. share: of the calls within all objectives, in every part.  parts: the trace is
-    cut into, the last kept from the choice."""
-
-    share: float = 0.95
-    parts: int = 4
-    policies: tuple[str, ...] = POLICIES
-
-    def __post_init__(self) -> None:
-        if not (0 < self.share < 1 and self.parts >= 2):
-            asked = f"a share of {self.share:g}, {self.parts} parts"
-            raise InputError(f"over time: {asked}; allowed: between 0 and 1, from 2")
-
-
-@dataclass
-class FleetPolicyTrial:
-    """A choice and what it came to. first: replicas at the start.  shares, usd, replica_h: by part that was played."""
-
-    policy: str
-    fill: float
-    first: int
-    shares: list[float] = field(default_factory=list)
-    usd: list[float] = field(default_factory=list)
-    replica_h: list[float] = field(default_factory=list)
-    lost: str = ""
-
-    @property
-    def name(self) -> str:
-        """The choice in words.
-
-        >>> FleetPolicyTrial("hpa", 0.85, 4).name, FleetPolicyTrial("none", 1.0, 6).name
-        ('hpa fills 85 %, from 4', '6 replicas')
-        """
-        if self.policy == FIXED:
-            return "1 replica" if self.first == 1 else f"{self.first} replicas"
-        return f"{self.policy} fills {100 * self.fill:.0f} %, from {self.first}"
-
-    @property
-    def spent(self) -> float:
-        """Dollars over the parts so far."""
-        return sum(self.usd)
+FINALISTS = 3
+"""Choices of the first race that are raced again with spot or power, and as many fixed fleets: a fourth was never
+within the hopeless bound of the best with spot where it was tried."""
 
 
 @dataclass(frozen=True, eq=False)
 class FleetOverTime:
-    """The choice for a trace. trials: every choice, with why it lost; kept, fixed_kept: the winner, and the best fixed
-    fleet, on the part that neither was chosen on.  odds: that a further part like those is held."""
+    """The choice for a trace. trials: every choice, with why it lost; fixed, fixed_aided: the best fleet that is not
+    scaled, without and with spot or power; kept, fixed_kept, fixed_aided_kept: they on the part that none was chosen
+    on.  odds: that a further part like those is held.  drawn: the winner and the best fixed fleets on that part, by
+    name.  prices: of a replica, where there are zones.
+    """
 
     plan: Plan
     wish: OverTimeWish
+    trace: str
     start_up_s: float
     trials: tuple[FleetPolicyTrial, ...]
     winner: FleetPolicyTrial
     fixed: FleetPolicyTrial | None
     kept: FleetPolicyTrial
     fixed_kept: FleetPolicyTrial | None
+    fixed_aided: FleetPolicyTrial | None
+    fixed_aided_kept: FleetPolicyTrial | None
+    savings: tuple[FleetSaving, ...]
+    drawn: tuple[tuple[str, PlayedPart], ...]
+    prices: ReplicaPrices | None = None
 
     @property
     def odds(self) -> float:
@@ -104,8 +70,16 @@ class FleetOverTime:
         return (self.wish.parts - 1) / self.wish.parts
 
     @property
+    def runner_up(self) -> FleetPolicyTrial | None:
+        """The second: of those that held in every part, the cheapest but the winner."""
+        seen = self.wish.parts - 1
+        held = [one for one in self.trials if one is not self.winner and len(one.played) == seen]
+        held = [one for one in held if min(one.shares) >= self.wish.share and not one.over_s]
+        return min(held, key=lambda one: one.spent, default=None)
+
+    @property
     def saved(self) -> float:
-        """Share of the best fixed fleet's dollars that the winner does without, on the part that nobody saw."""
+        """Share of the best fixed fleet's cost that the winner does without, on the part that nobody saw."""
         return 1 - self.kept.spent / self.fixed_kept.spent if self.fixed_kept else float("nan")
 
 
@@ -115,35 +89,89 @@ def fleet_over_time(
     wish: OverTimeWish,
     conditions: ScalingConditions,
     calibration: TimingCalibration | None = None,
+    around: OverTimeSurroundings | None = None,
 ) -> FleetOverTime:
     """The cheapest fleet and policy that hold the share of a trace's calls in every part but the last.
 
     Raises:
-        InputError: a part with too few calls, or too many calls longer than the plan's deployment takes.
+        InputError: a part with too few calls, too many calls longer than the plan's deployment takes, or zones whose
+            record is shorter than the trace.
         InfeasibleError: no choice holds the share; says the best.
         UnsupportedError: as `simulate_scaling`.
     """
-    stage = scaling_stage(plan, conditions, calibration)
-    _refuse_long(stage, trace, wish.share)
-    *seen, unseen = [(part, stage.calls_of(part)) for part in parts_of(trace, wish.parts)]
-    trials = list(_choices(stage, wish, trace))
-    for number, (part, calls) in enumerate(seen, 1):
-        _race(stage, [one for one in trials if not one.lost], (part, calls), (number, wish.share))
-    standing = sorted((one for one in trials if not one.lost), key=lambda one: one.spent)
+    stage = _stage(plan, trace, (conditions, around or OverTimeSurroundings()), calibration)
+    _refuse_long(stage.scaled, trace, wish.share)
+    *seen, unseen = _parts(stage.scaled, trace, wish.parts)
+    trials = [replace(one, objective=plan.objective) for one in _choices(stage.scaled, wish, trace)]
+    _race(stage, trials, seen, wish.share)
+    finals = list(_finals(stage, trials, wish))
+    _race(stage, finals, seen, wish.share, min(_standing(trials), key=lambda one: one.spent, default=None))
+    trials += finals
+    for one in trials:
+        if not one.lost and one.over_s:
+            one.lost = f"rows above their budget for {one.over_s:g} s"
+    winner = _judge(trials, stage.scaled.most, wish.share)
+    fixed, fixed_aided = (_best_fixed(trials, is_aided, len(seen), wish.share) for is_aided in (False, True))
+    played = {id(one): _again(stage, one, unseen) for one in (winner, fixed, fixed_aided) if one}
+    prices = stage.market.prices if stage.market else None
+    blocks = {name: blocks_of(one, BLOCKS, plan.objective, prices) for name, (_, one) in played.items()}
+    savings = tuple(
+        saving(blocks[id(winner)], blocks[id(one)], one.name)
+        for one in (fixed, fixed_aided)
+        if one and one is not winner
+    )
+    kept = [played[id(one)][0] if one else None for one in (fixed, fixed_aided)]
+    return FleetOverTime(
+        plan, wish, trace.source, stage.scaled.start_up_s, tuple(trials), winner, fixed, played[id(winner)][0], kept[0],
+        fixed_aided, kept[1], savings, tuple((trial.name, one) for trial, one in played.values()), prices,
+    )  # fmt: skip
+
+
+def _stage(
+    plan: Plan,
+    trace: RequestTrace,
+    how: tuple[ScalingConditions, OverTimeSurroundings],
+    calibration: TimingCalibration | None,
+) -> OverTimeStage:
+    conditions, around = how
+    scaled = scaling_stage(plan, conditions, calibration)
+    market = spot_market(plan, *around.zones, trace.span_s) if around.zones else None
+    rows = rows_of_plan(plan, around.rows, calibration) if around.rows else None
+    return OverTimeStage(scaled, market, rows)
+
+
+def _parts(stage: ScalingStage, trace: RequestTrace, count: int) -> list[TracePart]:
+    edges = np.linspace(0.0, trace.arrival_s[-1] if len(trace) else 0.0, count + 1)
+    parts = parts_of(trace, count)
+    return [TracePart(one, stage.calls_of(one), float(at_s)) for one, at_s in zip(parts, edges[:-1], strict=True)]
+
+
+def _judge(trials: Sequence[FleetPolicyTrial], most: int, share: float) -> FleetPolicyTrial:
+    """The cheapest that stands; of the others it is told by how much they are dearer."""
+    standing = sorted(_standing(trials), key=lambda one: one.spent)
     if not standing:
-        best = max(trials, key=lambda one: (len(one.shares), min(one.shares)))
+        best = max(trials, key=lambda one: (len(one.shares), min(one.shares, default=0.0)))
+        rows = f", rows above their budget for {best.over_s:g} s" if best.over_s else ""
         raise InfeasibleError(
-            f"over time: no fleet of at most {stage.most} replicas holds {wish.share:.1%} of the calls in every part; "
-            f"closest: {best.name}, {min(best.shares):.1%} (allow more with --most-replicas, or a lower --share)"
+            f"over time: no fleet of at most {most} replicas holds {share:.1%} of the calls in every part; "
+            f"closest: {best.name}, {min(best.shares):.1%}{rows} (allow more with --most-replicas, or a lower --share)"
         )
-    winner = standing[0]
     for one in standing[1:]:
-        more = one.spent / winner.spent - 1
+        more = one.spent / standing[0].spent - 1
         one.lost = f"dearer: {more:+.1%}" if more > 5e-4 else "no cheaper"
-    fixed = next((one for one in standing if one.policy == FIXED), None)
-    kept = _again(stage, winner, unseen)
-    fixed_kept = kept if fixed is winner else _again(stage, fixed, unseen) if fixed else None
-    return FleetOverTime(plan, wish, stage.start_up_s, tuple(trials), winner, fixed, kept, fixed_kept)
+    return standing[0]
+
+
+def _best_fixed(
+    trials: Sequence[FleetPolicyTrial], is_aided: bool, parts: int, share: float
+) -> FleetPolicyTrial | None:
+    """The cheapest fleet that is not scaled and held the share in every part within its rows."""
+    held = [
+        one for one in trials
+        if one.policy == FIXED and one.is_aided == is_aided and len(one.shares) == parts and min(one.shares) >= share
+        and not one.over_s
+    ]  # fmt: skip
+    return min(held, key=lambda one: one.spent, default=None)
 
 
 def _refuse_long(stage: ScalingStage, trace: RequestTrace, share: float) -> None:
@@ -184,30 +212,60 @@ def _choices(stage: ScalingStage, wish: OverTimeWish, trace: RequestTrace) -> It
             yield FleetPolicyTrial(policy, fill, stage.first)
 
 
+def _finals(stage: OverTimeStage, trials: Sequence[FleetPolicyTrial], wish: OverTimeWish) -> Iterator[FleetPolicyTrial]:
+    """The cheapest that held, scaled and fixed, with every share of spot or policy of power."""
+    held = sorted(_standing(trials), key=lambda one: one.spent)
+    scaled = [one for one in held if one.policy != FIXED][:FINALISTS]
+    fixed = [one for one in held if one.policy == FIXED][:FINALISTS]
+    for one in (*scaled, *fixed):
+        bare = replace(one, played=[])
+        if stage.market is not None:
+            yield from (replace(bare, spot=spot, played=[]) for spot in wish.spot)
+        if stage.rows is not None:
+            yield from (replace(bare, power=power, played=[]) for power in wish.power)
+
+
 def _race(
-    stage: ScalingStage, standing: list[FleetPolicyTrial], part: tuple[RequestTrace, CallTable], goal: tuple[int, float]
+    stage: OverTimeStage,
+    trials: Sequence[FleetPolicyTrial],
+    parts: Sequence[TracePart],
+    share: float,
+    known: FleetPolicyTrial | None = None,
 ) -> None:
-    """Play a part under every choice that stands; those that fail or are hopelessly dear fall out."""
-    number, share = goal
-    for one in standing:
-        _play(stage, one, part)
-        if one.shares[-1] < share:
-            one.lost = f"part {number}: {one.shares[-1]:.1%} of {share:.1%}"
-    left = [one for one in standing if not one.lost]
-    cheapest = min((one.spent for one in left), default=0.0)
-    for one in left:
-        if one.spent > HOPELESS * cheapest and one.policy != FIXED:
-            one.lost = f"after part {number} {one.spent / cheapest:.2f} times as dear as the cheapest"
+    """Play part after part under every choice that stands; those that fail or are hopelessly dear fall out, fleets that
+    are not scaled beside others of their kind alone.
+
+    known: another choice, not among these, that was played on all parts.
+    """
+    for number, part in enumerate(parts, 1):
+        for one in [one for one in trials if not one.lost]:
+            try:
+                one.played.append(_play(stage, one, part).figures)
+            except InputError as refusal:
+                if not one.power:
+                    raise
+                one.lost = str(refusal)
+                continue
+            if one.shares[-1] < share:
+                one.lost = f"part {number}: {one.shares[-1]:.1%} of {share:.1%}"
+        for is_fixed in (True, False):
+            left = [one for one in _standing(trials) if not is_fixed or one.policy == FIXED]
+            spent = [one.spent for one in left if not one.over_s]
+            spent += [known.spent_until(number)] if known and not is_fixed else []
+            for one in left:
+                if (one.policy == FIXED) == is_fixed and one.spent > HOPELESS * min(spent, default=float("inf")):
+                    times = one.spent / min(spent)
+                    one.lost = f"after part {number} {times:.2f} times as dear as the cheapest"
 
 
-def _play(stage: ScalingStage, one: FleetPolicyTrial, part: tuple[RequestTrace, CallTable]) -> None:
-    found = stage.play(*part, stage.settings(one.policy, one.fill, one.first))
-    one.shares.append(found.attainment)
-    one.usd.append(found.outcome.usd)
-    one.replica_h.append(found.outcome.replica_hours)
+def _standing(trials: Sequence[FleetPolicyTrial]) -> list[FleetPolicyTrial]:
+    return [one for one in trials if not one.lost]
 
 
-def _again(stage: ScalingStage, one: FleetPolicyTrial, part: tuple[RequestTrace, CallTable]) -> FleetPolicyTrial:
-    fresh = FleetPolicyTrial(one.policy, one.fill, one.first)
-    _play(stage, fresh, part)
-    return fresh
+def _play(stage: OverTimeStage, one: FleetPolicyTrial, part: TracePart) -> PlayedPart:
+    return stage.play((one.policy, one.fill, one.first), one.spot, one.power, part)
+
+
+def _again(stage: OverTimeStage, one: FleetPolicyTrial, part: TracePart) -> tuple[FleetPolicyTrial, PlayedPart]:
+    found = _play(stage, one, part)
+    return replace(one, played=[found.figures], lost=""), found

@@ -36,7 +36,7 @@ class SpotConditions:
     beyond the plan's that a policy may keep.  zone_replicas: room of a zone, as of `SpotSettings`.  work: what
     becomes of calls on a replica that is taken back.  move_bytes_per_s: of the link that caches move over, 0 for the
     replica's own.  spot_usd_per_device_h: where not given, the site's.  from_s: of the record.  repeat: how often the
-    trace is played."""
+    trace is played.  drain_s, share: as of `SpotSettings`."""
 
     start_up_s: float | None = None
     extra: int = 1
@@ -51,6 +51,8 @@ class SpotConditions:
     weights_from: str = "object_store"
     image_pulled: bool = False
     seed: int = 0
+    drain_s: float = float("inf")
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def simulate_spot(
     settings = [
         SpotSettings(
             name, target, parts.total_s if parts else float(how.start_up_s or 0.0), how.extra, how.zone_replicas,
-            how.notice_s, how.work, path, prices.ratio, how.from_s, how.seed,
+            how.notice_s, how.work, path, prices.ratio, how.from_s, how.seed, how.drain_s, how.share,
         )
         for name in policies
     ]  # fmt: skip

@@ -199,8 +199,8 @@ def patterns(inefficiency: InefficiencyReport) -> ReportSheet:
     """Inefficiencies in prefill-token equivalents."""
     columns: SheetColumns[InefficiencyPattern] = (
         left("pattern", None, lambda item: item.name),
-        right("requests"),
-        right("share", "% of requests", lambda item: _per(100 * item.requests, inefficiency.requests)),
+        right("requests", "tasks"),
+        right("share", "% of tasks", lambda item: _per(100 * item.requests, inefficiency.requests)),
         right("pte", "PTE", lambda item: item.tokens),
         right("pte_share", "% of PTE", lambda item: _per(100 * item.tokens, inefficiency.tokens)),
     )

@@ -1,72 +1,82 @@
-"""A fleet over time: the choice beside the best fixed fleet, and why every other lost."""
+"""A fleet over time: the choice beside the best fixed fleets, what is saved, and why every other lost."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from comptroller.planning.over_time import FleetOverTime, FleetPolicyTrial
-from comptroller.quantities import short
-from comptroller.report.figures import dollars
+from comptroller.planning.ground.over_time_document import FleetSaving, FleetTrialDocument, OverTimeDocument
+from comptroller.planning.over_time import FleetOverTime
+from comptroller.planning.over_time_write import over_time_document
+from comptroller.report.figures import dollars, with_prefix
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
+
+COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "usd": ("dollars", dollars),
+    "j": ("joules", partial(with_prefix, unit="J")),
+    "gco2e": ("CO2e", partial(with_prefix, unit="g")),
+}
+"""Of an objective: what it is called, and a value in words."""
 
 
 def over_time_sheets(found: FleetOverTime) -> list[ReportSheet]:
     """The choice on what it was chosen on and on what it had not seen; every choice with why it lost."""
-    return [_answer(found), _reasons(found)]
+    told = over_time_document(found)
+    return [_answer(told), _reasons(told)]
 
 
-def _answer(found: FleetOverTime) -> ReportSheet:
-    seen = found.wish.parts - 1
-    rows = [_answer_row("chosen", found.winner, found.kept)]
-    if found.fixed is not None and found.fixed_kept is not None and found.fixed is not found.winner:
-        rows.append(_answer_row("best fixed fleet", found.fixed, found.fixed_kept))
-    saved = f", {found.saved:+.1%} saved there" if len(rows) > 1 else ""
+def saving_words(one: FleetSaving) -> str:
+    """A saving with its interval.
+
+    >>> saving_words(FleetSaving(against="6 replicas", mean=0.31, low=0.25, high=0.36, level=0.9, blocks=12))
+    '31.0% (25.0% to 36.0%) less than 6 replicas'
+    """
+    return f"{one.mean:.1%} ({one.low:.1%} to {one.high:.1%}) less than {one.against}"
+
+
+def _answer(told: OverTimeDocument) -> ReportSheet:
+    named, _ = COSTS[told.objective]
+    rows = [_answer_row("chosen", told.chosen, told.unseen.chosen, told.objective)]
+    if told.runner_up:
+        rows.append(_answer_row("second", told.runner_up, None, told.objective))
+    for what, one, kept in (
+        ("best fixed fleet", told.fixed, told.unseen.fixed),
+        ("best fixed fleet with spot or power", told.fixed_aided, told.unseen.fixed_aided),
+    ):
+        if one is not None and one.name != told.chosen.name:
+            rows.append(_answer_row(what, one, kept, told.objective))
     columns = (
-        left("what", ""), left("choice"), right("worst", f"worst of {seen} parts"), right("usd", "dollars"),
-        right("kept", "within, unseen part"), right("kept_usd", "dollars, unseen part"),
+        left("what", ""), left("choice"), right("worst", f"worst of {told.parts - 1} parts"), right("cost", named),
+        right("kept", "within, unseen part"), right("kept_cost", f"{named}, unseen part"),
     )  # fmt: skip
+    saved = "".join(f"; {saving_words(one)} there" for one in told.savings)
     title = (
-        f"Over time: {found.wish.share:.1%} of the calls in every part, start-up {found.start_up_s:.3g} s; a further "
-        f"part holds with odds of {found.odds:.0%}{saved}"
+        f"Over time: {told.share:.1%} of the calls in every part, start-up {told.start_up_s:.3g} s; a further part "
+        f"holds with odds of {told.odds:.0%}{saved}"
     )
     return ReportSheet(title, columns, tuple(rows))
 
 
-def _answer_row(what: str, one: FleetPolicyTrial, kept: FleetPolicyTrial) -> tuple[str, ...]:
-    return (
-        what, one.name, f"{min(one.shares):.1%}", dollars(one.spent), f"{kept.shares[0]:.1%}", dollars(kept.spent),
-    )  # fmt: skip
+def _answer_row(what: str, one: FleetTrialDocument, kept: FleetTrialDocument | None, objective: str) -> tuple[str, ...]:
+    _, words = COSTS[objective]
+    unseen = (f"{kept.within[0]:.1%}", words(sum(getattr(kept, objective)))) if kept else ("–", "–")
+    return (what, one.name, f"{min(one.within):.1%}", words(sum(getattr(one, objective))), *unseen)
 
 
-def _reasons(found: FleetOverTime) -> ReportSheet:
-    columns: SheetColumns[FleetPolicyTrial] = (
+def _reasons(told: OverTimeDocument) -> ReportSheet:
+    named, words = COSTS[told.objective]
+    columns: SheetColumns[FleetTrialDocument] = (
         left("choice", None, lambda one: one.name),
-        right("parts", "parts played", lambda one: len(one.shares)),
-        right("worst", "least within", lambda one: f"{min(one.shares):.1%}"),
+        right("parts", "parts played", lambda one: len(one.within)),
+        right("worst", "least within", lambda one: f"{min(one.within):.1%}" if one.within else "–"),
         right("replica_h", "replica-hours", lambda one: f"{sum(one.replica_h):.2f}"),
-        right("usd", "dollars", lambda one: dollars(one.spent)),
+        right("cost", named, lambda one: words(sum(getattr(one, told.objective)))),
         left("lost", "why not", lambda one: one.lost or "chosen"),
     )
-    return ReportSheet.of("What was tried, and why it lost", columns, found.trials)
+    return ReportSheet.of("What was tried, and why it lost", columns, told.trials)
 
 
 def over_time_record(found: FleetOverTime) -> dict[str, Any]:
     """Everything, raw."""
-    return {
-        "name": found.plan.name,
-        "share": found.wish.share,
-        "parts": found.wish.parts,
-        "start_up_s": short(found.start_up_s),
-        "odds": short(found.odds),
-        "chosen": _trial_record(found.winner),
-        "fixed": found.fixed and _trial_record(found.fixed),
-        "unseen": {"chosen": _trial_record(found.kept), "fixed": found.fixed_kept and _trial_record(found.fixed_kept)},
-        "saved": short(found.saved) if found.fixed_kept else None,
-        "trials": [_trial_record(one) for one in found.trials],
-    }
-
-
-def _trial_record(one: FleetPolicyTrial) -> dict[str, Any]:
-    told = {"policy": one.policy, "fill": one.fill, "first": one.first, "lost": one.lost}
-    figures = {"within": one.shares, "usd": one.usd, "replica_h": one.replica_h}
-    return told | {name: [short(value) for value in values] for name, values in figures.items()}
+    return {"name": found.plan.name} | over_time_document(found).model_dump(mode="json")

@@ -8,23 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from comptroller import __version__
-from comptroller.planning.power_simulation import PowerSimulation
+from comptroller.planning.power_simulation import UNCAPPED, PowerSimulation
 from comptroller.quantities import short
-from comptroller.report.chart import ChartAxis, LineSeries, ReportChart
 from comptroller.report.drawing import ChartPicture
 from comptroller.report.figures import seconds, with_prefix
-from comptroller.report.page import PageSection, ReportPage
+from comptroller.report.fleet_timeline import FleetTimeline, timeline_charts, timeline_of_power
+from comptroller.report.scaling_pictures import timeline_page
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
-from comptroller.report.simulation_tables import moment
 from comptroller.serving.policies.power_view import PowerSetting
 from comptroller.serving.power import setting_shares
 
 QUANTILES = (0.5, 0.99)
 LATENCIES = ("ttft_s", "e2e_s")
-MOST_POINTS = 400
-"""Points of a line of watts: the highest of each stretch is drawn. Twice as many lie on each other in a picture."""
-
 watts = partial(with_prefix, unit="W")
 
 
@@ -136,43 +131,20 @@ def _tier_record(one: PowerSimulation, tier: int) -> dict[str, Any]:
     return {"tier": one.outcome.conditions.tiers[tier], "calls_share": short(share)} | latencies
 
 
-def power_chart(one: PowerSimulation) -> ReportChart:
-    """Watts of the highest row over time, capped and uncapped, against the budget."""
-    stride = max(1, -(-one.outcome.at_s.size // MOST_POINTS))
-    lines = []
-    for name, outcome in ((one.outcome.conditions.policy, one.outcome), ("uncapped", one.free)):
-        if name == "uncapped" and one.free is one.outcome:
-            continue
-        starts = np.arange(0, outcome.at_s.size, stride)
-        highest = np.maximum.reduceat(outcome.row_w.max(axis=1), starts)
-        lines.append(LineSeries(name, outcome.at_s[starts].tolist(), highest.tolist()))
-    end = float(max(line.x[-1] for line in lines))
-    budget_w = one.conditions.row_budget_w
-    lines.append(LineSeries("budget", [0.0, end], [budget_w, budget_w], reference=True))
-    most = 1.05 * max(max(line.y) for line in lines)
-    ticks = tuple((at, moment(at)) for at in np.linspace(0.0, end, 5).round().tolist())
-    rows = "highest row" if one.conditions.rows > 1 else "row"
-    return ReportChart(
-        f"Power of the {rows} under {one.outcome.conditions.policy}",
-        ChartAxis("time", low=0.0, high=end, ticks=ticks),
-        ChartAxis("power", lambda value: watts(value) if value else "0", 0.0, most),
-        tuple(lines),
-    )
+def power_lines(simulations: Sequence[PowerSimulation]) -> list[FleetTimeline]:
+    """A timeline of every policy, and of the rows of the first where nothing is set."""
+    lines = [timeline_of_power(one) for one in simulations]
+    is_shown = any(one.outcome.conditions.policy == UNCAPPED for one in simulations)
+    return lines if is_shown else [*lines, timeline_of_power(simulations[0], is_free=True)]
 
 
 def power_picture(simulations: Sequence[PowerSimulation]) -> ChartPicture:
-    """Watts over time of every policy, as a file."""
-    return ChartPicture(tuple(map(power_chart, simulations)), power_sheets(simulations)[0].title)
+    """Watts of the highest row against the budget, queue, latencies and dollars over time, as a file."""
+    return ChartPicture(timeline_charts(power_lines(simulations)), power_sheets(simulations)[0].title)
 
 
 def power_page(simulations: Sequence[PowerSimulation]) -> str:
     """The pictures and the tables as a page."""
     sheets = power_sheets(simulations)
-    hint = "The highest sample of each stretch; samples are means over the policy's interval."
-    sections = (
-        PageSection("Over time", hint, charts=tuple(map(power_chart, simulations))),
-        *(PageSection(sheet.title, sheets=(sheet,)) for sheet in sheets),
-    )
-    name = simulations[0].plan.name
-    return ReportPage(f"{name}: {sheets[0].title}", f"power of {name}", sheets[0].title, sections=sections,
-                      footer=(f"Comptroller {__version__}.",)).html()  # fmt: skip
+    words = f"{len(simulations[0].trace):,} requests under {len(simulations)} power policies"
+    return timeline_page("power", words, power_lines(simulations), sheets)

@@ -232,27 +232,28 @@ class ElasticEngine:
                     self._set(r, ReplicaPhase.OPEN if times.gone_s == float("inf") else ReplicaPhase.DRAINING)
                     self._offer()
         self.engine.advance(until_s)
-        seen = self.seen()
-        for r in self.of(ReplicaPhase.DRAINING):
-            if seen[ACTIVE, r] == 0 and self.times[r].sends_s <= until_s:
+        draining = self.of(ReplicaPhase.DRAINING)
+        seen = self.seen() if draining else None
+        for r in draining:
+            if seen is not None and seen[ACTIVE, r] == 0 and self.times[r].sends_s <= until_s:
                 self._end(r)
 
     def seen(self) -> Floats:
         """What a router sees now, by column and replica."""
-        world = self.engine._world
-        clock = world.clock[0]
-        size = clock.ranks * COLUMNS
-        return np.asarray(world.floats[clock.seen : clock.seen + size]).reshape(COLUMNS, -1)
+        first, size = (int(self.engine._clock[name][0]) for name in ("seen", "ranks"))
+        return np.asarray(self.engine._world.floats[first : first + size * COLUMNS]).reshape(COLUMNS, -1)
 
-    def cache_share(self) -> float:
-        """Share of the cache in use, over the replicas that take calls."""
+    def state(self) -> dict[str, float]:
+        """Of the service now: calls in it, calls that wait to be admitted, the share of the cache in use over the
+        replicas that take calls, and how many those are."""
         seen, taking = self.seen(), self.of(ReplicaPhase.OPEN)
         room = seen[CAPACITY, taking].sum()
-        return float(seen[KV, taking].sum() / room) if room else 0.0
-
-    def queued(self) -> float:
-        """Calls that wait to be admitted."""
-        return float(self.seen()[QUEUED].sum())
+        return {
+            "in_flight": float(seen[ACTIVE].sum()),
+            "queued": float(seen[QUEUED].sum()),
+            "cache": float(seen[KV, taking].sum() / room) if room else 0.0,
+            "ready": len(taking),
+        }
 
     def finish(self) -> ElasticOutcome:
         """What came of it, once nothing is left to happen; replicas are paid for until then."""

@@ -91,6 +91,8 @@ class EventEngine:
         self._kernel, build = _ready_kernel()
         self._world = _fresh_world(fleet, sample_s, build)
         self._taken = KernelWorld(*map(kernel_form, self._world))
+        # A field of a record is looked up in Python, one of an array is not: this is read every second of a day.
+        self._clock = {name: self._world.clock[name] for name in self._world.clock.dtype.names or ()}
         self._cancels: list[int] = []
         self._count = 0
         self._blocks = 0
@@ -99,7 +101,7 @@ class EventEngine:
     @property
     def now_s(self) -> float:
         """The moment."""
-        return float(int(self._world.clock[0].now) >> 2) / TICKS_PER_S
+        return float(int(self._clock["now"][0]) >> 2) / TICKS_PER_S
 
     def submit(self, calls: CallTable, watch: bool = False) -> Ids:
         """Ids of the calls, which arrive at their time, or at once if that has passed.
@@ -204,31 +206,32 @@ class EventEngine:
         until = FOREVER if math.isinf(until_s) else ticks(until_s)
         while self._kernel_to(until) == ReturnReason.SAMPLE:
             self._sample()
-        clock = self._world.clock[0]
         ended, following = [], self._world.results["slot"]
-        request = int(clock.out_first)
+        request = int(self._clock["out_first"][0])
         while request >= 0:
             ended.append(request)
             request = int(following[request])
-        clock.out_first = -1
+        self._clock["out_first"][0] = -1
         return np.array(ended, np.int64)
 
     def _kernel_to(self, until: int) -> int:
         """Why the kernel returned, having been given the slots it needs."""
-        clock = self._world.clock[0]
-        clock.entering = self._count
-        if clock.spares < len(self._cancels) + 2:
+        clock = self._clock
+        clock["entering"][0] = self._count
+        if clock["spares"][0] < len(self._cancels) + 2:
             self._add_slots(len(self._cancels) + 2)
         cancels = len(self._cancels)
-        self._world.ints[clock.cancels : clock.cancels + cancels] = self._cancels
+        if cancels:
+            first = int(clock["cancels"][0])
+            self._world.ints[first : first + cancels] = self._cancels
         while True:
             reason = self._kernel(self._taken, cancels, until)
             raise_failure()
-            if clock.fault:
+            if clock["fault"][0]:
                 raise InputError(WRONG_RANK)
             if reason != ReturnReason.CROWDED:
                 break
-            if clock.count == clock.entering:
+            if clock["count"][0] == clock["entering"][0]:
                 cancels = 0
             self._add_slots(2)
         self._cancels.clear()

@@ -71,6 +71,10 @@ class PowerOrder:
     setting: int
 
 
+_ROUNDING = 1e-9
+"""Of the longest part of a step: what is shorter is the rounding of a difference, and says nothing of watts."""
+
+
 def most_step_w(table: StepTable) -> float:
     """The most watts that any step of a replica draws, at its knots.
 
@@ -83,7 +87,8 @@ def most_step_w(table: StepTable) -> float:
     added_s, added_j = (values[1:] - values[1:, :1] for values in (table.decode_s, table.decode_j))
     parts = [(table.decode_s[1:], table.decode_j[1:]), (table.mixed_s, table.mixed_j), (table.pair_s, table.pair_j)]
     parts.append((added_s, added_j))
-    drawn = [float((joules[seconds > 0] / seconds[seconds > 0]).max(initial=0.0)) for seconds, joules in parts]
+    drawn = [float((joules[takes] / seconds[takes]).max(initial=0.0)) for seconds, joules in parts
+             for takes in [seconds > _ROUNDING * seconds.max(initial=0.0)]]  # fmt: skip
     return max(table.idle_w, *drawn)
 
 

@@ -71,6 +71,35 @@ class ServiceHistory:
         return {name: values[: self.length] for name, values in self._values.items()}
 
 
+class ScalingWish:
+    """What a policy wishes, told a service second by second until the last call has arrived."""
+
+    def __init__(self, calls: CallTable, settings: ScalingSettings, most: int) -> None:
+        self.settings, self.most = settings, most
+        self._policy = decision("scaling", settings.policy)
+        self._every_s = int(module("scaling", settings.policy).EVERY_S)
+        self._arrivals = np.bincount(np.asarray(calls["arrival_s"], np.float64).astype(np.int64))
+        self._history = ServiceHistory(self._arrivals.size)
+
+    @property
+    def seconds(self) -> int:
+        """Until the last call has arrived."""
+        return int(self._arrivals.size)
+
+    def at(self, second: int, engine: ElasticEngine, current: int) -> int | None:
+        """The replicas wished at the end of a second, of so many that are there or on their way; None where the policy
+        is not asked."""
+        how = self.settings
+        self._history.add(arrivals=float(self._arrivals[second - 1]), **engine.state())
+        if second % self._every_s:
+            return None
+        view = ScalingView(
+            **self._history.so_far(), current=current, target_calls=how.target_calls, target_per_s=how.target_per_s,
+            start_up_s=how.start_up_s, least=how.least, most=self.most,
+        )  # fmt: skip
+        return min(max(int(self._policy(view)), how.least), self.most)
+
+
 def scale(
     fleet: SimulatedFleet,
     calls: CallTable,
@@ -90,28 +119,14 @@ def scale(
     """
     most = min(settings.most or len(fleet.replicas()), len(fleet.replicas()))
     engine = ElasticEngine(fleet, calls, min(settings.first, most), sample_s)
-    policy = decision("scaling", settings.policy)
-    every_s = int(module("scaling", settings.policy).EVERY_S)
-    arrivals = np.bincount(np.asarray(calls["arrival_s"], np.float64).astype(np.int64))
-    history = ServiceHistory(arrivals.size)
-    for second, arrived in enumerate(arrivals, 1):
+    wish = ScalingWish(calls, settings, most)
+    for second in range(1, wish.seconds + 1):
         engine.advance(float(second))
         if watch is not None:
             watch(engine)
-        history.add(
-            arrivals=float(arrived),
-            in_flight=float(engine.seen()[ACTIVE].sum()),
-            queued=engine.queued(),
-            cache=engine.cache_share(),
-            ready=len(engine.of(ReplicaPhase.OPEN)),
-        )
-        if second % every_s == 0:
-            current = len(engine.of(ReplicaPhase.OPEN, ReplicaPhase.STARTING))
-            view = ScalingView(
-                **history.so_far(), current=current, target_calls=settings.target_calls,
-                target_per_s=settings.target_per_s, start_up_s=settings.start_up_s, least=settings.least, most=most,
-            )  # fmt: skip
-            _follow(engine, min(max(int(policy(view)), settings.least), most) - current, settings.start_up_s)
+        current = len(engine.of(ReplicaPhase.OPEN, ReplicaPhase.STARTING))
+        if (wished := wish.at(second, engine, current)) is not None:
+            _follow(engine, wished - current, settings.start_up_s)
     return engine.finish()
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +15,7 @@ from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.policies import decision, module
 from comptroller.serving.policies.spot_view import NEVER_S, SpotView, SpotWish
 from comptroller.serving.policies.view import ACTIVE
+from comptroller.serving.scaling import ScalingSettings, ScalingWish
 from comptroller.serving.work_after_loss import CachePath, WorkAfterLoss
 from comptroller.work.call import CallTable
 from comptroller.work.zone_record import ZoneRecord
@@ -34,7 +38,9 @@ class SpotSettings:
     """How a service stands on spot. policy: its id, the path of its file or its dotted path.  target: replicas that
     are to take calls.  extra: further ones that a policy may keep.  zone_replicas: room of a zone when all nodes wanted
     are there, 0 for as many as were wanted, or any number where one was.  work, path: what becomes of calls on a
-    replica that is taken back.  price_ratio: spot over on demand.  from_s: of the record, where the calls begin."""
+    replica that is taken back.  price_ratio: spot over on demand.  from_s: of the record, where the calls begin.
+    drain_s: how long before it goes a replica takes no more calls; from the notice on where that is shorter.  share:
+    of the target that may be spot, in whole replicas, rounded down; the rest is on demand whatever the policy."""
 
     policy: str
     target: int
@@ -47,6 +53,8 @@ class SpotSettings:
     price_ratio: float = 1.0
     from_s: float = 0.0
     seed: int = 0
+    drain_s: float = float("inf")
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         module("spot", self.policy)
@@ -60,6 +68,8 @@ class SpotSettings:
                 (not self.notice_s >= 0, f"a notice of {self.notice_s:g} s; not below 0"),
                 (not self.price_ratio > 0, f"a spot price {self.price_ratio:g} times that on demand; above 0"),
                 (not self.from_s >= 0, f"a record from {self.from_s:g} s; not below 0"),
+                (not 0 <= self.share <= 1, f"a share of {self.share:g} of the target on spot; from 0 to 1"),
+                (not self.drain_s >= 0, f"no more calls {self.drain_s:g} s before a replica goes; not below 0"),
             )
             if bad
         ]
@@ -98,11 +108,21 @@ class SpotOutcome:
         return self.hours(on_demand=True) * on_demand_usd_per_h + self.hours(on_demand=False) * spot_usd_per_h
 
 
-def serve_on_spot(fleet: SimulatedFleet, calls: CallTable, record: ZoneRecord, settings: SpotSettings) -> SpotOutcome:
+def serve_on_spot(
+    fleet: SimulatedFleet,
+    calls: CallTable,
+    record: ZoneRecord,
+    settings: SpotSettings,
+    scaling: ScalingSettings | None = None,
+    watch: tuple[Callable[[ElasticEngine], None], float] | None = None,
+) -> SpotOutcome:
     """What comes of calls on replicas that a policy rents in zones or on demand, which begin on demand and ready.
 
     The fleet has the replicas that there may be at once. Launches on demand are granted. A zone takes back what is
     beyond its room, told as long before as the notice is; which replicas, is drawn.
+
+    scaling: who moves the target; none where it stays.  watch: is shown the engine every second, and how often the
+    engine samples.
 
     Raises:
         InputError: the record is shorter than the calls, or the fleet smaller than the target.
@@ -115,7 +135,18 @@ def serve_on_spot(fleet: SimulatedFleet, calls: CallTable, record: ZoneRecord, s
         )
     if len(fleet.replicas()) < settings.target:
         raise InputError(f"a fleet of {len(fleet.replicas())} replicas, of which {settings.target} are to take calls")
-    return _SpotRun(ElasticEngine(fleet, calls, settings.target), record, settings).run(span_s)
+    see, sample_s = watch or (None, 0.0)
+    engine = ElasticEngine(fleet, calls, settings.target, sample_s)
+    wish = ScalingWish(calls, scaling, scaling.most or len(fleet.replicas())) if scaling else None
+    return _SpotRun(engine, record, settings, wish, see).run(span_s)
+
+
+class _ComingEnd(NamedTuple):
+    """A replica that has a notice and still takes calls: from when on it does not, and when it is gone."""
+
+    drains_s: float
+    gone_s: float
+    replica: int
 
 
 @dataclass
@@ -123,8 +154,10 @@ class _SpotRun:
     engine: ElasticEngine
     record: ZoneRecord
     settings: SpotSettings
+    wish: ScalingWish | None = None
+    watch: Callable[[ElasticEngine], None] | None = None
     zone_of: dict[tuple[int, float], int] = field(default_factory=dict)
-    told: set[int] = field(default_factory=set)
+    told: list[_ComingEnd] = field(default_factory=list)
     found: list[SpotInterruption] = field(default_factory=list)
     refusals: int = 0
 
@@ -132,6 +165,8 @@ class _SpotRun:
         zones = len(self.record.zones)
         self.lost_s, self.refused_s, self.granted_s = ([NEVER_S] * zones for _ in range(3))
         self.memory: dict[str, object] = {}
+        self.target = self.settings.target
+        self.targets = [self.target]
         self.rng = np.random.default_rng(self.settings.seed)
         # A record that asked for one node says whether there was any; of more it says how many.
         most, stated = len(self.engine.phases), self.settings.zone_replicas
@@ -149,10 +184,15 @@ class _SpotRun:
         decisions = {float(second) for second in range(0, int(span_s) + 1, every_s)}
         told = [(max(at_s - how.notice_s, 0.0), at_s, zone) for at_s, zone in changes]
         told = sorted(told + [(at_s, at_s, zone) for at_s, zone in changes] if how.notice_s else told)
-        for at_s in sorted({at for at, _, _ in told} | decisions):
+        drains = {max(at_s - how.drain_s, 0.0) for at_s, _ in changes if how.drain_s < how.notice_s}
+        seconds = set(map(float, range(1, int(span_s) + 1))) if self.wish or self.watch else set()
+        for at_s in sorted({at for at, _, _ in told} | decisions | drains | seconds):
             if at_s > span_s:
                 break
             self.engine.advance(at_s)
+            if at_s in seconds:
+                self._see_second(int(at_s))
+            self._drain_told(at_s)
             while told and told[0][0] <= at_s:
                 _, gone_s, zone = told.pop(0)
                 self._take_back(zone, gone_s, gone_s - at_s)
@@ -160,13 +200,23 @@ class _SpotRun:
                 self._decide(at_s)
         outcome = self.engine.finish()
         places = tuple(self.zone_of.get((one.replica, one.since_s), ON_DEMAND) for one in outcome.leases)
-        share = ready_share(outcome, how.target, span_s)
+        share = owed_share(outcome, self.targets, how.start_up_s, span_s)
         return SpotOutcome(outcome, places, tuple(self.found), self.refusals, share)
+
+    def _see_second(self, second: int) -> None:
+        """Show the engine to who watches it, and ask who moves the target."""
+        if self.watch is not None:
+            self.watch(self.engine)
+        if self.wish is not None:
+            self.target = self.wish.at(second, self.engine, self.target) or self.target
+            self.targets.append(self.target)
 
     def _in(self, zone: int, *phases: ReplicaPhase) -> list[int]:
         """Replicas of a zone, or on demand, that have no notice."""
-        now = self.engine.of(*(phases or HELD))
-        return [r for r in now if self._zone(r) == zone and self.engine.times[r].gone_s == float("inf")]
+        now, told = self.engine.of(*(phases or HELD)), {one.replica for one in self.told}
+        return [
+            r for r in now if self._zone(r) == zone and r not in told and self.engine.times[r].gone_s == float("inf")
+        ]
 
     def _held(self, zone: int) -> int:
         """Nodes of a zone that are in use, by replicas with a notice too."""
@@ -189,26 +239,39 @@ class _SpotRun:
         self.lost_s[zone] = now_s
         for replica in map(int, self.rng.permutation(stands)[:over]):
             self.found.append(SpotInterruption(now_s, name, replica, int(calls[replica])))
-            if notice_s:
-                self.engine.notice(replica, notice_s, self.settings.work, self.settings.path)
-            else:
+            if not notice_s:
                 self.engine.lose(replica, self.settings.work)
+            elif self.settings.drain_s < notice_s:
+                self.told.append(_ComingEnd(at_s - self.settings.drain_s, at_s, replica))
+            else:
+                self.engine.notice(replica, notice_s, self.settings.work, self.settings.path)
+
+    def _drain_told(self, at_s: float) -> None:
+        """Those that were told, and have taken calls since, take no more once their end is near."""
+        for one in [one for one in self.told if one.drains_s <= at_s]:
+            self.told.remove(one)
+            if one.gone_s > at_s:
+                self.engine.notice(one.replica, one.gone_s - at_s, self.settings.work, self.settings.path)
+            else:
+                self.engine.lose(one.replica, self.settings.work)
 
     def _decide(self, at_s: float) -> None:
         how, zones = self.settings, range(len(self.record.zones))
+        firm = self.target - math.floor(how.share * self.target + 1e-9)
+        ready, starting = (len(self._in(ON_DEMAND, phase)) for phase in (ReplicaPhase.OPEN, ReplicaPhase.STARTING))
         view = SpotView(
-            now_s=at_s, target=how.target, extra=how.extra, start_up_s=how.start_up_s, price_ratio=how.price_ratio,
+            now_s=at_s, target=self.target - firm, extra=how.extra, start_up_s=how.start_up_s,
+            price_ratio=how.price_ratio,
             ready=tuple(len(self._in(zone, ReplicaPhase.OPEN)) for zone in zones),
             starting=tuple(len(self._in(zone, ReplicaPhase.STARTING)) for zone in zones),
-            on_demand_ready=len(self._in(ON_DEMAND, ReplicaPhase.OPEN)),
-            on_demand_starting=len(self._in(ON_DEMAND, ReplicaPhase.STARTING)),
+            on_demand_ready=max(ready - firm, 0), on_demand_starting=max(starting - max(firm - ready, 0), 0),
             lost_s=tuple(self.lost_s), refused_s=tuple(self.refused_s), granted_s=tuple(self.granted_s),
             memory=self.memory,
         )  # fmt: skip
         wish: SpotWish = decision("spot", how.policy)(view)
         for zone in zones:
             self._follow(zone, wish.spot[zone] - view.here(zone), at_s)
-        self._follow(ON_DEMAND, wish.on_demand - view.on_demand_ready - view.on_demand_starting, at_s)
+        self._follow(ON_DEMAND, wish.on_demand + firm - ready - starting, at_s)
 
     def _follow(self, zone: int, change: int, at_s: float) -> None:
         """Launch so many more, as far as the zone has room, or give up so many: those that start, then those with the
@@ -233,18 +296,27 @@ class _SpotRun:
                 self.engine.drain(replica)
 
 
-def ready_share(outcome: ElasticOutcome, target: int, span_s: float) -> float:
-    """Share of a span in which at least the target took calls, which all of it did at the start."""
-    ready, since_s, good_s = target, 0.0, 0.0
-    open_ = set(range(target))
-    for event in outcome.events:
-        at_s = min(event.at_s, span_s)
-        good_s += (at_s - since_s) * (ready >= target)
-        since_s = at_s
-        if event.phase == ReplicaPhase.OPEN:
-            open_.add(event.replica)
+def owed_share(outcome: ElasticOutcome, targets: Sequence[int], start_up_s: float, span_s: float) -> float:
+    """Share of a span in which as many replicas took calls as were wished a start-up ago and ever since.
+
+    targets: by the second, from the start, the last of them until the end; as many took calls at the start.
+    """
+    opened, since_s, good_s = set(range(targets[0])), 0.0, 0.0
+    window = math.ceil(start_up_s) if len(targets) > 1 else 0
+    least = np.lib.stride_tricks.sliding_window_view([targets[0]] * window + list(targets), window + 1).min(axis=1)
+    edges = [(float(second), int(owed)) for second, owed in enumerate(least) if not second or owed != least[second - 1]]
+    moments = sorted([(at_s, 0, owed, None) for at_s, owed in edges] + [
+        (min(event.at_s, span_s), 1, 0, event) for event in outcome.events
+    ], key=lambda one: one[:2])  # fmt: skip
+    owed = targets[0]
+    for at_s, _, now_owed, event in moments:
+        good_s += (min(at_s, span_s) - since_s) * (len(opened) >= owed)
+        since_s = min(at_s, span_s)
+        if event is None:
+            owed = now_owed
+        elif event.phase == ReplicaPhase.OPEN:
+            opened.add(event.replica)
         else:
-            open_.discard(event.replica)
-        ready = len(open_)
-    good_s += (span_s - since_s) * (ready >= target)
+            opened.discard(event.replica)
+    good_s += (span_s - since_s) * (len(opened) >= owed)
     return good_s / span_s if span_s else 1.0

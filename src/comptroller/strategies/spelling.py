@@ -212,3 +212,15 @@ def settings(strategy: S) -> list[S]:
     current = {item.name: getattr(strategy, item.name) for item in fields(strategy)}  # type: ignore[arg-type]
     axes = [[(name, value) for value in values] for name, values in type(strategy).grid.items()]
     return [type(strategy)(**(current | dict(point))) for point in product(*axes)]
+
+
+def largest_parameter(strategy: Any) -> int:
+    """The largest whole number among the parameters of a strategy and those inside it; tokens are none of its calls.
+
+    >>> largest_parameter(parse("difficulty_gate(slow=best_of_n(n=9))"))
+    9
+    """
+    if not is_dataclass(strategy):
+        return strategy if type(strategy) is int else 0
+    names = (item.name for item in fields(strategy) if item.name != "limit" and not item.name.endswith("tokens"))
+    return max((largest_parameter(getattr(strategy, name)) for name in names), default=0)

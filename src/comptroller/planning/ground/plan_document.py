@@ -13,6 +13,7 @@ from comptroller.facts.library import FactLibrary
 from comptroller.facts.reader import FactEntry
 from comptroller.planning.ground.day_document import DayPlan, DocumentPart
 from comptroller.planning.ground.odds_document import ChoiceOdds, PlannedLoad, UntimedCaution
+from comptroller.planning.ground.over_time_document import OverTimeDocument
 from comptroller.planning.ground.picture_document import AcceleratorChoice, ArrivalDrawDocument
 from comptroller.planning.ground.risk_document import ChoiceSupport, RiskDocument, SelectionOptimism
 from comptroller.planning.ground.service_document import LatencyDocument, PredictedFigure, ServiceDocument
@@ -247,6 +248,7 @@ class Plan(ResultViews, DocumentPart):
 
     load: what a plan of requests is for.  odds: of its choice.  untimed: what the choice took slower than predicted.
     accelerators: the best of each kind alone, by price.  drawn: one of the simulated draws, request by request.
+    over_time: who scales the fleet on a trace, and with what.
     facts: what the ids in its services stand for, whatever the catalogue holds when the plan is read; and the
     calibration of a user's own that priced it, if one did.
     """
@@ -275,6 +277,7 @@ class Plan(ResultViews, DocumentPart):
     frontier: tuple[FrontierPoint, ...]
     accelerators: tuple[AcceleratorChoice, ...] = ()
     drawn: ArrivalDrawDocument | None = None
+    over_time: OverTimeDocument | None = None
     candidates: int
     considered: int
     pruned: tuple[PrunedChoices, ...]

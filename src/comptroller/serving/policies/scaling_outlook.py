@@ -13,6 +13,10 @@ carried is the shorter one: a queue of twenty seconds is what objectives of seco
 STRIDE_S = 5
 """Moments of the past that are compared are so far apart; a mean of twenty seconds changes little within."""
 
+MOST_MOMENTS = 4000
+"""Moments that are compared at most, evenly over the past: those of five and a half hours are, of days every so many.
+Twice as many take twice as long, and a day's level is among them every twenty seconds."""
+
 LIKE = 60
 """Moments that are most like now: five minutes of them for a 95th percentile. Fewer follow chance, twice as many are
 half of an hour's past and no longer like now."""
@@ -25,13 +29,14 @@ def largest_loads(view: ScalingView, ahead_s: int) -> tuple[Seconds, Seconds] | 
     Likeness is distance in the logarithms of both means; the nearest `LIKE` moments count, the nearer the more.
     """
     load = moving_mean(view.arrivals, SHORT_S)
-    moments = np.arange(SHORT_S, load.size - ahead_s, STRIDE_S)
+    stride = max(STRIDE_S, load.size // MOST_MOMENTS)
+    moments = np.arange(SHORT_S, load.size - ahead_s, stride)
     if not moments.size:
         return None
     level = moving_mean(view.arrivals, LONG_S)
     floor = max(0.05 * float(load.mean()), 1e-9)
-    place = np.log(np.stack([load, level]) + floor)
-    apart = np.abs(place[:, moments] - place[:, -1:]).sum(axis=0)
+    place = np.log(np.stack([each[np.append(moments, -1)] for each in (load, level)]) + floor)
+    apart = np.abs(place[:, :-1] - place[:, -1:]).sum(axis=0)
     like = apart.size - 1 - np.argsort(apart[::-1], kind="stable")[:LIKE]  # of those alike the latest
     reach = max(float(apart[like[-1]]), 1e-9)
     weights = np.maximum(1 - (apart[like] / (1.001 * reach)) ** 2, 0.02)

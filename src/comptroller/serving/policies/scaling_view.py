@@ -55,10 +55,10 @@ def moving_mean(values: Seconds, seconds: int) -> Seconds:
     >>> moving_mean(np.array([2.0, 4.0, 6.0]), 2).tolist()
     [2.0, 3.0, 5.0]
     """
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    last = np.arange(1, values.size + 1)
-    first = np.maximum(last - seconds, 0)
-    return np.asarray((sums[last] - sums[first]) / (last - first))
+    sums = np.cumsum(values)
+    means = sums / np.minimum(np.arange(1, values.size + 1), seconds)
+    means[seconds:] = (sums[seconds:] - sums[:-seconds]) / seconds
+    return np.asarray(means)
 
 
 def whole(replicas: float) -> int:

@@ -1,0 +1,104 @@
+"""What `comptroller plan --over-time` plays, and what its fleets may use, as its options say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comptroller.errors import InputError
+
+if TYPE_CHECKING:
+    from comptroller.planning.over_time_trial import OverTimeSurroundings
+    from comptroller.work.trace import RequestTrace
+    from comptroller.work.workload import Workload
+
+HOUR_S = 3600.0
+DRAIN_S = 10.0
+"""Before a spot replica goes it takes no more calls for so long: what most calls take."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverTimeTrace:
+    """What is played. trace: the file.  value, by, series: of a table that is a load, its column, the columns that part
+    its series, and the one that is meant.  from_h, hours: the part."""
+
+    trace: str
+    value: str
+    by: str
+    series: str
+    from_h: float
+    hours: float
+
+    def requests(self, asked: Workload) -> RequestTrace:
+        """The requests, drawn where a load is named.
+
+        Raises:
+            InputError: no series of that name, several and none named, or nothing in the hours.
+            FactError: a file that cannot be read.
+        """
+        from comptroller.work.data_files import find_data
+        from comptroller.work.load_requests import requests_of_load
+        from comptroller.work.load_series import LoadColumns, read_loads
+        from comptroller.work.traces import read_trace
+
+        file = Path(self.trace)
+        if not self.value:
+            whole = read_trace(file if file.exists() else find_data("trace", self.trace, file))
+        else:
+            parts = tuple(name.strip() for name in self.by.split(",") if name.strip())
+            known = {one.name: one for one in read_loads(file, LoadColumns(self.value, parts))}
+            meant = [one for name, one in known.items() if not self.series or name.split(" ", 1)[-1] == self.series]
+            if len(meant) != 1:
+                names = ", ".join(name.split(" ", 1)[-1] for name in known)
+                raise InputError(
+                    f"--series {self.series or 'is not given'}: {file.name} has the series {names}; name one"
+                )
+            if asked.rate_per_s is None:
+                raise InputError("--value: the workload needs a rate, which is that of the load's busiest step")
+            whole = requests_of_load(meant[0], asked, asked.rate_per_s)
+        part = whole.between(self.from_h * HOUR_S, (self.from_h + self.hours) * HOUR_S)
+        if not len(part):
+            raise InputError(
+                f"--from-h {self.from_h:g} --hours {self.hours:g}: no request there, of {whole.span_s / HOUR_S:.4g} h"
+            )
+        return part
+
+
+@dataclass(frozen=True, slots=True)
+class OverTimeMeans:
+    """What a fleet over time may use. availability, record, record_from_h, spot_price: zones of spot.  row_budget_w,
+    rows, other_w: of the rows that its replicas stand in."""
+
+    availability: Path | None
+    record: str
+    record_from_h: float
+    spot_price: float | None
+    row_budget_w: float
+    rows: int
+    other_w: float
+
+    def around(self) -> OverTimeSurroundings:
+        """The zones and the rows.
+
+        Raises:
+            InputError: both, a record that is not in the file, or a budget that is not above 0.
+        """
+        from comptroller.planning.over_time_trial import OverTimeSurroundings
+        from comptroller.planning.power_simulation import RowConditions
+        from comptroller.planning.spot_simulation import SpotConditions
+        from comptroller.work.zone_record import choose_record, read_zone_records
+
+        zones = None
+        if self.availability is not None:
+            record = choose_record(read_zone_records(self.availability), self.record)
+            conditions = SpotConditions(
+                spot_usd_per_device_h=self.spot_price, from_s=self.record_from_h * HOUR_S, drain_s=DRAIN_S
+            )
+            zones = (record, conditions)
+        elif self.record or self.spot_price is not None:
+            raise InputError("--record and --spot-price are of --availability FILE, a record of zones (docs/spot.md)")
+        if self.row_budget_w < 0:
+            raise InputError(f"--row-budget {self.row_budget_w:g}: allowed: above 0 W")
+        rows = RowConditions(self.row_budget_w, self.rows, 0, self.other_w) if self.row_budget_w else None
+        return OverTimeSurroundings(zones, rows)
