@@ -189,3 +189,22 @@ def test_deepspeed_says_what_lies_outside_of_devices() -> None:
         export_run("deepspeed", pooled)
     with pytest.raises(UnsupportedError, match="outside of devices is written for"):
         export_run("llm_foundry", pooled)
+
+
+@pytest.mark.parametrize("program", ["megatron_bridge", "torchtitan", "llm_foundry"])
+def test_a_pod_gets_every_file_and_a_rank_of_its_own(program: str, tmp_path: Path) -> None:
+    files = export_run("kubernetes", planned(program=program))
+    for name in set(files) - {"job.yaml"}:
+        assert f"--from-file={name}" in files["job.yaml"]
+    groups = yaml.safe_load(files["job.yaml"])["spec"]["pytorchReplicaSpecs"]
+    for group in groups.values():
+        (pod,) = group["template"]["spec"]["containers"]
+        assert "NODE_RANK=$RANK" in pod["command"][-1] and "env" not in pod
+    (tmp_path / "train.sh").write_text(files["train.sh"], encoding="utf-8")
+    assert subprocess.run(["bash", "-n", str(tmp_path / "train.sh")], check=False).returncode == 0
+
+
+def test_composer_is_told_its_ranks() -> None:
+    script = export_run("slurm", planned(program="llm_foundry"))["train.sh"]
+    told = shlex.split(script.splitlines()[-1].replace("$((8 * NODE_RANK))", "8"))
+    assert (option(told, "--nproc"), option(told, "--world_size"), option(told, "--base_rank")) == ("8", "32", "8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.costs.activation_swap import MicrobatchPasses, swap_share, waiting_s
-from comptroller.costs.power_transfer import power_factor
+from comptroller.costs.power_transfer import clock_at_watts, greatest_share, power_factor
 from comptroller.costs.timing import KernelSignature
+from comptroller.costs.training_adapter import AdapterTuning
 from comptroller.costs.training_layout import ActivationRecompute, LayoutGrid, StateSharding, TrainingLayout
 from comptroller.costs.training_memory import MemoryHabits, leaving_bytes, training_memory
 from comptroller.costs.training_offload import (
@@ -23,6 +25,7 @@ from comptroller.costs.training_offload import (
     OutsideBytes,
     offload_traffic,
 )
+from comptroller.costs.training_time import outside_bytes
 from comptroller.costs.training_work import TrainingJob
 from comptroller.errors import FactError, InfeasibleError, InputError, UnknownIdError
 from comptroller.facts.accelerator import accelerator
@@ -113,16 +116,24 @@ def test_activations_that_may_leave_are_not_counted_on_the_device() -> None:
     assert grid.recompute[1] == ActivationRecompute.FULL
 
 
+BLACKWELL = ("b200_sxm", "b300_sxm", "gb200", "gb300")
+
+
 def test_a_device_that_nobody_timed_takes_its_share_from_watts_over_peak() -> None:
-    """Blackwell's timed devices predict each other's share better so than as it is."""
+    """Blackwell's timed devices predict each other's share of the peak better so than as it is: 0.036 off for 0.054."""
     gemm = KernelSignature("gemm", "bf16", "bf16", 1)
-    shares = {one: kernel_prior("gemm", accelerator(one), "", "bf16").eff_flops for one in ("b200_sxm", "b300_sxm")}
-    old, new = (accelerator(one) for one in shares)
-    ratio = (new.tdp_w / new.peak("bf16")) / (old.tdp_w / old.peak("bf16"))
-    moved = min(ratio * shares["b200_sxm"], 0.7591)
-    assert abs(moved - shares["b300_sxm"]) < abs(shares["b200_sxm"] - shares["b300_sxm"])
+    shares = {one: kernel_prior("gemm", accelerator(one), "", "bf16").eff_flops for one in BLACKWELL}
+    watts = {one: accelerator(one).tdp_w / accelerator(one).peak("bf16") for one in BLACKWELL}
+    most, moved, kept = greatest_share("gemm", "bf16"), [], []
+    for old, new in itertools.permutations(BLACKWELL, 2):
+        found = most * clock_at_watts(shares[old] / most, watts[new] / watts[old])
+        moved.append(abs(found - shares[new]))
+        kept.append(abs(shares[old] - shares[new]))
+    assert sum(moved) < 0.7 * sum(kept)
     assert power_factor(accelerator("h100_sxm"), gemm) == power_factor(accelerator("mi300x"), gemm) == 1.0
+    assert power_factor(accelerator("a100_40_sxm"), gemm) == pytest.approx(1.0, abs=1e-3)
     assert power_factor(accelerator("l4"), gemm) < 1.0 < power_factor(accelerator("rtx_4090"), gemm)
+    assert 0.8 < power_factor(accelerator("a100_80_pcie"), gemm) < 0.95
 
 
 def document(**offload: Any) -> dict[str, Any]:
@@ -154,3 +165,16 @@ def test_what_is_wrong_is_refused_by_name() -> None:
         plan_training(parse_training(document(pool="rdma_pol")))
     pooled = plan_training(parse_training(document(pool="what_if_fenghuang")))
     assert "what-if" in pooled.offload
+
+
+def test_frozen_weights_of_four_bits_travel_as_such() -> None:
+    """QLoRA beside a store: a quarter of the weights' bytes, and next to nothing for the optimiser."""
+    grid = LayoutGrid.of([TrainingLayout(sharding=StateSharding.FULL)])
+    job = TrainingJob(model("llama_3_1_8b"), accelerator("rtx_4090"), 2048, offload=OffloadTier(200e9, 28e9, 17e9))
+    found = {
+        name: offload_traffic(OffloadTier(200e9, 28e9, 17e9), outside_bytes(one, grid, None), 32e9)
+        for name, one in (("all", job), ("adapters", replace(job, adapter=AdapterTuning(16, 4.0))))
+    }
+    forward = {name: float(one.phase("forward")[0, 0]) for name, one in found.items()}
+    assert forward["adapters"] == pytest.approx(forward["all"] / 4)
+    assert float(found["adapters"].phase("optimizer").max()) < 0.01 * float(found["all"].phase("optimizer").max())

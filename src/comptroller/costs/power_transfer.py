@@ -1,8 +1,9 @@
 """Rates of kernels on a device that nobody timed, from one of its family whose watts for each FLOP of its peak differ.
 
-Matrices that a card's power limit holds back do a fixed number of FLOPs a joule, which devices of a family have in
-common; the share of the peak that they reach goes with watts over peak, up to what the best device reaches. An L40S has
-350 W for 362 TFLOP/s and reaches 56 %, an RTX 4090 450 W for 165, an L4 72 W for 121.
+A card whose power limit holds matrices back runs below its highest clock: what it reaches of the share of the best
+device is that clock. A device of the family with more watts for each FLOP of its peak may run faster, by the law of
+power and clock that the power model was fitted with. An L40S has 350 W for 362 TFLOP/s and reaches 56 % of it, an RTX
+4090 450 W for 165, an L4 72 W for 121.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
+
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.fitted_calibration import KernelPriors
+from comptroller.costs.power_demand import GRID, core_power
 from comptroller.costs.timing import KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
 from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.facts.calibration import kernel_prior, systems_timed
+from comptroller.facts.power import power_facts
 
 COMPUTING = frozenset({"gemm", "moe", "attention_prefill", "mla_prefill"})
 """Kernels that a device's arithmetic holds back; all others wait for its memory."""
@@ -45,10 +50,10 @@ class PowerTransferPriors:
 def power_factor(device: Accelerator, kernel: KernelSignature) -> float:
     """What to multiply the family's share of the peak with on a device; 1 where it was timed, or its family was not.
 
-    x = min((W / F) / (W' / F'), e_max / e)
+    e_max x / e,  P(x) = min(P(e / e_max) (W / F) / (W' / F'), 1)
 
-    W, F: power limit and dense peak of the device, W', F': of the timed one.  e: the share that it reaches.  e_max: the
-    greatest of any timed device.
+    W, F: power limit and dense peak of the device, W', F': of the timed ones.  e: the share that they reach.  e_max:
+    the greatest of any timed device.  P: power of the cores at a clock (`core_power`).
 
     >>> gemm = KernelSignature("gemm", "bf16", "bf16", 1)
     >>> [round(power_factor(accelerator(one), gemm), 2) for one in ("l40s", "rtx_4090", "l4")]
@@ -62,8 +67,20 @@ def power_factor(device: Accelerator, kernel: KernelSignature) -> float:
     if not kin:
         return 1.0
     theirs = sum(_watts_a_flop(one, kernel.arithmetic) for one in kin) / len(kin)
-    most = greatest_share(kernel.kind, kernel.format) / prior.eff_flops
-    return min(_watts_a_flop(device, kernel.arithmetic) / theirs, max(most, 1.0))
+    most = max(greatest_share(kernel.kind, kernel.format), prior.eff_flops)
+    clock = clock_at_watts(prior.eff_flops / most, _watts_a_flop(device, kernel.arithmetic) / theirs)
+    return clock * most / prior.eff_flops
+
+
+def clock_at_watts(clock: float, ratio: float) -> float:
+    """The clock, as a share of the highest, with so many times the watts for each unit at the highest clock.
+
+    >>> clock_at_watts(0.8, 1.0), clock_at_watts(0.8, 10.0)
+    (0.8, 1.0)
+    """
+    voltage = power_facts().clocks
+    asked = float(core_power(clock, voltage)) * ratio
+    return round(float(np.interp(asked, core_power(GRID, voltage), GRID)), 4)
 
 
 def _watts_a_flop(device: Accelerator, arithmetic: str) -> float:

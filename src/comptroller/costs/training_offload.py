@@ -86,7 +86,8 @@ class OffloadTier:
 @dataclass(frozen=True, slots=True)
 class OutsideBytes:
     """What a device keeps outside, arrays of points. params: weights of its shard.  trained: share of them that has
-    gradients and states.  inputs: activations that always leave where any may: the inputs of layers.  rest: all other
+    gradients and states.  weight_bytes: of a weight as it is computed with, fewer where it is frozen in fewer bits.
+    inputs: activations that always leave where any may: the inputs of layers.  rest: all other
     activations of a microbatch.  node: devices that share the host and its store."""
 
     params: Array
@@ -94,6 +95,7 @@ class OutsideBytes:
     inputs: Array
     rest: Array
     node: Array
+    weight_bytes: float = WEIGHT_BYTES
 
     def held_bytes(self, tier: OffloadTier) -> Array:
         """Bytes that the host's memory has to hold for a node where there is no store; with one, none need lie there.
@@ -106,7 +108,7 @@ class OutsideBytes:
         """
         if tier.has_store or tier.pool_bytes_per_s is not None:
             return np.zeros_like(self.params)
-        states = self.params * (WEIGHT_BYTES + (GRADIENT_BYTES + STATE_BYTES) * self.trained)
+        states = self.params * (self.weight_bytes + (GRADIENT_BYTES + STATE_BYTES) * self.trained)
         return np.asarray(self.node * (states + self.inputs) * (1.0 - tier.far_share))
 
 
@@ -134,8 +136,9 @@ def offload_traffic(tier: OffloadTier, outside: OutsideBytes, link_bytes_per_s: 
     link = tier.pool_bytes_per_s or link_bytes_per_s
     out = _activation_load(tier, outside, link, outside.rest, True)
     back = _activation_load(tier, outside, link, outside.rest, False)
-    weights = _load(tier, outside, link, WEIGHT_BYTES * outside.params, OffloadedPart.WEIGHTS)
-    weights[RESOURCES.index("store")] = WEIGHT_BYTES * outside.params * outside.node / tier.read_bytes_per_s
+    computed = outside.weight_bytes * outside.params
+    weights = _load(tier, outside, link, computed, OffloadedPart.WEIGHTS)
+    weights[RESOURCES.index("store")] = computed * outside.node / tier.read_bytes_per_s
     gradients = GRADIENT_BYTES * outside.params * outside.trained
     up = _load(tier, outside, link, gradients, OffloadedPart.STATES)
     up[[0, 1]] = up[[1, 0]]

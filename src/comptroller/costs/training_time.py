@@ -320,7 +320,8 @@ def outside_bytes(job: TrainingJob, grid: LayoutGrid, leaving: tuple[Array, Arra
     ranks = (grid.dp * grid.cp).astype(float)
     node = np.minimum(ranks * grid.tp, float(node_devices(job.device)))
     inputs, rest = leaving or (np.zeros(len(grid)), np.zeros(len(grid)))
-    return OutsideBytes((dense + experts) / ranks, job.trained_share, inputs, rest, node)
+    width = WEIGHT_BYTES if job.adapter is None else job.adapter.base_bits / 8.0
+    return OutsideBytes((dense + experts) / ranks, job.trained_share, inputs, rest, node, width)
 
 
 def _optimizer_s(job: TrainingJob, grid: LayoutGrid) -> Array:

@@ -28,11 +28,22 @@ def program_files(plan: TrainingPlan) -> dict[str, str]:
     if plan.program == "torchtitan":
         return torchtitan_files(plan)
     if plan.program == "llm_foundry":
-        line = "#!/usr/bin/env bash\ncomposer llm-foundry/scripts/train/train.py train.yaml\n"
-        return {**llm_foundry_files(plan), "train.sh": line}
+        return {**llm_foundry_files(plan), "train.sh": _composer_script(plan)}
     if plan.program.startswith("megatron_deepspeed"):
         return {**deepspeed_files(plan), **megatron_files(plan)}
     return megatron_files(plan)
+
+
+def _composer_script(plan: TrainingPlan) -> str:
+    """A script that starts one node of llm-foundry by Composer's launcher, which is told its ranks."""
+    _, each = node_counts(plan)
+    launch = (
+        f'composer --nproc {each} --world_size {plan.run.devices} --node_rank "$NODE_RANK" '
+        f"--base_rank $(({each} * NODE_RANK)) "
+        '--master_addr "${MASTER_ADDR:-localhost}" --master_port 29500'
+    )
+    script = "llm-foundry/scripts/train/train.py train.yaml"
+    return f"#!/usr/bin/env bash\nset -euo pipefail\nNODE_RANK=${{NODE_RANK:-0}}\n{launch} {script}\n"
 
 
 def node_counts(plan: TrainingPlan) -> tuple[int, int]:
@@ -82,21 +93,19 @@ def skypilot_files(plan: TrainingPlan) -> dict[str, str]:
 
 
 def kubernetes_files(plan: TrainingPlan) -> dict[str, str]:
-    """A PyTorchJob of the Kubeflow training operator beside the program's files; raises as `program_files`."""
+    """A PyTorchJob of the Kubeflow training operator beside the program's files; raises as `program_files`.
+
+    The operator numbers pods over master and workers in $RANK; a config map is not writable, so its files are copied.
+    """
     nodes, each = node_counts(plan)
+    files = program_files(plan)
     resource = "amd.com/gpu" if plan.run.accelerator.startswith("mi") else "nvidia.com/gpu"
 
     def replicas(count: int) -> dict[str, object]:
         container = {
             "name": "pytorch",
             "image": "IMAGE",
-            "command": ["bash", "/run/train.sh"],
-            "env": [
-                {
-                    "name": "NODE_RANK",
-                    "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['training.kubeflow.org/replica-index']"}},
-                }
-            ],
+            "command": ["bash", "-c", "cp /run/* . && NODE_RANK=$RANK bash train.sh"],
             "resources": {"limits": {resource: each}},
             "volumeMounts": [{"name": "run", "mountPath": "/run"}],
         }
@@ -110,5 +119,6 @@ def kubernetes_files(plan: TrainingPlan) -> dict[str, str]:
         "metadata": {"name": slug(plan.name)},
         "spec": {"runPolicy": {"activeDeadlineSeconds": round(limit_s(plan))}, "pytorchReplicaSpecs": groups},
     }
-    says = [f"kubectl create configmap {slug(plan.name)} --from-file=train.sh; set IMAGE; kubectl apply -f job.yaml"]
-    return {**program_files(plan), "job.yaml": _yaml.document(job, says)}
+    named = " ".join(f"--from-file={name}" for name in files)
+    says = [f"kubectl create configmap {slug(plan.name)} {named}; set IMAGE; kubectl apply -f job.yaml"]
+    return {**files, "job.yaml": _yaml.document(job, says)}
