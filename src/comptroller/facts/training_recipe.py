@@ -32,11 +32,11 @@ class TrainingRecipe:
     weights: str
     activations: str
     gradients: str
-    narrow: tuple[Literal["forward", "inputs", "weights"], ...]
-    wide: tuple[str, ...]
-    families: tuple[str, ...]
     sources: Mapping[str, FactSource]
     provenance: Mapping[str, str]
+    narrow: tuple[Literal["forward", "inputs", "weights"], ...] = ()
+    wide: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
     megatron: tuple[str, ...] = ()
     one_copy_families: tuple[str, ...] = ()
     wide_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
