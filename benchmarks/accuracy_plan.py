@@ -30,7 +30,7 @@ from comptroller.measure.calibrate import OVERLOAD_S, ParameterBelief, fit_effec
 from comptroller.measure.features import FeatureBank
 from comptroller_lab.baseline import RooflineCalibration
 from comptroller_lab.calibration_runs import calibration_banks, weighed
-from comptroller_lab.intervals import shifted_band
+from comptroller_lab.intervals import FEWEST_SPREAD, shifted_band, units_of
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
@@ -155,22 +155,31 @@ def judged_by(judged: JudgedRuns, held: Mapping[str, HeldErrors], split: str, qu
     """Whether each truth lies in the 80 % band of the other groups' errors (`comptroller_lab.intervals.shifted_band`).
 
     Bands are as a fit without the rows would ship them: by what makes a replica strange, from units of the split left
-    out (of accelerators each with each model); a group with fewer than two other units takes the band of all strange
-    ones, or of all. Dates are judged by models: a plan's band does not know of days to come.
+    out (of accelerators each with each model), of dense models and experts apart where the kind has `FEWEST_SPREAD`
+    other units; a group with fewer than two other units takes the band of all strange ones, or of all. Dates are judged
+    by models: a plan's band does not know of days to come.
     """
     units = judged.labels["model" if split == "date" else split]
     if split == "accelerator":
         units = np.char.add(units, judged.labels["model"])
     source = getattr(held["model" if split == "date" else split], quantity)["ours"]
     errors, inside = getattr(held[split], quantity)["ours"], np.full(len(units), np.nan)
-    group, kind = judged.labels["strange"], judged.labels["set"]
+    group, kind, models = (judged.labels[name] for name in ("strange", "set", "kind"))
     for _, test in judged.folds(split):
         others = np.setdiff1d(np.arange(len(units)), test)
-        for strange, which in sorted({(str(group[i]), str(kind[i])) for i in test}):
-            rows = test[(group[test] == strange) & (kind[test] == which)]
+        for strange, which, model in sorted({(str(group[i]), str(kind[i]), str(models[i])) for i in test}):
+            rows = test[(group[test] == strange) & (kind[test] == which) & (models[test] == model)]
             near = (group[others] == strange) & (kind[others] == which)
+            like = near & (models[others] == model)
+            like &= units_of(source[others[like]], units[others[like]]) >= FEWEST_SPREAD
             apart = (group[others] != TIMED) == (strange != TIMED)
-            choices = (near, apart & (kind[others] == which), kind[others] == which, np.ones(len(others), dtype=bool))
+            choices = (
+                like,
+                near,
+                apart & (kind[others] == which),
+                kind[others] == which,
+                np.ones(len(others), dtype=bool),
+            )
             bands = (shifted_band(source[others[some]], units[others[some]]) for some in choices)
             low, high = next((band for band in bands if band), (np.nan, np.nan))
             known = rows[np.isfinite(errors[rows])]
@@ -345,7 +354,8 @@ HEAD = (
     "Servers: end-to-end measurements of aiconfigurator-core (H100, H200, B200, GB200). Published: InferenceX on AMD,",
     "and points of some twenty other sources under engines of 2024 to 2026. No fit: kernels as timed one by one.",
     "80 % bands: of the other groups' errors, with the shift that a new group brings (a random-effects interval over",
-    "models, accelerators with models, or sources), apart for other vendors, untimed engines and older generations;",
+    "models, accelerators with models, or sources), apart for other vendors, untimed engines and older generations,",
+    "and for dense models and experts where six units of each were measured;",
     "`comptroller show calibration` says which of them judges a deployment.",
     "Roofline: the datasheet, every fifth row. Nearest neighbour: the ratio to the bare kernels of the three nearest",
     "configurations.",

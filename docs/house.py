@@ -40,9 +40,10 @@ ROOM_LINES = {
     # who shares a simulated fleet, and who was slowed by whom (150 lines)
     # a fleet chosen over time (250 lines)
     # caches in tool waits (110 lines)
+    # a plan's replicas under faults (115 lines), under copies of calls (140)
     # spot and power over time, the interval of what is saved, its document (500 lines)
     # a plan's replicas under faults (115 lines)
-    "planning": 17_455,
+    "planning": 17_600,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -88,8 +89,8 @@ ROOM_LINES = {
     # spot replicas in zones: policies, what they see, a run on a record (450 lines)
     # rows, samples of power and power policies (610 lines)
     # what followed moments like now (50 lines), HARMONY's decision
-    # replicas that fault (230 lines)
-    "serving": 8_590,
+    # replicas that fault (230 lines); copies of calls and codes (360), the timer of hedges, which the gateway had (80)
+    "serving": 9_070,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -104,7 +105,7 @@ ROOM_LINES = {
     # caches in tool waits side by side (70 lines)
     # jobs with a deadline, faults (135 lines)
     # memory of a training run by stage, recipes of training (60 lines)
-    "report": 8_620,
+    "report": 8_695,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -152,7 +153,7 @@ ROOM_LINES = {
     # jobs on a cluster
     # tool waits of simulate (30 lines)
     # options of jobs with a deadline, of faults (150 lines)
-    "cli": 6_640,
+    "cli": 6_710,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

@@ -151,6 +151,28 @@ def test_runs_that_state_no_settings_move_effects_and_not_what_all_servers_share
     assert both["pace.vendor.amd", "any"].value > 1.02
 
 
+def test_effects_that_stated_runs_show_are_theirs() -> None:
+    """A table of another source over the same kind of link, three times as slow, does not move what servers say."""
+    stated = runs(1.0)
+    old = replace(server(), engine=EngineSettings.at_version(engine_facts("vllm"), "0.6.1"))
+    slow = ReplicaPredictor.shipped().predict(old, load(4, 32)).loop.tpot_s * 3.0
+    table = [
+        RunObservation(90 + i, old, 1024, 512, c, np.nan, slow[i], "table", f"t{i}", spread=0.3)
+        for i, c in enumerate((4, 32))
+    ]
+    alone, both = fit(stated, "", TODAY, "").facts.table, fit([*stated, *table], "", TODAY, "").facts.table
+    for key in (("wire.fabric", "any"), ("outside.dense", "vllm")):
+        assert both[key].value == pytest.approx(alone[key].value, rel=1e-9), key
+    assert both["pace.generation.v0", "vllm"].value > 1.02 * alone["pace.generation.v0", "vllm"].value
+
+
+def test_an_old_build_on_another_vendor_s_device_has_both_causes_and_their_own() -> None:
+    device = accelerator("mi300x")
+    old = replace(server(device="mi300x"), engine=EngineSettings.at_version(engine_facts("vllm"), "0.6.1"))
+    assert device.vendor == "AMD"
+    assert {"pace.vendor.amd", "pace.vendor.amd.v0", "pace.generation.v0"} <= {name for name, _ in effects(old)}
+
+
 def test_a_run_that_states_an_output_rate_alone_holds_its_own_prompt() -> None:
     replica = server(layout=ParallelLayout(8))
     rate = RunObservation(1, replica, 4096, 64, 8, np.nan, np.nan, "x", "x1", tokens_per_s=1000.0)

@@ -15,7 +15,8 @@ from comptroller.books.budgets import SpendBudget
 from comptroller.books.ledger import CallLedger
 from comptroller.errors import InputError
 from comptroller.gateway.config import config_from_document
-from comptroller.gateway.hedging import CALLED_OFF, LEAST, HedgeTimer, first_of
+from comptroller.gateway.hedging import CALLED_OFF, first_of
+from comptroller.serving.hedge_timer import LEAST, HedgeTimer
 from gateway_houses import House, config, held, rows, running, until
 from gateway_upstream import Upstream, upstream
 

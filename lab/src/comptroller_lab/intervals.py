@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import t as student
 
-from comptroller.costs.causes import TIMED, strangeness
+from comptroller.costs.causes import TIMED, model_kind, strangeness
 from comptroller.costs.residual import ResidualIdentity
 from comptroller.facts.serving import Band, PredictionErrorBands
 from comptroller.measure.calibrate import (
@@ -34,16 +34,29 @@ engines that nobody timed would be a factor of six either way, where all strange
 FEWEST = 5
 """Fewer rows than this make no unit of their own: their median says little."""
 
+FEWEST_SPREAD = 6
+"""Units from which on their spread is told by the median absolute deviation: of fewer it is one or two differences."""
+
+NORMAL_MAD = 1.4826
+"""Standard deviation over median absolute deviation of a normal distribution."""
+
+
+def units_of(errors: Array, units: npt.NDArray[np.str_]) -> int:
+    """How many units `shifted_band` counts."""
+    counts = np.unique(units[np.isfinite(errors)], return_counts=True)[1]
+    return int((counts >= FEWEST).sum())
+
 
 def shifted_band(errors: Array, units: npt.NDArray[np.str_]) -> Band | None:
     """The 80 % band of log errors on a unit (a model, an accelerator, a source) that was never seen; None below two.
 
     band = m + q -/+ hypot(q, t s sqrt(1 + 1/G)),  each side by its own q
 
-    A new unit is off by a shift of its own: m, s: mean and standard deviation of the G units' medians, t: the 90th
-    percentile of Student's t with G - 1 degrees of freedom; q: mean 10th and 90th percentiles within a unit about its
-    median. Each unit counts alike, so the width falls with units and not with rows. Source: the prediction interval of
-    a random-effects model (Higgins et al. 2009, section 4).
+    A new unit is off by a shift of its own: m: median of the G units' medians, s: their standard deviation, from
+    `FEWEST_SPREAD` units on by their median absolute deviation, t: the 90th percentile of Student's t with G - 1
+    degrees of freedom; q: mean 10th and 90th percentiles within a unit about its median. Each unit counts alike, so the
+    width falls with units and not with rows, and one unit whose settings are not what they seem does not widen the band
+    of all. Source: the prediction interval of a random-effects model (Higgins et al. 2009, section 4).
 
     >>> units = np.repeat(["a", "b", "c"], 9)
     >>> [round(edge, 3) for edge in shifted_band(np.repeat([-0.1, 0.0, 0.1], 9), units)]
@@ -55,9 +68,12 @@ def shifted_band(errors: Array, units: npt.NDArray[np.str_]) -> Band | None:
     if len(parts) < 2:
         return None
     middles = np.array([np.median(part) for part in parts])
-    shift = float(student.ppf(TAILS[1], len(parts) - 1) * middles.std(ddof=1) * np.sqrt(1 + 1 / len(parts)))
+    centre, spread = float(np.median(middles)), float(middles.std(ddof=1))
+    if len(parts) >= FEWEST_SPREAD:
+        spread = NORMAL_MAD * float(np.median(np.abs(middles - centre)))
+    shift = float(student.ppf(TAILS[1], len(parts) - 1)) * spread * np.sqrt(1 + 1 / len(parts))
     low, high = np.mean([np.quantile(part, TAILS) - np.median(part) for part in parts], axis=0)
-    return float(middles.mean() - np.hypot(low, shift)), float(middles.mean() + np.hypot(high, shift))
+    return centre - float(np.hypot(low, shift)), centre + float(np.hypot(high, shift))
 
 
 def with_intervals(runs: FeatureBank, fitted: CalibrationFit) -> CalibrationFit:
@@ -79,21 +95,32 @@ def with_intervals(runs: FeatureBank, fitted: CalibrationFit) -> CalibrationFit:
 
 @dataclass(frozen=True)
 class HeldOutErrors:
-    """Log errors of runs that a fit did not see, and the unit that was left out with each."""
+    """Log errors of runs that a fit did not see, the unit that was left out with each, and its kind of models."""
 
     errors: Array
     units: npt.NDArray[np.str_]
+    kinds: npt.NDArray[np.str_]
 
     def band(self) -> Band | None:
         """Of an unseen unit."""
         return shifted_band(self.errors, self.units)
 
+    def by_kind(self) -> Mapping[str, Band]:
+        """Of dense models and of mixtures of experts apart, of which `FEWEST_SPREAD` units were measured."""
+        found = {}
+        for name in np.unique(self.kinds):
+            errors, units = self.errors[self.kinds == name], self.units[self.kinds == name]
+            band = shifted_band(errors, units) if units_of(errors, units) >= FEWEST_SPREAD else None
+            if band:
+                found[str(name)] = band
+        return found
+
     @classmethod
     def joined(cls, parts: Sequence[HeldOutErrors]) -> HeldOutErrors:
         """Of several folds."""
         if not parts:
-            return cls(np.zeros(0), np.zeros(0, dtype=str))
-        return cls(np.concatenate([p.errors for p in parts]), np.concatenate([p.units for p in parts]))
+            return cls(np.zeros(0), np.zeros(0, dtype=str), np.zeros(0, dtype=str))
+        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("errors", "units", "kinds")))
 
 
 def _bands(
@@ -102,13 +129,21 @@ def _bands(
     many = (found for found in strange.items() if len(np.unique(found[1].units)) >= FEWEST_SOURCES)
     apart = {group: found.band() for group, found in many}
     every = HeldOutErrors.joined(list(strange.values())).band()
-    return PredictionErrorBands(new.band() or quick.new, related.band() or quick.related, quick.seen, every, **apart)
+    kinds = {
+        f"{group} {kind}": band
+        for group, found in {"new": new, "related": related, **strange}.items()
+        for kind, band in found.by_kind().items()
+    }
+    usual = PredictionErrorBands(new.band() or quick.new, related.band() or quick.related, quick.seen, by_kind=kinds)
+    vendor, engine, generation = (apart.get(name) for name in ("vendor", "engine", "generation"))
+    return replace(usual, foreign=every, vendor=vendor, engine=engine, generation=generation)
 
 
 def _on_other_sources(runs: FeatureBank) -> tuple[dict[str, HeldOutErrors], dict[str, HeldOutErrors]]:
     """Log errors of TPOT and TTFT on sources of published points left out, by the group of the replica."""
     source = np.array([o.source for o in runs.observations])
     group = np.array([strangeness(o.replica) if o.spread > 0.0 else TIMED for o in runs.observations])
+    models = np.array([model_kind(o.replica) for o in runs.observations])
     found: list[dict[str, list[HeldOutErrors]]] = [{}, {}]
     after = fit_stated(runs, start(runs, None))
     names, counts = np.unique(source[group != TIMED], return_counts=True)
@@ -118,7 +153,8 @@ def _on_other_sources(runs: FeatureBank) -> tuple[dict[str, HeldOutErrors], dict
         for into, errors in zip(found, left_over(runs.take(test), belief), strict=True):
             for kind in np.unique(group[test]):
                 mine = group[test] == kind
-                into.setdefault(str(kind), []).append(HeldOutErrors(errors[mine], source[test][mine]))
+                held = HeldOutErrors(errors[mine], source[test][mine], models[test][mine])
+                into.setdefault(str(kind), []).append(held)
     tpot, ttft = ({kind: HeldOutErrors.joined(parts) for kind, parts in into.items()} for into in found)
     return tpot, ttft
 
@@ -128,7 +164,7 @@ def _on_new_models(runs: FeatureBank) -> tuple[HeldOutErrors, HeldOutErrors]:
     parts = []
     for name, train, test in _folds(runs, lambda identity: identity.architecture):
         belief = fit_parameters(runs.take(train), start(runs, None))
-        parts.append((name, left_over(runs.take(test), belief)))
+        parts.append((name, runs.take(test), left_over(runs.take(test), belief)))
     return _by_unit(parts)
 
 
@@ -143,16 +179,22 @@ def _on_other_accelerators(runs: FeatureBank) -> tuple[HeldOutErrors, HeldOutErr
         models = np.array([identity.architecture for identity in part.identities])
         errors = left_over(part, fitted.belief)
         parts += [
-            (f"{name} {model}", tuple(one[known & (models == model)] for one in errors))
+            (
+                f"{name} {model}",
+                part.take(np.flatnonzero(known & (models == model))),
+                tuple(one[known & (models == model)] for one in errors),
+            )
             for model in np.unique(models[known])
         ]
     return _by_unit(parts)
 
 
-def _by_unit(parts: Sequence[tuple[str, tuple[Array, ...]]]) -> tuple[HeldOutErrors, HeldOutErrors]:
-    tpot, ttft = (
-        HeldOutErrors.joined([HeldOutErrors(x[n], np.full(len(x[n]), name)) for name, x in parts]) for n in (0, 1)
-    )
+def _by_unit(parts: Sequence[tuple[str, FeatureBank, tuple[Array, ...]]]) -> tuple[HeldOutErrors, HeldOutErrors]:
+    def held(name: str, runs: FeatureBank, errors: Array) -> HeldOutErrors:
+        kinds = np.array([model_kind(o.replica) for o in runs.observations], dtype=str)
+        return HeldOutErrors(errors, np.full(len(errors), name), kinds)
+
+    tpot, ttft = (HeldOutErrors.joined([held(name, runs, x[n]) for name, runs, x in parts]) for n in (0, 1))
     return tpot, ttft
 
 

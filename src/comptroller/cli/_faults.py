@@ -1,4 +1,4 @@
-"""Options under which replicas of a plan and nodes under jobs fault, and what `comptroller simulate` prints of it."""
+"""Options under which replicas and nodes fault, and copies of calls against it; what `simulate` prints of them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from comptroller.costs.fault_causes import PROBE_S, WATCHDOG_S, fault_device_s
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.planning.fault_simulation import REPAIR_S, FaultConditions, simulate_faults
 from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.redundancy_simulation import RedundancyConditions, code_of, simulate_redundancy
 from comptroller.planning.spot_simulation import SpotConditions
 from comptroller.report.fault_tables import fault_records, faults_sheet
+from comptroller.report.redundancy_tables import redundancy_records, redundancy_sheet
 from comptroller.report.terminal import console, print_sheet
 from comptroller.work.trace import RequestTrace
 
@@ -87,3 +89,52 @@ def node_fault_options(
 ) -> JobFaults | None:
     """What the options say, none where no node faults."""
     return JobFaults(fault_device_s(faults), detect_s, repair_h * 3600) if faults else None
+
+
+@dataclass(frozen=True, slots=True)
+class CallCopyOptions:
+    """Which copies of calls are compared."""
+
+    conditions: RedundancyConditions
+
+    def show(self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool) -> None:
+        """The service without copies, then under each kind of redundancy."""
+        found = simulate_redundancy(plan, trace, replace(self.conditions, scale=scale), priced)
+        if json:
+            typer.echo(documents.dumps({"name": plan.name, "redundancy": redundancy_records(found)}, indent=2))
+        else:
+            print_sheet(redundancy_sheet(found), console())
+
+
+def copy_options(
+    hedge: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Send a second copy to another replica so many seconds after a call without a first token; again for "
+            "others to compare.",
+            show_default=False,
+        ),
+    ] = None,
+    hedge_share: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="The same by the gateway's rule: for this share of the calls, the slowest; again for others.",
+            show_default=False,
+        ),
+    ] = None,
+    coded: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Send groups of calls as coded copies, of which as many as calls are enough, as 4of5; again for "
+            "others. Replies of one token.",
+            show_default=False,
+        ),
+    ] = None,
+    slowed: Annotated[
+        float, typer.Option(help="Copies: a neighbour makes the first replica so many times as slow.")
+    ] = 1.0,
+) -> CallCopyOptions:
+    """What the options say."""
+    codes = tuple(code_of(text) for text in dict.fromkeys(coded or []))
+    delays_s, shares = tuple(dict.fromkeys(hedge or [])), tuple(dict.fromkeys(hedge_share or []))
+    return CallCopyOptions(RedundancyConditions(delays_s, shares, codes, slowed))

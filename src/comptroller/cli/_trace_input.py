@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from comptroller.cli._output import say
 from comptroller.work.data_files import find_data
 from comptroller.work.rows import TraceReadOptions
 from comptroller.work.trace import RequestTrace
-from comptroller.work.traces import read_trace
+from comptroller.work.traces import read_trace, reading_of
 
 
 def trace_requests(trace: str, plan: Path, reading: TraceReadOptions) -> RequestTrace:
@@ -20,3 +23,20 @@ def trace_requests(trace: str, plan: Path, reading: TraceReadOptions) -> Request
     for note in requests.notes:
         say(note)
     return requests
+
+
+def trace_reading(
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of the trace, counted.")] = False,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column", help="A column's name, as tenant=customer; unit=ms, block_tokens=16.", show_default=False
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Mean requests per second; a trace without arrival times needs it.", show_default=False),
+    ] = None,
+) -> TraceReadOptions:
+    """What the options say."""
+    return reading_of(columns or [], skip_bad, rate)

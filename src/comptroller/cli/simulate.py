@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from comptroller.cli._cache_tiers import CacheTiers, cache_tiers, show_tool_gaps, tool_gaps
-from comptroller.cli._faults import ReplicaFaultOptions, fault_options
+from comptroller.cli._faults import CallCopyOptions, ReplicaFaultOptions, copy_options, fault_options
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
 from comptroller.cli._plan_calibration import plan_with_calibration
@@ -18,11 +18,11 @@ from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
 from comptroller.cli._spot import ReplicaSpotOptions, spot_options
-from comptroller.cli._trace_input import trace_requests
+from comptroller.cli._trace_input import trace_reading, trace_requests
 from comptroller.planning.fleet_sharing import slowdowns_of
 from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
 from comptroller.report.requests import writer_of
-from comptroller.work.traces import reading_of
+from comptroller.work.rows import TraceReadOptions
 
 File = Path | None
 SAMPLES = 240
@@ -39,10 +39,12 @@ def run(
     scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
     spot: Annotated[ReplicaSpotOptions, SharedOptions(spot_options)],
     faults: Annotated[ReplicaFaultOptions, SharedOptions(fault_options)],
+    copies: Annotated[CallCopyOptions, SharedOptions(copy_options)],
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
     power: Annotated[RowPowerOptions, SharedOptions(power_options)],
     tiers: Annotated[CacheTiers, SharedOptions(cache_tiers)],
     gaps: Annotated[bool, SharedOptions(tool_gaps)],
+    reading: Annotated[TraceReadOptions, SharedOptions(trace_reading)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
     routing: Annotated[
         list[str] | None,
@@ -69,17 +71,6 @@ def run(
     calibration: Annotated[
         File, typer.Option(help="A folder that `fit calibration` wrote.", show_default=False)
     ] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop bad rows of the trace, counted.")] = False,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column", help="A column's name, as tenant=customer; unit=ms, block_tokens=16.", show_default=False
-        ),
-    ] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(help="Mean requests per second; a trace without arrival times needs it.", show_default=False),
-    ] = None,
 ) -> None:
     """Simulate a plan under a trace: latencies, objectives, dollars, joules and emissions, request by request."""
     paths = {"html": html, "png": png, "perfetto": perfetto_, "calls": calls}
@@ -87,12 +78,14 @@ def run(
         check(path)
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
-    requests = trace_requests(trace, plan, reading_of(columns or [], skip_bad, rate))
+    requests = trace_requests(trace, plan, reading)
     if spot.policies:
         return spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json, {"html": html, "png": png})
     if faults.conditions:
         start_up = replace(scaling.start_up(scale), repeat=spot.conditions.repeat)
         return faults.show(fleet_plan, requests, start_up, priced, json)
+    if copies.conditions.any:
+        return copies.show(fleet_plan, requests, scale, priced, json)
     if scaling.policies:
         return scaling.show(fleet_plan, requests, scale, priced, json, paths)
     if power.policies:

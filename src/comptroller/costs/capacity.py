@@ -23,6 +23,7 @@ from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.power import device_w as step_w
 from comptroller.costs.power import idle_w
+from comptroller.costs.prefix_store import places_of, stored_prompt_s
 from comptroller.costs.queueing import allen_cunneen_wait_s, busy_batch
 from comptroller.costs.serving_time import FULL, first_token, marginal_prompt_s, open_prompts_per_step, token_time_s
 from comptroller.costs.steady import UniformRequests, batch_that_fits, chunk_alone, chunk_beside, prompt_chunks
@@ -61,13 +62,15 @@ class LatencyTarget:
 class SlicedLoad:
     """A demand in slices of equal requests, and how irregular its arrivals are (coefficient of variation).
 
-    longest_tokens: prompt and output of the longest request, which a server has to accept.
+    longest_tokens: prompt and output of the longest request, which a server has to accept.  working_tokens: of all
+    different beginnings of prompts together, where that is known.
     """
 
     requests: UniformRequests
     rate_per_s: Array
     arrival_cv: float
     longest_tokens: float = 0.0
+    working_tokens: float = 0.0
 
     @cached_property
     def weight(self) -> Array:
@@ -164,9 +167,23 @@ class MixtureSteadyState:
 
 
 def prompts(ready: ReplicaTimer, load: SlicedLoad, batch: Array) -> PrefillOverhead:
-    """What prompts take beside `batch` decoding sequences, shape (columns,), and alone; cached tokens are only read."""
+    """What prompts take beside `batch` decoding sequences, shape (columns,), and alone; cached tokens are only read.
+
+    With a tier for beginnings of prompts, in the mean over those that are in the device, in the tier and in neither.
+    """
+    asked, store = load.requests.kept_by(ready.replica), ready.replica.engine.prefix_store
+    found = _prompts_with(ready, load, asked, batch)
+    if store is None or not load.working_tokens or not np.any(asked.cached_tokens):
+        return found
+    where = places_of(ready.replica, store, load.working_tokens, batch * load.context_tokens)
+    anew = _prompts_with(ready, load, UniformRequests(asked.input_tokens, asked.output_tokens), batch)
+    loaded = stored_prompt_s(ready.replica, store, np.asarray(asked.cached_tokens)[:, None], found.solo_s)
+    marginal = (1.0 - where.anew) * found.marginal_s + where.anew * anew.marginal_s
+    return PrefillOverhead(marginal, where.device * found.solo_s + where.store * loaded + where.anew * anew.solo_s)
+
+
+def _prompts_with(ready: ReplicaTimer, load: SlicedLoad, asked: UniformRequests, batch: Array) -> PrefillOverhead:
     columns, slices = len(batch), len(load.rate_per_s)
-    asked = load.requests.kept_by(ready.replica)
     per_slice = asked.only(np.ones(slices, bool))
     wide = np.tile(batch, slices)
     repeated = UniformRequests(

@@ -6,7 +6,8 @@ takes outside kernels and `sequence` that for each sequence, `outside` what a se
 build that spends 0.2 ms of its host on each sequence is nine times too slow on a small model with 256 of them, and as
 fast as any on a large one: one factor on all of it is right for neither. A replica that was never measured has the
 effects of its causes (a family of accelerators or an engine whose kernels nobody timed, a vendor, a generation of the
-engine, a kind of link), never those of its name.
+engine, a kind of link), never those of its name. Causes are nested: an old build on another vendor's device has the
+effects of the vendor, of the generation, and of that generation there, so that what one device shows tells of the next.
 """
 
 from __future__ import annotations
@@ -93,6 +94,11 @@ def strangeness(replica: ModelReplica) -> str:
     return next((group for mark, group in STRANGENESS.items() if mark in names), TIMED)
 
 
+def model_kind(replica: ModelReplica) -> str:
+    """What kind of model it serves: `dense`, or a mixture of `experts`; bands may tell the two apart."""
+    return "experts" if replica.model.is_moe else "dense"
+
+
 def _link(replica: ModelReplica) -> str:
     """The kind of link that a stage's devices share: the host's memory, PCIe with peer access, a fabric, or a network
     between nodes."""
@@ -114,10 +120,10 @@ def _effects(
         found.append((f"pace.family.{family}", ANY))
     if not timed_engine:
         found += [(REACH, engine), *((f"{name}.build", engine) for name in BUILT)]
+    if vendor != "NVIDIA":
+        found += [(f"{name}.vendor.{vendor.lower()}", ANY if timed_engine else engine) for name in SLOWED]
     if vendor != "NVIDIA" and generation:
         found += [(f"{name}.vendor.{vendor.lower()}.{generation}", engine) for name in SLOWED]
-    elif vendor != "NVIDIA":
-        found += [(f"{name}.vendor.{vendor.lower()}", ANY if timed_engine else engine) for name in SLOWED]
     if generation:
         found += [(f"{name}.generation.{generation}", engine) for name in SLOWED]
     if link != "none":

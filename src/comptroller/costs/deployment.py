@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from comptroller.errors import InputError, UnsupportedFormatError
 from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.cache_tier import CacheTier
 from comptroller.facts.engine import EngineFacts
 from comptroller.facts.format import Format
 from comptroller.facts.library import SHIPPED, FactLibrary
@@ -121,6 +122,21 @@ class AdapterSet:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefixStore:
+    """A cache tier where beginnings of prompts lie that a device has no room for.
+
+    size_bytes: of each replica or, if the tier is shared, of all.  name: the tier's id, or the file that says it.
+    """
+
+    tier: CacheTier
+    size_bytes: float
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.size_bytes / 1e9:.4g} GB of {self.tier.id}"
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """Settings of a serving engine.
 
@@ -132,6 +148,7 @@ class EngineSettings:
     poll_steps: decode steps between two looks at the queue of new requests.  generation: of the program, empty for the
     present one (`EngineFacts.generation_of`).  offload_bytes: weights of each device that lie in the host's memory.
     tile_vectors: vectors of a tile on a CPU (`costs.tiles`).  eager: whether kernels are launched one by one.
+    prefix_store: where beginnings of prompts lie that the device has no room for (`costs.prefix_store`).
     """
 
     id: str
@@ -153,6 +170,7 @@ class EngineSettings:
     offload_bytes: float = 0.0
     eager: bool = False
     tile_vectors: int = 1
+    prefix_store: PrefixStore | None = None
 
     @property
     def verify_tokens(self) -> int:

@@ -68,7 +68,7 @@ def fault_device_s(text: str) -> float:
         InputError: it is neither.
 
     >>> fault_device_s("100"), round(fault_device_s("published") / 3600)
-    (360000.0, 50678)
+    (360000.0, 50677)
     """
     if text == "published":
         return FAULT_DEVICE_S

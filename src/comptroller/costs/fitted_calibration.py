@@ -11,7 +11,7 @@ from comptroller.costs.format_bounds import matrix_prior
 from comptroller.costs.network import DEEPEP_SHARE, HOST_HOP, HOST_SHARE, is_staged, leaves_node, network_shares
 from comptroller.costs.timing import COLLECTIVES, KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
 from comptroller.facts.calibration import OpPrior, kernel_prior
-from comptroller.facts.serving import ANY, ServingFacts, serving_facts
+from comptroller.facts.serving import ServingFacts, serving_facts
 
 STAND_IN = {"indexer": "attention_decode"}
 """Operations without measurements of their own -> the kind whose shares they take."""
@@ -190,9 +190,6 @@ class FittedCalibration:
         """
         factor, start, table = 1.0, f"{quantity}.", self.facts.table
         for name, exposure in exposures(replica).items():
-            if not name[0].startswith(start):
-                continue
-            known = name if name in table else (name[0].removesuffix(f".{replica.engine.generation}"), ANY)
-            if known in table:
-                factor *= table[known].value ** exposure
+            if name[0].startswith(start) and name in table:
+                factor *= table[name].value ** exposure
         return factor

@@ -62,7 +62,8 @@ class PredictionErrorBands:
     another accelerator or in another format.  seen: engine, model, formats and accelerator; here of the residual
     divided by its predicted standard deviation.  vendor, engine, generation: another vendor's device or a family whose
     kernels nobody timed, such an engine, an older generation of an engine; from sources left out.  foreign: these
-    together, for a group without a band of its own.
+    together, for a group without a band of its own.  by_kind: of a group and a kind of models ("vendor experts"), where
+    enough was measured to tell dense models and mixtures of experts apart.
     """
 
     new: Band
@@ -72,15 +73,19 @@ class PredictionErrorBands:
     vendor: Band | None = None
     engine: Band | None = None
     generation: Band | None = None
+    by_kind: Mapping[str, Band] = Field(default_factory=dict)
 
-    def of_group(self, group: str, measured: bool) -> tuple[str, Band]:
-        """The group that judges a replica, and its band.
+    def of_group(self, group: str, measured: bool, kind: str = "") -> tuple[str, Band]:
+        """The group that judges a replica, with the kind of models where that has a band of its own, and the band.
 
-        group: as `costs.causes.strangeness` has it.  measured: whether the model was, under this engine.
+        group, kind: as `costs.causes.strangeness` and `model_kind` have them.  measured: whether the model was, under
+        this engine.
         """
         usual = "related" if measured else "new"
         names = (usual,) if group == "timed" else (group, "foreign", usual)
-        return next((name, band) for name in names if (band := getattr(self, name)))
+        known = {f"{name} {kind}": self.by_kind.get(f"{name} {kind}") for name in names[:1]}
+        known |= {name: getattr(self, name) for name in names}
+        return next((name, band) for name, band in known.items() if band)
 
 
 @strict(frozen=True, config=_STRICT)

@@ -15,10 +15,11 @@ from comptroller.books.ledger import CallLedger
 from comptroller.books.service_names import ServiceNames, put_names
 from comptroller.gateway.backends import GatewayBackend, backend
 from comptroller.gateway.config import ServiceConfig
-from comptroller.gateway.hedging import HedgeTimer, record_calls
+from comptroller.gateway.hedging import record_calls
 from comptroller.gateway.problems import GatewayError, UpstreamError
 from comptroller.gateway.replica_choice import ReplicaRouter, ReplicaRoutingSettings, RoutedLoad, RoutedPrompt
 from comptroller.gateway.tariff import ServiceTariff
+from comptroller.serving.hedge_timer import HedgeTimer
 
 FAILURES = 5
 """Requests that fail in a row and open a breaker for who sent them: one that fails at each attempt counts once. At

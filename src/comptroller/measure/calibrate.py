@@ -33,7 +33,7 @@ from comptroller.measure.serving_parameters import PRIORS, ParameterLayout, RunL
 Array = npt.NDArray[np.float64]
 
 TPOT_SETTINGS = robust.FitSettings(error=0.3, cell=0.1, most=2.0)
-TTFT_SETTINGS = robust.FitSettings(error=0.2, cell=0.3, most=10.0, rounds=15)
+TTFT_SETTINGS = robust.FitSettings(error=0.3, cell=0.3, most=2.0, rounds=15)
 """A cell (one engine, model, formats, accelerator, version and day) counts as few measurements: its runs err
 together. Chosen by the error on models and systems left out."""
 
@@ -162,8 +162,9 @@ def start(runs: FeatureBank, believed: ServingFacts | None) -> ParameterBelief:
 def fit_parameters(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelief:
     """Fit all parameters to runs whose settings are stated, then the effects of causes to the others.
 
-    Published points (`RunObservation.spread` above 0) move the effects, and the parameters of engines that no other run
-    shows; what the stated runs say of the rest is not theirs to change.
+    Published points (`RunObservation.spread` above 0) move the effects and the parameters of engines that no other run
+    shows; what the stated runs say (collectives over a fabric, what their engines add before the first token) is not
+    theirs to change.
     """
     return fit_effects(runs, fit_stated(runs, belief))
 
@@ -174,13 +175,13 @@ def fit_stated(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelief:
 
 
 def fit_effects(runs: FeatureBank, belief: ParameterBelief) -> ParameterBelief:
-    """Fit the effects, and engines that no stated run shows, to the other runs, from what the stated ones say."""
+    """Fit to the other runs what the stated ones do not show: effects of other causes, and engines."""
     known, after = stated_runs(runs), belief
     others = np.flatnonzero([o.spread > 0.0 for o in runs.observations])
     if len(known.observations) == len(runs.observations):
         return after
-    engines = {*known.engines, ANY}
-    moving = np.array([name not in PRIORS or engine not in engines for name, engine in belief.layout.names])
+    engines, shown = {*known.engines, ANY}, _names(known)
+    moving = np.array([key[1] not in engines if key[0] in PRIORS else key not in shown for key in belief.layout.names])
     second = _fit_stage(runs.take(others), replace(after, centre=after.logs, prior=after.spread), moving)
     return replace(second, centre=belief.centre, prior=belief.prior)
 

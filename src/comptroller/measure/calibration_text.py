@@ -8,6 +8,7 @@ from dataclasses import fields
 
 from comptroller.facts.serving import (
     ANCHOR_COLUMNS,
+    Band,
     PredictionErrorBands,
     ResidualAnchor,
     ResidualKernel,
@@ -86,9 +87,14 @@ def _parameter(p: ServingParameter) -> str:
 
 
 def _bands(name: str, bands: PredictionErrorBands) -> list[str]:
-    known = {item.name: getattr(bands, item.name) for item in fields(bands)}
-    rows = [f"{key} = [{band[0]:.4g}, {band[1]:.4g}]" for key, band in known.items() if band]
-    return [f"[{name}]", *rows, ""]
+    known = {item.name: getattr(bands, item.name) for item in fields(bands) if item.name != "by_kind"}
+    rows = [f"{key} = {_edges(band)}" for key, band in known.items() if band]
+    kinds = ", ".join(f'"{key}" = {_edges(band)}' for key, band in bands.by_kind.items())
+    return [f"[{name}]", *rows, *([f"by_kind = {{ {kinds} }}"] if kinds else []), ""]
+
+
+def _edges(band: Band) -> str:
+    return f"[{band[0]:.4g}, {band[1]:.4g}]"
 
 
 def _kernel(name: str, kernel: ResidualKernel) -> list[str]:

@@ -7,6 +7,7 @@ once somebody does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cached_property
@@ -302,11 +303,7 @@ class ElasticEngine:
             self._closed_ticks = -1
             for request in np.flatnonzero(turned):
                 self._send_again(_EndedCall(int(request), 0, 0), 0)
-        table = int(world.clock[0].candidates)
-        for entry in (table, table + 4):  # calls for any service, and for the only one
-            first = int(world.ints[entry])
-            world.ints[first : first + len(taking)] = taking
-            world.ints[entry + 1] = len(taking)
+        offer_replicas(self.engine, taking)
 
     def _require_others(self, replica: int) -> None:
         if self.of(ReplicaPhase.OPEN) == [replica]:
@@ -371,6 +368,16 @@ class ElasticEngine:
         self.engine.ask([again])
         self._again.append(one.request)
         self.origin.append(self.origin[one.request])
+
+
+def offer_replicas(engine: EventEngine, taking: Sequence[int]) -> None:
+    """Let the router of a fleet with one service choose from these replicas alone, of one rank each."""
+    world = engine._world
+    table = int(world.clock[0].candidates)
+    for entry in (table, table + 4):  # calls for any service, and for the only one
+        first = int(world.ints[entry])
+        world.ints[first : first + len(taking)] = taking
+        world.ints[entry + 1] = len(taking)
 
 
 def _require_plain(fleet: SimulatedFleet, open_: int) -> None:

@@ -192,6 +192,31 @@ class EventEngine:
         return bool(waits or self._world.ints[clock.tree + 1] < NEVER)
 
     @property
+    def next_s(self) -> float:
+        """When the next step begins or ends; infinite where nothing runs. Arrivals are not counted."""
+        key = int(self._world.ints[self._world.clock[0].tree + 1])
+        return math.inf if key >= NEVER else (key >> 2) / TICKS_PER_S
+
+    def step(self) -> None:
+        """Go on to the tick at which the next step begins or ends, where anything runs."""
+        key = int(self._world.ints[self._world.clock[0].tree + 1])
+        if key < NEVER:
+            self._kernel_to(key >> 2)
+
+    def take_jobs(self) -> None:
+        """Let what was handed in for this moment arrive, a tick after what has happened in it."""
+        self._kernel_to((int(self._world.clock[0].now) + 2) >> 2)
+
+    def first_ticks(self, requests: Ids) -> Ids:
+        """Tick of the first token of each request, or of its end without one; -1 where it has none yet."""
+        results, live = self._world.results[requests], self._world.requests
+        slots = np.clip(results["slot"], 0, live.size - 1)
+        runs = (live["id"][slots] == requests) & (live["state"][slots] < RequestState.DONE)
+        ended = np.where(results["first"] >= 0, results["first"], results["last"])
+        known = np.where(results["state"] >= RequestState.DONE, ended, -1)
+        return np.asarray(np.where(runs, live["first"][slots], known))
+
+    @property
     def series(self) -> Sequence[RankSample]:
         """The samples so far."""
         return self._series

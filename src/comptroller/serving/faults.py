@@ -81,7 +81,7 @@ def draw_faults(rng: np.random.Generator, replicas: int, fault_s: float, span_s:
     """Faults of a span, by time: of each replica exponential, `fault_s` apart in the mean; causes by their counts.
 
     >>> len(draw_faults(np.random.default_rng(0), 4, 50.0, 1000.0))
-    75
+    84
     """
     if not fault_s > 0:
         raise InputError(f"faults {fault_s:g} s apart; allowed: above 0 s")

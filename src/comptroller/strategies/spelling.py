@@ -8,11 +8,10 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from importlib import import_module
 from itertools import product
-from pathlib import Path
 from typing import Any, TypeVar
 
 from comptroller.errors import InputError, UnknownIdError
-from comptroller.own_code import own_module
+from comptroller.own_code import own_module, registry_stems
 from comptroller.strategies.protocol import Strategy
 
 S = TypeVar("S", bound=Strategy)
@@ -34,7 +33,7 @@ def names() -> tuple[str, ...]:
     >>> "once" in names()
     True
     """
-    return tuple(sorted(path.stem for path in (Path(__file__).parent / "rules").glob("[a-z]*.py")))
+    return registry_stems(import_module(RULES))
 
 
 @lru_cache(maxsize=256)

@@ -52,6 +52,7 @@ class TrafficDemand:
     cv: coefficient of variation of the gaps between arrivals.  window_cv: that inside windows, without
     changes of the rate.  block_reuse: greatest share of prefix blocks that a cache can hit.  dropped: bad rows of the
     trace left out.  cached_tokens: of the prompts of each bucket, in the mean, found in a cache without end.
+    working_tokens: of all different beginnings of prompts together.
     """
 
     rate_per_s: float
@@ -63,6 +64,7 @@ class TrafficDemand:
     block_reuse: float = 0.0
     dropped: int = 0
     cached_tokens: Floats | None = None
+    working_tokens: float = 0.0
 
     @property
     def rates_per_s(self) -> Floats:
@@ -168,10 +170,11 @@ def demand(workload: Workload, grid: tuple[int, int] = GRID) -> TrafficDemand:
     share = workload.busiest_hour_share
     mean = rate / (HOURS_OF_A_DAY * share) if share else rate
     buckets, asked = bucketed_sizes(sizes, edges), workload.prefix
-    cached = None
+    cached, working = None, 0.0
     if asked is not None:
         cached = whole_blocks(asked.share * buckets.input_tokens, buckets.input_tokens, BLOCK_TOKENS)
-    return TrafficDemand(rate, mean, rate, cv, cv, buckets, cached_tokens=cached)
+        working = asked.groups * float(cached.max(initial=0.0))
+    return TrafficDemand(rate, mean, rate, cv, cv, buckets, cached_tokens=cached, working_tokens=working)
 
 
 def demand_of(trace: RequestTrace, peak: PeakQuantile = DEFAULT_PEAK, grid: tuple[int, int] = GRID) -> TrafficDemand:
@@ -200,4 +203,5 @@ def demand_of(trace: RequestTrace, peak: PeakQuantile = DEFAULT_PEAK, grid: tupl
         block_reuse=trace.blocks.reuse if trace.blocks else 0.0,
         dropped=trace.dropped,
         cached_tokens=cached,
+        working_tokens=trace.blocks.shared_tokens if trace.blocks else 0.0,
     )

@@ -13,7 +13,7 @@ from comptroller.facts.site import ProviderKind, SellerAllowlist, Site, Term, si
 from comptroller.facts.stated_prices import STATED
 from comptroller.work.policy_choice import PolicyChoice
 from comptroller.work.prefix_sharing import PrefixSharing
-from comptroller.work.serving_levers import AdapterChoice, PoolChoice, SpeculationChoice
+from comptroller.work.serving_levers import AdapterChoice, PoolChoice, SpeculationChoice, TierChoice
 from comptroller.work.sizes import STRICT, conflict
 
 LEAST_CONFIDENCE = 0.5
@@ -137,7 +137,8 @@ class WorkloadLevers(BaseModel):
     """Levers of serving with settings of their own.
 
     speculation: speculative decoding that may be used.  prefix: what prompts have in common, without a trace.
-    policies: who decides in the fleet.  adapters: LoRA adapters that requests name.
+    policies: who decides in the fleet.  adapters: LoRA adapters that requests name.  cache_tier: where beginnings of
+    prompts lie that replicas have no room for.
     """
 
     model_config = STRICT
@@ -145,6 +146,15 @@ class WorkloadLevers(BaseModel):
     prefix: PrefixSharing | None = None
     policies: PolicyChoice = PolicyChoice()
     adapters: AdapterChoice | None = None
+    cache_tier: TierChoice | None = None
+
+    @model_validator(mode="after")
+    def _shared(self) -> WorkloadLevers:
+        """A tier keeps what prompts have in common: stated here, or named by a trace's blocks (`Workload.trace`)."""
+        if self.cache_tier is not None and self.prefix is None and getattr(self, "trace", None) is None:
+            problem = "keeps what prompts have in common, and nothing states it"
+            raise conflict("cache_tier", problem, "with prefix, or trace")
+        return self
 
 
 def require_requests_alone(given: Mapping[str, Any]) -> None:

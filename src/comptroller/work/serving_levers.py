@@ -49,6 +49,17 @@ class SpeculationChoice(BaseModel):
     draft: Annotated[str, Field(min_length=1)] | None = None
 
 
+class TierChoice(BaseModel):
+    """A place outside of the devices where beginnings of prompts lie that replicas have no room for.
+
+    tier: id of a cache tier, or a TOML file that says what it is.  gb: of each replica or, if it is shared, of all.
+    """
+
+    model_config = STRICT
+    tier: Annotated[str, Field(min_length=1)]
+    gb: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+
+
 class AdapterChoice(BaseModel):
     """LoRA adapters of all linear layers that requests name, one each.
 

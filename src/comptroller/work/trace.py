@@ -47,6 +47,15 @@ class TracePrefixBlocks:
         """
         return 1 - len(np.unique(self.ids)) / len(self.ids) if len(self.ids) else 0.0
 
+    @property
+    def shared_tokens(self) -> float:
+        """Tokens of the different blocks that occur more than once.
+
+        >>> TracePrefixBlocks(np.array([0, 2, 4]), np.array([7, 8, 7, 9]), 512).shared_tokens
+        512.0
+        """
+        return float((np.unique(self.ids, return_counts=True)[1] > 1).sum() * self.tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class TraceLatencies:

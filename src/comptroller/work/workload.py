@@ -166,7 +166,9 @@ class Workload(WorkloadUsage, WorkloadLevers):
         if self.quality is None and not self.models:
             raise conflict("models", "is missing", "a list that is not empty, or quality")
         if self.quality is not None:
-            require_requests_alone({name: getattr(self, name) for name in ("lengths", "prefix", "adapters")})
+            require_requests_alone(
+                {name: getattr(self, name) for name in ("lengths", "prefix", "adapters", "cache_tier")}
+            )
         if self.trace is None:
             if self.rate_per_s is None:
                 raise conflict("rate_per_s", "no arrivals", "rate_per_s, or trace")
@@ -216,7 +218,9 @@ class Workload(WorkloadUsage, WorkloadLevers):
         if quality and records:
             update["quality"] = quality.model_copy(update={"evidence": records.name})
         silent: dict[str, Any] = {
-            name: True for name in ("what_if", "speculation", "prefix", "adapters") if not getattr(self, name)
+            name: True
+            for name in ("what_if", "speculation", "prefix", "adapters", "cache_tier")
+            if not getattr(self, name)
         }
         silent |= {"calibration": True, "allow": self.allow.unused_levers}
         silent |= {} if self.usd_per_device_h else {"usd_per_device_h": True}

@@ -165,6 +165,11 @@ HEADINGS = (
                 "and how many groups there are (1: a system prompt that all requests have).",
                 "{ share = 0.6, groups = 50 }",
             ),
+            "cache_tier": WorkloadKey(
+                "Where beginnings of prompts lie that replicas have no room for: a tier (comptroller show cache_tiers) "
+                "and its size, of each replica or, if it is shared, of all (GB).",
+                '{ tier = "host_memory", gb = 500 }',
+            ),
             "allow.chunk_tokens": WorkloadKey(
                 "Token budgets of a step that holds prompts, which are tried beside the engine's own (tokens).",
                 "[512, 2048]",

@@ -6,15 +6,15 @@ by a dotted path or a path to a file, `mine.py:Mine`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Protocol
 
 from comptroller.costs.carbon import CallEnergy
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.gateway.config import ServiceConfig
-from comptroller.own_code import own_module
+from comptroller.own_code import own_module, registry_stems
 
 Json = dict[str, Any]
 
@@ -84,7 +84,7 @@ def names() -> tuple[str, ...]:
     >>> {"echo", "embedded", "openai"} <= set(names())
     True
     """
-    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
+    return registry_stems(sys.modules[__name__])
 
 
 def backend(name: str) -> type[GatewayBackend]:

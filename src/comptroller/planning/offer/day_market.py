@@ -125,7 +125,8 @@ def offers_with_works(
     )
     rates = np.full(len(works), load.rate_per_s.sum() * TINY)
     longest = max(load.longest_tokens, float(extra.sum(axis=1).max(initial=0.0)))
-    wider = SlicedLoad(sizes, np.concatenate([load.rate_per_s, rates]), load.arrival_cv, longest)
+    every = np.concatenate([load.rate_per_s, rates])
+    wider = SlicedLoad(sizes, every, load.arrival_cv, longest, load.working_tokens)
     return DeploymentOffers(build_table(deployments, wider, goal.targets, calibration, RejectionTally(), no_progress))
 
 

@@ -13,6 +13,7 @@ from comptroller.costs.deployment import (
     EngineSettings,
     ModelReplica,
     PrecisionRecipe,
+    PrefixStore,
     SpeculativeDecoding,
     arithmetic,
 )
@@ -52,7 +53,8 @@ class DeploymentSpace:
     sellers: of whom may be rented.  adapters: sets of which every replica serves one; without slots, in as many as
     fit.  clocks: locked clocks and power limits that are tried beside devices as they are delivered.
     expert_devices: numbers of devices over which experts may be spread.  offload_bytes: of each device's weights, that
-    may lie in the host's memory.  eager: whether replicas may run without captured graphs.
+    may lie in the host's memory.  eager: whether replicas may run without captured graphs.  prefix_store: tier of
+    every replica for beginnings of prompts.
     """
 
     models: tuple[Model, ...]
@@ -75,6 +77,7 @@ class DeploymentSpace:
     expert_devices: tuple[int, ...] = ()
     offload_bytes: tuple[float, ...] = ()
     eager: bool = False
+    prefix_store: PrefixStore | None = None
 
 
 @dataclass(slots=True)
@@ -201,7 +204,8 @@ def _on_device(
         for layout in cuts:
             if layout.pp > 1 and fitted and layout.devices > device.node_devices:
                 continue
-            replica = ModelReplica(model, device, recipe, layout, EngineSettings.default(facts), space.library)
+            engine = replace(EngineSettings.default(facts), prefix_store=space.prefix_store)
+            replica = ModelReplica(model, device, recipe, layout, engine, space.library)
             if not space.what_if and (problem := layout_problem(facts.launched_as, layout)):
                 rejected.add("cannot be launched", f"{model.id} on {device.id}: {problem}")
                 continue

@@ -9,6 +9,7 @@ from comptroller.costs.adapters import adapter_refusal, most_sequences, slot_byt
 from comptroller.costs.deployment import AdapterSet, ClockSetting, ModelReplica
 from comptroller.costs.memory import cache_room_bytes, weight_bytes
 from comptroller.costs.power import clock_refusal
+from comptroller.costs.prefix_store import store_refusal
 from comptroller.costs.speculation import speculation_refusal
 from comptroller.costs.tiers import offload_refusal
 
@@ -70,8 +71,9 @@ def settings_refusal(replica: ModelReplica) -> tuple[str, str] | None:
         return "cannot draft", reason
     if engine.eager and (engine.speculation is not None or replica.layout.is_wide):
         return "cannot be eager", f"{replica}: eager steps with drafts or experts over several nodes are not modelled"
-    if reason := offload_refusal(replica, weight_bytes(replica)):
-        return "cannot be offloaded", reason
-    if reason := clock_refusal(replica):
-        return "cannot be clocked", reason
-    return None
+    causes = (
+        ("cannot be offloaded", offload_refusal(replica, weight_bytes(replica))),
+        ("cannot load from its tier", store_refusal(replica)),
+        ("cannot be clocked", clock_refusal(replica)),
+    )
+    return next((cause for cause in causes if cause[1]), None)

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.causes import TIMED, strangeness
+from comptroller.costs.causes import TIMED, model_kind, strangeness
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.eager import LAUNCH_ERROR
 from comptroller.costs.format_bounds import format_error
@@ -38,6 +38,9 @@ JUDGED_BY = {
     "foreign": "other vendors, untimed and older engines, with each source left out",
 }
 """A band of a calibration -> whose held-out errors it holds."""
+
+KINDS = {"dense": "dense models alone", "experts": "mixtures of experts alone"}
+"""Kind of models -> what a band of its own holds."""
 
 Z80 = 1.2816
 """Standard deviations to the 90th percentile of a normal distribution."""
@@ -107,12 +110,22 @@ class ReplicaIntervals:
         if isinstance(calibration, OwnCalibration) and calibration.covers(replica):
             tpot, ttft = calibration.tpot(replica), calibration.ttft(replica)
             return cls(_of_logs(tpot.band), _of_logs(ttft.band), watts)
-        group = strangeness(replica)
-        name, band = efficiency.facts.tpot.of_group(group, measured)
-        first = efficiency.facts.ttft.of_group(group, measured)[1]
+        group, kind = strangeness(replica), model_kind(replica)
+        name, band = efficiency.facts.tpot.of_group(group, measured, kind)
+        first = efficiency.facts.ttft.of_group(group, measured, kind)[1]
         alone = LAUNCH_ERROR if replica.engine.eager else 0.0
         more = math.hypot(0.0 if group != TIMED else unmeasured, format_error(replica), alone)
-        return cls(_of_band(band, more), _of_band(first, more), watts, JUDGED_BY[name])
+        return cls(_of_band(band, more), _of_band(first, more), watts, judged_by(name))
+
+
+def judged_by(band: str) -> str:
+    """Whose held-out errors a band of a calibration holds, in words.
+
+    >>> judged_by("vendor experts")
+    'other vendors and untimed families, with each source left out, mixtures of experts alone'
+    """
+    group, _, kind = band.partition(" ")
+    return ", ".join((JUDGED_BY[group], *([KINDS[kind]] if kind else [])))
 
 
 def is_timed(replica: ModelReplica, calibration: TimingCalibration) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from comptroller.costs.capacity import SlicedLoad
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.steady import UniformRequests
-from comptroller.errors import InfeasibleError
+from comptroller.errors import InfeasibleError, InputError
 from comptroller.planning.ground.executor import Progress, SearchExecutor, gather
 from comptroller.planning.ground.nouns import Goal, Option
 from comptroller.planning.ground.strategy_plays import OptionCalls, PlaySet, StrategyPlay
@@ -39,7 +39,7 @@ def load_of(traffic: TrafficDemand) -> SlicedLoad:
     sizes = UniformRequests(traffic.sizes.input_tokens, traffic.sizes.output_tokens)
     if traffic.cached_tokens is not None:
         sizes = replace(sizes, cached_tokens=traffic.cached_tokens)
-    return SlicedLoad(sizes, traffic.rates_per_s, traffic.window_cv, traffic.longest_tokens)
+    return SlicedLoad(sizes, traffic.rates_per_s, traffic.window_cv, traffic.longest_tokens, traffic.working_tokens)
 
 
 def request_space(
@@ -54,8 +54,11 @@ def request_space(
 
     Raises:
         InfeasibleError: nothing that is allowed fits its memory, has a price and runs the formats; says why.
+        InputError: a cache tier for prompts that have nothing in common.
     """
     traffic = traffic_of(workload)
+    if workload.cache_tier is not None and traffic.cached_tokens is None:
+        raise InputError("cache_tier keeps prefix blocks, which the trace does not name; name them by columns.blocks")
     load = load_of(traffic)
     deployments = list(allowed_deployments(workload, space_of(workload), calibration, rejected))
     evaluate = ReplicaEvaluator(goal.targets, calibration)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from comptroller.costs.capacity import LatencyTarget
-from comptroller.costs.deployment import AdapterSet, ClockSetting, SpeculativeDecoding
+from comptroller.costs.deployment import AdapterSet, ClockSetting, PrefixStore, SpeculativeDecoding
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
 from comptroller.facts.accelerator import Accelerator
+from comptroller.facts.cache_tier import cache_tier
 from comptroller.facts.reader import ids, real_ids
 from comptroller.planning.ground.limit_names import CAP
 from comptroller.planning.ground.nouns import Deployment, Goal
@@ -88,7 +89,18 @@ def space_of(workload: Workload) -> DeploymentSpace:
         expert_devices=allow.expert_devices,
         eager=allow.eager,
         offload_bytes=tuple(gib * 2**30 for gib in allow.offload_gib),
+        prefix_store=prefix_store_of(workload),
     )
+
+
+def prefix_store_of(workload: Workload) -> PrefixStore | None:
+    """The cache tier that every replica has, if the workload states one.
+
+    Raises:
+        UnknownIdError: there is no such tier.
+    """
+    asked = workload.cache_tier
+    return PrefixStore(cache_tier(asked.tier), asked.gb * 1e9, asked.tier) if asked else None
 
 
 def require_real(device: Accelerator) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from comptroller.costs.capacity import SlicedLoad
-from comptroller.costs.deployment import ClockSetting, SpeculativeDecoding
+from comptroller.costs.deployment import ClockSetting, PrefixStore, SpeculativeDecoding
 from comptroller.costs.money import carbon_g
 from comptroller.costs.operating import OperatingPoint, operating_point
 from comptroller.costs.replica_timer import TimingCalibration
@@ -20,6 +20,7 @@ from comptroller.launch import with_policies as launched_by
 from comptroller.planning.ground.nouns import Bools, Deployment, Fleet, Floats, Goal, Ints
 from comptroller.planning.ground.service_document import (
     AdapterDocument,
+    CacheTierDocument,
     DeploymentDocument,
     EngineDocument,
     PoolDocument,
@@ -146,7 +147,9 @@ def service_of(what: ServiceLoad, row: int, units: int, goal: Goal) -> tuple[Ser
     deployment = what.offers.deployments[row].with_batch(int(table.cap[row, column[row]]))
     rate = what.calls_per_s[:, row]
     served = rate > LEAST_CALLS_PER_S * np.maximum(load.rate_per_s, 1.0)
-    own = SlicedLoad(load.requests.only(served), rate[served] / replicas, load.arrival_cv)
+    own = SlicedLoad(
+        load.requests.only(served), rate[served] / replicas, load.arrival_cv, working_tokens=load.working_tokens
+    )
     state = operating_point(table.ready[row], own, goal.targets, deployment.site.pue, deployment.pools)
     watts, bands = state.w * replicas, ReplicaIntervals.of(deployment.replica, what.calibration)
     offer = deployment.offer
@@ -221,6 +224,10 @@ def _slices(load: SlicedLoad, rate: Floats, capacity: Floats) -> Iterator[SliceD
         )
 
 
+def _tier_documents(store: PrefixStore | None) -> tuple[CacheTierDocument, ...]:
+    return () if store is None else (CacheTierDocument(tier=store.name, gb=short(store.size_bytes / 1e9)),)
+
+
 def _deployment_document(deployment: Deployment, replicas: int, context_tokens: int) -> DeploymentDocument:
     replica = deployment.replica
     recipe, engine, layout = replica.recipe, replica.engine, replica.layout
@@ -258,4 +265,5 @@ def _deployment_document(deployment: Deployment, replicas: int, context_tokens: 
         ),
         policies=(("batching", "chunked"), ("routing", "least_request"), ("scheduling", "fcfs")),
         site=deployment.site.id,
+        cache_tiers=_tier_documents(engine.prefix_store),
     )

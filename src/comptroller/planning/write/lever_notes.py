@@ -61,6 +61,18 @@ def prefix_notes(workload: Workload, traffic: TrafficDemand) -> Iterator[str]:
         )
 
 
+def tier_notes(workload: Workload, traffic: TrafficDemand) -> Iterator[str]:
+    """What is taken for granted of a cache tier."""
+    tier = workload.cache_tier
+    if tier is not None:
+        yield (
+            f"cache_tier: of {traffic.working_tokens:,.0f} tokens of different beginnings of prompts the steady state "
+            f"finds in a device's cache what it has room for, loads what fits into {tier.gb:g} GB of {tier.tier} at "
+            "the datasheet's rate while other layers compute, and computes the rest; the simulation loads what "
+            "replicas hold. The line of launch does not set the tier up, and nobody measured it here"
+        )
+
+
 def _draft_notes(name: str, drafts: SpeculativeDecoding | None) -> Iterator[str]:
     if drafts is not None:
         who = drafts.draft.id if drafts.draft else "n-grams of the sequence"

@@ -15,7 +15,7 @@ from comptroller.planning.solve.infeasible import target_name
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.planning.write.classes import options_in_use
 from comptroller.planning.write.deployment_notes import deployment_notes
-from comptroller.planning.write.lever_notes import prefix_notes
+from comptroller.planning.write.lever_notes import prefix_notes, tier_notes
 from comptroller.planning.write.strategy_notes import strategy_notes
 from comptroller.work.demand import recorded_trace
 
@@ -59,6 +59,7 @@ def _request_notes(problem: PlanningProblem, simulated: bool) -> Iterator[str]:
     if not problem.workload.allow.formats:
         yield "formats: the checkpoint's own and near-lossless ones; allow.formats widens the choice"
     yield from prefix_notes(problem.workload, traffic_of(problem.workload))
+    yield from tier_notes(problem.workload, traffic_of(problem.workload))
     if dropped := traffic_of(problem.workload).dropped:
         yield f"{dropped} bad rows of the trace were dropped"
 

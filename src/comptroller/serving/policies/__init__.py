@@ -19,12 +19,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from comptroller.errors import InputError, UnknownIdError
-from comptroller.own_code import own_module
+from comptroller.own_code import registry_module, registry_stems
 
 KINDS = {
     "routing": "choose", "batching": "budget", "scheduling": "rank", "scaling": "wish", "spot": "place", "power": "cap"
@@ -39,8 +37,7 @@ def names(kind: str) -> tuple[str, ...]:
     >>> names("scheduling")[1]
     'fcfs'
     """
-    folder = Path(__file__).parent / kind
-    return tuple(sorted(path.stem for path in folder.glob("[a-z]*.py")))
+    return registry_stems(_folder(kind))
 
 
 @lru_cache(maxsize=64)
@@ -51,12 +48,11 @@ def module(kind: str, name: str) -> ModuleType:
         UnknownIdError: there is no such policy.
         InputError: it lacks the function of its kind.
     """
-    policy = import_module(f"{__name__}.{kind}.{name}") if name in names(kind) else own_module(name)
-    if policy is None:
-        raise UnknownIdError(f"{kind} policy", name, names(kind))
-    if not callable(getattr(policy, KINDS[kind], None)):
-        raise InputError(f"{kind} policy {name}: {policy.__file__} has no function `{KINDS[kind]}`")
-    return policy
+    return registry_module(_folder(kind), f"{kind} policy", KINDS[kind], name)
+
+
+def _folder(kind: str) -> ModuleType:
+    return import_module(f"{__name__}.{kind}")
 
 
 def decision(kind: str, name: str) -> Callable[..., Any]:

@@ -7,14 +7,13 @@ that sets SEASONAL needs a season, of which it has seen two.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import lru_cache
-from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 
-from comptroller.errors import InputError, UnknownIdError
-from comptroller.own_code import own_module
+from comptroller.errors import InputError
+from comptroller.own_code import registry_module, registry_stems
 from comptroller.work.load_frame import Floats, ForecastFrame, ForecastQuantiles
 
 LEAST_SEASONS = 2
@@ -28,7 +27,7 @@ def forecast_names() -> tuple[str, ...]:
     >>> "persistence" in forecast_names()
     True
     """
-    return tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
+    return registry_stems(sys.modules[__name__])
 
 
 def is_seasonal(name: str) -> bool:
@@ -57,10 +56,4 @@ def fit_forecast(name: str, past: Floats, frame: ForecastFrame) -> ForecastQuant
 
 @lru_cache(maxsize=32)
 def _module(name: str) -> ModuleType:
-    known = forecast_names()
-    found = import_module(f"{__name__}.{name}") if name in known else own_module(name)
-    if found is None:
-        raise UnknownIdError("forecast", name, known)
-    if not callable(getattr(found, "fit", None)):
-        raise InputError(f"forecast {name}: {found.__file__} has no function `fit`")
-    return found
+    return registry_module(sys.modules[__name__], "forecast", "fit", name)
