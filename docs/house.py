@@ -43,7 +43,7 @@ ROOM_LINES = {
     # a plan's replicas under faults (115 lines), under copies of calls (140)
     # spot and power over time, the interval of what is saved, its document (500 lines)
     # a plan's replicas under faults (115 lines)
-    "planning": 17_600,
+    "planning": 17_640,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -153,7 +153,7 @@ ROOM_LINES = {
     # jobs on a cluster
     # tool waits of simulate (30 lines)
     # options of jobs with a deadline, of faults (150 lines)
-    "cli": 6_710,
+    "cli": 6_750,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
@@ -180,8 +180,9 @@ ROOM_LINES = {
     ".": 850,
     # jobs on GPUs over time with nine policies, places by node and moves between them, readers of any table of jobs,
     # six balancers of services over nodes
-    # jobs with a deadline on spot zones, three rules (380 lines); nodes that fault (210 lines)
-    "cluster": 2_550,
+    # jobs with a deadline on spot zones, three rules (380 lines); nodes that fault (210 lines);
+    # kinds of GPUs and Gavel's program over them (210 lines)
+    "cluster": 2_765,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own

@@ -67,7 +67,7 @@ def test_tiers_and_quotas_are_said_by_tenant(jobs: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--nodes", "64"], "neither COUNTxGPUS, such as 64x8, nor a file"),
+        (["--nodes", "64"], "neither COUNTxGPUS, such as 64x8 or v100:64x8, nor a file"),
         (["--nodes", "1x8", "--policy", "fifo"], "policy of jobs"),
         (["--nodes", "1x4"], "1 of 3 ask for 8 GPUs"),
         (["--nodes", "2x8", "--quota", "red=8", "--policy", "static_quota"], "none for blue"),

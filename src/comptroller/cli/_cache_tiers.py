@@ -11,7 +11,7 @@ from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import CacheTierDocument
-from comptroller.planning.simulation import TraceReplaySettings
+from comptroller.planning.simulation import ReplicaMemorySettings, TraceReplaySettings
 from comptroller.planning.tool_gaps import compare_tool_gaps
 from comptroller.report.terminal import console, print_sheet
 from comptroller.report.tool_gap_tables import tool_gaps_record, tool_gaps_sentence, tool_gaps_sheet
@@ -61,6 +61,27 @@ def cache_tiers(
         InputError: not TIER=GB.
     """
     return tuple(map(_tier, cache_tier)) if cache_tier else None
+
+
+def replica_memory(
+    swap_gb: Annotated[
+        float, typer.Option("--swap", help="GB of host memory of each rank that preempted sequences may take.")
+    ] = 0.0,
+    swap_chunk: Annotated[int, typer.Option(help="Tokens that a call of swapping moves; 0: all in one.")] = 0,
+    swap_call_us: Annotated[
+        float, typer.Option("--swap-call", help="Microseconds of each such call beside its bytes.")
+    ] = 0.0,
+    swap_beside: Annotated[bool, typer.Option("--swap-beside", help="Swap beside the steps, not before.")] = False,
+    adapter_slots: Annotated[int, typer.Option(help="Adapters that are in a device at once; 0: all.")] = 0,
+    adapter_load_ms: Annotated[
+        float, typer.Option("--adapter-load", help="Milliseconds that fetching an adapter takes.")
+    ] = 0.0,
+) -> ReplicaMemorySettings | None:
+    """What the options say; None where they say nothing."""
+    said = ReplicaMemorySettings(
+        swap_gb, swap_chunk, swap_call_us * 1e-6, swap_beside, adapter_slots, adapter_load_ms * 1e-3
+    )  # fmt: skip
+    return said if said != ReplicaMemorySettings() else None
 
 
 def _tier(text: str) -> CacheTierDocument:

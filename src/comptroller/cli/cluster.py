@@ -19,7 +19,7 @@ from comptroller.cluster.balancing import balancer_names
 from comptroller.cluster.job_faults import JobFaults
 from comptroller.cluster.job_files import jobs_of_file
 from comptroller.cluster.job_outcome import JobOutcome
-from comptroller.cluster.job_run import jobs_in_tiers, node_sizes, quotas, serving_share
+from comptroller.cluster.job_run import jobs_in_tiers, kind_speeds, node_kinds, node_sizes, quotas, serving_share
 from comptroller.cluster.job_simulation import JobCluster, JobSettings
 from comptroller.cluster.job_table import WHOLE, JobTable
 from comptroller.errors import InputError
@@ -39,19 +39,49 @@ app.command("spot")(deadline_spot)
 AsJson = Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")]
 
 
+def speed_options(
+    speed: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Speed of jobs on a kind of GPU, as k80=0.25, or of a tenant's, as team/k80=0.1.", show_default="1"
+        ),
+    ] = None,
+) -> list[str]:
+    """The words, as they are."""
+    return speed or []
+
+
+def column_options(
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What a column is called, as gpus=devices. Roles: submitted, duration, end, gpus, gpu_share, tenant.",
+            show_default=False,
+        ),
+    ] = None,
+) -> list[str]:
+    """The words, as they are."""
+    return column or []
+
+
 @app.command()
 @with_shared_options
 def jobs(
     file: Annotated[Path, typer.Argument(help="Jobs: a table, CSV, JSON lines or Parquet.", show_default=False)],
     nodes: Annotated[
-        list[str], typer.Option(help="Nodes as 64x8 (64 of 8 GPUs), or a file; again for others.", show_default=False)
+        list[str],
+        typer.Option(
+            help="Nodes as 64x8 (64 of 8 GPUs) or v100:64x8, or a file; again for others.", show_default=False
+        ),
     ],
+    speed: Annotated[list[str], SharedOptions(speed_options)],
+    column: Annotated[list[str], SharedOptions(column_options)],
     faults: Annotated[JobFaults | None, SharedOptions(node_fault_options)],
     policy: Annotated[
         list[str] | None,
         typer.Option(
             help="A policy, by its id, its file or its dotted path; again for others to compare. Ids: backfill, fcfs, "
-            "first_fit, gang, gpu_fraction, least_service, max_min, shortest_remaining, static_quota.",
+            "first_fit, gang, gpu_fraction, hetero_max_min, least_service, max_min, shortest_remaining, static_quota.",
             show_default="fcfs",
         ),
     ] = None,
@@ -78,13 +108,6 @@ def jobs(
     most_gpus: Annotated[
         float, typer.Option(help="Leave out jobs of more GPUs.", show_default="none is left out")
     ] = float("inf"),
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="What a column is called, as gpus=devices. Roles: submitted, duration, end, gpus, gpu_share, tenant.",
-            show_default=False,
-        ),
-    ] = None,
     png: Annotated[
         Path | None, typer.Option(help="Write a picture over time, PNG or .svg.", show_default=False)
     ] = None,
@@ -94,14 +117,25 @@ def jobs(
     if png:
         check(png)
     table = jobs_in_tiers(
-        _chosen_jobs(jobs_of_file(file, _columns(column or [])), from_day, until_day, most_gpus), tier or []
+        _chosen_jobs(jobs_of_file(file, _columns(column)), from_day, until_day, most_gpus), tier or []
     )
-    sizes = node_sizes(nodes)
+    sizes, (names, kinds) = node_sizes(nodes), node_kinds(nodes)
+    speeds = kind_speeds(speed, table.tenants, names)
     by_tenant = quotas(quota or [], table, sum(sizes))
     share = serving_share(serving) if serving else None
     found: list[JobOutcome] = []
     for name in dict.fromkeys(policy or ["fcfs"]):
-        settings = JobSettings(sizes, name, restart_s, checkpoint_s, quota=by_tenant, serving=share, faults=faults)
+        settings = JobSettings(
+            sizes,
+            name,
+            restart_s,
+            checkpoint_s,
+            quota=by_tenant,
+            serving=share,
+            faults=faults,
+            kinds=kinds,
+            speeds=speeds,
+        )
         found.append(JobCluster(table, settings).run())
     write_all({"png": png}, {"png": lambda: jobs_picture(found)})
     if json:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from comptroller.cli._cache_tiers import CacheTiers, cache_tiers, show_tool_gaps, tool_gaps
+from comptroller.cli._cache_tiers import CacheTiers, cache_tiers, replica_memory, show_tool_gaps, tool_gaps
 from comptroller.cli._faults import CallCopyOptions, ReplicaFaultOptions, copy_options, fault_options
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check
@@ -20,7 +20,7 @@ from comptroller.cli._simulation_output import print_simulations, simulation_doc
 from comptroller.cli._spot import ReplicaSpotOptions, spot_options
 from comptroller.cli._trace_input import trace_reading, trace_requests
 from comptroller.planning.fleet_sharing import slowdowns_of
-from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
+from comptroller.planning.simulation import ReplicaMemorySettings, TraceReplaySettings, simulate_plan
 from comptroller.report.requests import writer_of
 from comptroller.work.rows import TraceReadOptions
 
@@ -43,6 +43,7 @@ def run(
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
     power: Annotated[RowPowerOptions, SharedOptions(power_options)],
     tiers: Annotated[CacheTiers, SharedOptions(cache_tiers)],
+    memory: Annotated[ReplicaMemorySettings | None, SharedOptions(replica_memory)],
     gaps: Annotated[bool, SharedOptions(tool_gaps)],
     reading: Annotated[TraceReadOptions, SharedOptions(trace_reading)],
     scale: Annotated[float, typer.Option(help="Replay this many times as fast.")] = 1.0,
@@ -91,7 +92,7 @@ def run(
     if power.policies:
         return power.show(fleet_plan, requests, scale, priced, json, {"html": html, "png": png})
     samples = SAMPLES if html or png or perfetto_ or json else 0
-    settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers)
+    settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers, memory=memory)
     if gaps:
         show_tool_gaps(fleet_plan, requests, settings, tiers, priced, json)
         return

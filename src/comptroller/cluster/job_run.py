@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from comptroller.cluster.job_simulation import ServingShare
-from comptroller.cluster.job_table import SINGULARITY_TIERS, WHOLE, Ints, JobTable, ServiceTier
+from comptroller.cluster.job_table import SINGULARITY_TIERS, WHOLE, Floats, Ints, JobTable, ServiceTier
 from comptroller.errors import FactError, InputError
 from comptroller.work.tabular import columns_of, numbers, read_columns
 
@@ -18,23 +18,60 @@ BY_WORK = "work"
 
 
 def node_sizes(words: Sequence[str]) -> tuple[int, ...]:
-    """GPUs of each node, from words such as `64x8`, or from a CSV file with a column `gpu` or `gpus`.
+    """GPUs of each node, from words such as `64x8` or `v100:64x8`, or from a CSV file with a column `gpu` or `gpus`.
 
     Raises:
         InputError: a word is neither.
 
-    >>> node_sizes(["2x8", "1x4"])
+    >>> node_sizes(["2x8", "k80:1x4"])
     (8, 8, 4)
     """
-    sizes: list[int] = []
+    return tuple(size for word in words for size, _ in _nodes_of(word))
+
+
+def node_kinds(words: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Kinds of GPUs in the order in which they come, and the number of that of each node; one without a name is ``.
+
+    >>> node_kinds(["v100:1x8", "k80:2x8"])
+    (('v100', 'k80'), (0, 1, 1))
+    """
+    kinds = [kind for word in words for _, kind in _nodes_of(word)]
+    names = tuple(dict.fromkeys(kinds))
+    return names, tuple(names.index(kind) for kind in kinds)
+
+
+def kind_speeds(words: Sequence[str], tenants: Sequence[str], kinds: Sequence[str]) -> Floats:
+    """Speed of each tenant's jobs on each kind of GPU, shape (tenants, kinds), 1 where no word says another: words such
+    as `k80=0.25`, of all jobs, or `team/k80=0.1`; a later one goes before an earlier one.
+
+    Raises:
+        InputError: a word names no kind or tenant, or no speed from 0 on; or a tenant runs on no kind.
+
+    >>> kind_speeds(["k80=0.25", "b/k80=0"], ["a", "b"], ["v100", "k80"]).tolist()
+    [[1.0, 0.25], [1.0, 0.0]]
+    """
+    found = np.ones((len(tenants), len(kinds)))
     for word in words:
-        if found := re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]?)", word):
-            sizes += [int(found[2])] * int(found[1])
-        elif Path(word).is_file():
-            sizes += _node_file(Path(word))
-        else:
-            raise InputError(f"--nodes {word}: neither COUNTxGPUS, such as 64x8, nor a file")
-    return tuple(sizes)
+        name, _, number = word.rpartition("=")
+        tenant, slash, kind = name.rpartition("/")
+        if kind not in kinds or (slash and tenant not in tenants) or not re.fullmatch(r"[0-9]*[.]?[0-9]+", number):
+            raise InputError(
+                f"--speed {word}: is not KIND=SPEED or TENANT/KIND=SPEED; kinds: {', '.join(kinds)}; tenants: "
+                f"{', '.join(tenants[:10])}"
+            )
+        found[[tenants.index(tenant)] if slash else slice(None), kinds.index(kind)] = float(number)
+    if not (found.max(axis=1) > 0).all():
+        raise InputError(f"--speed: jobs of {tenants[int(found.max(axis=1).argmin())]} run on no kind of GPU")
+    return found
+
+
+def _nodes_of(word: str) -> list[tuple[int, str]]:
+    """GPUs and kind of each node that a word says."""
+    if found := re.fullmatch(r"(?:([\w.-]+):)?([1-9][0-9]{0,5})x([1-9][0-9]?)", word):
+        return [(int(found[3]), found[1] or "")] * int(found[2])
+    if Path(word).is_file():
+        return [(size, "") for size in _node_file(Path(word))]
+    raise InputError(f"--nodes {word}: neither COUNTxGPUS, such as 64x8 or v100:64x8, nor a file")
 
 
 def _node_file(path: Path) -> list[int]:

@@ -36,6 +36,8 @@ class JobSettings:
     every change of a job's GPUs but its first start.  checkpoint_s: time between checkpoints, inf where there are none:
     what serving stops goes back to the last one, unless the policy's jobs are transparent to it.  slicing: share of its
     speed that a job on fewer GPUs than it asks for loses to taking turns.  quota: GPUs by tenant.  faults: of nodes.
+    kinds: of GPUs, of each node a number, none where all are alike.  speeds: of each tenant's jobs on each kind, shape
+    (tenants, kinds), over what their durations are of; on several kinds a job goes as on the slowest.
     """
 
     nodes: tuple[int, ...]
@@ -46,6 +48,8 @@ class JobSettings:
     quota: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     serving: ServingShare | None = None
     faults: JobFaults | None = None
+    kinds: tuple[int, ...] = ()
+    speeds: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
     def __post_init__(self) -> None:
         if not (self.restart_s >= 0 and self.checkpoint_s > 0 and 0 <= self.slicing < 1):
@@ -58,12 +62,14 @@ class JobSettings:
 class JobCluster:
     """The state of a simulation. Columns are of shape (jobs,): progress is in seconds at all GPUs of a job, up to
     `at_s`, from where on it rises by `speed` a second; safe_s of it lie in the last checkpoint. since_s: when it got
-    what it holds, until_s: when the restart for it is over. hung: since when jobs hang, by job."""
+    what it holds, until_s: when the restart for it is over. kind: of GPUs that it runs on, the slowest of several;
+    on_kind_s: for how long before, shape (jobs, kinds). hung: since when jobs hang, by job."""
 
     def __init__(self, jobs: JobTable, settings: JobSettings) -> None:
         self.jobs, self.settings = jobs, settings
         self.module: ModuleType = policy_module(settings.policy)
-        self.pool = NodePool(settings.nodes)
+        self.pool = NodePool(settings.nodes, settings.kinds)
+        self.speeds = settings.speeds if settings.speeds.size else np.ones((len(jobs.tenants), 1))
         _refuse(jobs, settings, self.pool, self.module)
         n = len(jobs)
         self.clock_s = 0.0
@@ -71,6 +77,7 @@ class JobCluster:
         self.held, self.held_milli = np.zeros(n, np.int64), 0
         self.speed, self.progress_s, self.safe_s = np.zeros(n), np.zeros(n), np.zeros(n)
         self.at_s, self.since_s, self.until_s = np.zeros(n), np.zeros(n), np.zeros(n)
+        self.on_kind_s, self.kind = np.zeros((n, self.speeds.shape[1])), np.zeros(n, np.int64)
         self.end_s = np.full(n, NEVER)
         self.ends: list[tuple[float, int]] = []
         self.lacking: set[int] = set()
@@ -101,10 +108,14 @@ class JobCluster:
             if serving is not None and step_s <= self.clock_s:
                 self._serve(int(serving.gpus[step]))
                 step += 1
-            if self.lacking:
+            if self._asks():
                 self._decide()
-            tick_s = (np.floor(self.clock_s / every_s) + 1) * every_s if every_s and self.lacking else NEVER
+            tick_s = (np.floor(self.clock_s / every_s) + 1) * every_s if every_s and self._asks() else NEVER
         return self.rows.outcome(self.jobs, self.settings.nodes, self.settings.policy)
+
+    def _asks(self) -> bool:
+        """Whether a policy has anything to decide."""
+        return bool(self.lacking) or (len(self.live) > 0 and getattr(self.module, "EXCHANGES", False))
 
     def _next_end_s(self) -> float:
         """When the next job ends, as things are; ends that were put off are dropped."""
@@ -186,6 +197,7 @@ class JobCluster:
     def _spend(self, job: int) -> None:
         """What a job held since its last change, and what of it went to a restart."""
         gpus, since_s = self.held[job] / WHOLE, self.since_s[job]
+        self.on_kind_s[job, self.kind[job]] += self.clock_s - since_s
         self.rows.held_gpu_s[job] += gpus * (self.clock_s - since_s)
         self.rows.restart_gpu_s[job] += gpus * max(min(self.clock_s, self.until_s[job]) - since_s, 0.0)
 
@@ -214,7 +226,9 @@ class JobCluster:
         self.held_milli += milli
         if milli >= self.jobs.milli[job]:
             self.lacking.discard(job)
-        self.speed[job] = _speed(int(self.jobs.milli[job]), milli, self.settings.slicing)
+        own = self.speeds[self.jobs.tenant[job]]
+        self.kind[job] = min(self.pool.kinds_of(place), key=lambda kind: own[kind])
+        self.speed[job] = _speed(int(self.jobs.milli[job]), milli, self.settings.slicing) * own[self.kind[job]]
         self.at_s[job] = self.until_s[job] = self.clock_s + wait_s
         self.end_s[job] = self.at_s[job] + (self.jobs.duration_s[job] - self.progress_s[job]) / self.speed[job]
         heappush(self.ends, (float(self.end_s[job]), job))
@@ -248,16 +262,16 @@ class JobCluster:
     def _decide(self) -> None:
         live = self.live
         view = JobView(self.clock_s, live, self, self.settings.quota * WHOLE, self.pool, self._away_milli())
-        for place, milli in self.module.grants(view):
-            self._grant(int(live[place]), milli)
+        for place, milli, *kind in self.module.grants(view):
+            self._grant(int(live[place]), milli, *kind)
 
-    def _grant(self, job: int, milli: int) -> None:
+    def _grant(self, job: int, milli: int, kind: int = -1) -> None:
         """Give a job what a policy grants it, if there is room."""
         if milli == self.held[job]:
             return
         if self.held[job]:
             self._resize(job, milli)
-        elif (place := self._room(milli)) is not None:
+        elif (place := self._room(milli, kind)) is not None:
             self.start(job, milli, place)
 
     def _resize(self, job: int, milli: int) -> None:
@@ -270,8 +284,8 @@ class JobCluster:
             if place is not None:
                 self.start(job, milli, place)
 
-    def _room(self, milli: int) -> JobPlace | None:
-        place = self.pool.take(milli)
+    def _room(self, milli: int, kind: int = -1) -> JobPlace | None:
+        place = self.pool.take(milli, kind)
         if place is None and getattr(self.module, "MIGRATES", False) and milli <= self.pool.free_milli:
             for job, elsewhere in defragment(self.pool, self.places, milli):
                 self.move(job, elsewhere)
@@ -303,6 +317,8 @@ def _refuse(jobs: JobTable, settings: JobSettings, pool: NodePool, module: Modul
         )
     if settings.faults is not None:
         settings.faults.require(float(jobs.gpus.max()), min(settings.checkpoint_s, float(jobs.duration_s.max())))
+    if settings.speeds.size and (settings.speeds <= 0).any() and settings.policy != "hetero_max_min":
+        raise InputError(f"policy {settings.policy} does not know kinds of GPUs: a speed of 0 takes hetero_max_min")
     needs = getattr(module, "NEEDS", ())
     if "quota" in needs and len(settings.quota) != len(jobs.tenants):
         raise InputError(f"policy {settings.policy} needs a quota for each tenant: --quota {jobs.tenants[0]}=GPUS ...")

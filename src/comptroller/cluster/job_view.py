@@ -13,6 +13,9 @@ from comptroller.cluster.nodes import NodePool
 JobGrant = tuple[int, int]
 """Place of a job in a view, and the thousandths of a GPU that it is to have from now on; 0 stops it."""
 
+JobKindGrant = tuple[int, int, int]
+"""The same, and the kind of GPU, -1 where it does not matter; a job that is to change its kind is stopped first."""
+
 
 class JobState(Protocol):
     """What a simulation knows of all its jobs, columns of shape (jobs,), of which a view shows those that live."""
@@ -20,6 +23,9 @@ class JobState(Protocol):
     jobs: JobTable
     held: Ints
     since_s: Floats
+    speeds: Floats
+    kind: Ints
+    on_kind_s: Floats
 
     def done_s(self, live: Ints) -> Floats:
         """Progress of jobs, in seconds at all their GPUs."""
@@ -65,6 +71,31 @@ class JobView:
     def tenant(self) -> Ints:
         """Number of the tenant of each."""
         return self._state.jobs.tenant[self._live]
+
+    @cached_property
+    def speeds(self) -> Floats:
+        """Speed of each on each kind of GPU, shape (live, kinds)."""
+        return self._state.speeds[self.tenant]
+
+    @cached_property
+    def kind(self) -> Ints:
+        """Kind of GPU that each runs on, -1 where it waits."""
+        return np.where(self.held > 0, self._state.kind[self._live], -1)
+
+    @cached_property
+    def on_kind_s(self) -> Floats:
+        """Seconds that each has been on each kind, shape (live, kinds)."""
+        found = self._state.on_kind_s[self._live].copy()
+        runs = np.flatnonzero(self.held > 0)
+        found[runs, self.kind[runs]] += self.clock_s - self.since_s[runs]
+        return found
+
+    @cached_property
+    def kind_milli(self) -> Ints:
+        """Thousandths of the GPUs of each kind, shape (kinds,); what serving has and what is mended are part of it."""
+        return (
+            np.bincount(self.pool.kind, weights=self.pool.size, minlength=self.speeds.shape[1]).astype(np.int64) * WHOLE
+        )
 
     @cached_property
     def promise(self) -> Floats:

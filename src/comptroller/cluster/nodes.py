@@ -31,15 +31,16 @@ class NodePool:
     empty nodes, and for what is left of it a node as before. A share lies on a shared GPU, the fullest with room.
 
     capacity_milli: thousandths of all GPUs.  free_milli: those that nobody has, of shared GPUs too.  whole: GPUs of
-    each node that nobody has a part of, shape (nodes,).
+    each node that nobody has a part of, shape (nodes,).  kind: of the GPUs of each node, by number, shape (nodes,).
 
     >>> pool = NodePool([8, 8])
     >>> [pool.take(gpus * 1000).nodes for gpus in (2, 8, 4)], pool.take(4000)
     ([((0, 2),), ((1, 8),), ((0, 4),)], None)
     """
 
-    def __init__(self, sizes: Sequence[int] | Ints) -> None:
+    def __init__(self, sizes: Sequence[int] | Ints, kinds: Sequence[int] | Ints = ()) -> None:
         self.size = np.array(sizes, np.int64)
+        self.kind = np.array(kinds, np.int64) if len(kinds) else np.zeros(len(self.size), np.int64)
         if not len(self.size) or self.size.min() < 0 or not self.size.max():
             raise InputError("a cluster has at least one node with a GPU, and none with fewer than 0")
         self.whole = self.size.copy()
@@ -51,6 +52,7 @@ class NodePool:
     def copy(self) -> NodePool:
         """Another pool in the same state, for trials."""
         other = NodePool.__new__(NodePool)
+        other.kind = self.kind
         other.size, other.whole, other.shared = self.size, self.whole.copy(), dict(self.shared)
         other.capacity_milli, other.free_milli = self.capacity_milli, self.free_milli
         other._next_shared = self._next_shared
@@ -60,12 +62,12 @@ class NodePool:
         """Whether it fits an empty cluster."""
         return NodePool(self.size).take(milli) is not None
 
-    def take(self, milli: int) -> JobPlace | None:
-        """Room for a job, or None. Above one GPU parts of GPUs are rounded up."""
+    def take(self, milli: int, kind: int = -1) -> JobPlace | None:
+        """Room for a job, or None, of a kind alone where one is given. Above one GPU parts of GPUs are rounded up."""
         if milli > self.free_milli:
             return None
         size = milli if milli < WHOLE else -(-milli // WHOLE) * WHOLE
-        place = self._share(milli) if milli < WHOLE else self._gpus(size // WHOLE)
+        place = self._share(milli, kind) if milli < WHOLE else self._gpus(size // WHOLE, kind)
         self.free_milli -= size if place is not None else 0
         return place
 
@@ -101,25 +103,36 @@ class NodePool:
         other.shared = {number: it for number, it in other.shared.items() if not nodes[it[0]]}
         return other
 
-    def _share(self, milli: int) -> JobPlace | None:
-        room = [(free, number) for number, (_, free) in self.shared.items() if free >= milli]
+    def _share(self, milli: int, kind: int = -1) -> JobPlace | None:
+        room = [
+            (free, number)
+            for number, (node, free) in self.shared.items()
+            if free >= milli and kind in (-1, self.kind[node])
+        ]
         if room:
             free, number = min(room)
             self.shared[number] = self.shared[number][0], free - milli
             return JobPlace((), (number, milli))
-        opened = self._gpus(1)
+        opened = self._gpus(1, kind)
         if opened is None:
             return None
         number, self._next_shared = self._next_shared, self._next_shared + 1
         self.shared[number] = opened.nodes[0][0], WHOLE - milli
         return JobPlace((), (number, milli))
 
-    def _gpus(self, gpus: int) -> JobPlace | None:
-        pairs, left, others = [], gpus, self.whole
+    def kinds_of(self, place: JobPlace) -> list[int]:
+        """Numbers of the kinds that a place lies on."""
+        nodes = [node for node, _ in place.nodes]
+        nodes += [self.shared[place.share[0]][0]] if place.share is not None else []
+        return [int(self.kind[node]) for node in nodes]
+
+    def _gpus(self, gpus: int, kind: int = -1) -> JobPlace | None:
+        whole = self.whole if kind < 0 else np.where(self.kind == kind, self.whole, 0)
+        pairs, left, others = [], gpus, whole
         if gpus > self.size.max():
-            others = self.whole.copy()
+            others = whole.copy()
             for node in np.lexsort((np.arange(len(self.size)), -self.size)):
-                if 0 < self.size[node] == self.whole[node] and self.size[node] <= left:
+                if 0 < self.size[node] == whole[node] and self.size[node] <= left:
                     pairs.append((int(node), int(self.size[node])))
                     left -= int(self.size[node])
                     others[node] = 0

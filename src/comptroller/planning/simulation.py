@@ -18,6 +18,7 @@ from comptroller.planning.ground.service_document import CacheTierDocument, Late
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
 from comptroller.planning.question_arrivals import QuestionArrivals, question_arrivals_of
 from comptroller.serving.engine import simulate
+from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica
 from comptroller.serving.jobs import fleet_for_trace, require_columns
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.world import QuestionStreamOutcome, solve
@@ -32,13 +33,44 @@ QUANTITIES = ("queue_s", "ttft_s", "tpot_s", "e2e_s")
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaMemorySettings:
+    """What replicas hold beside their cache. swap_gb: of the host's memory that a rank's preempted sequences may take
+    (0: they are computed again).  chunk_tokens, chunk_s: swapping moves so many tokens a call, each of which takes so
+    long beside its bytes.  beside: caches cross the host link beside the steps.  adapter_slots: adapters in the device
+    at once (0: all).  adapter_load_s: seconds that fetching one takes.
+    """
+
+    swap_gb: float = 0.0
+    chunk_tokens: int = 0
+    chunk_s: float = 0.0
+    beside: bool = False
+    adapter_slots: int = 0
+    adapter_load_s: float = 0.0
+
+    def of(self, replica: SimulatedReplica) -> SimulatedReplica:
+        """The replica with these settings; those of swapping only where anything is swapped."""
+        if not self.swap_gb >= 0:
+            raise InputError(f"--swap {self.swap_gb:g} GB: allowed: from 0")
+        tokens = int(self.swap_gb * 1e9 / replica.table.kv_bytes_per_token)
+        return replace(
+            replica, swap_tokens=tokens, swap_chunk_tokens=self.chunk_tokens, swap_chunk_s=self.chunk_s,
+            swap_beside=self.beside, adapter_slots=self.adapter_slots, adapter_load_s=self.adapter_load_s,
+        )  # fmt: skip
+
+    def of_fleet(self, fleet: SimulatedFleet) -> SimulatedFleet:
+        """The fleet, all its replicas so."""
+        services = [replace(one, replicas=tuple(map(self.of, one.replicas))) for one in fleet.services]
+        return replace(fleet, services=tuple(services))
+
+
+@dataclass(frozen=True, slots=True)
 class TraceReplaySettings:
     """How a trace is replayed.
 
     scale: times as fast as it was.  routing, batching, scheduling: a policy by its id, the path to its file or its
     dotted path; the plan's own if empty.  samples: points of the time series over the span of the arrivals (0:
     none).  seed: of the shares that services take, of random policies, and of the questions drawn.  cache_tiers: in
-    place of the plan's.
+    place of the plan's.  memory: what replicas hold beside their cache, in place of nothing.
     """
 
     scale: float = 1.0
@@ -48,6 +80,7 @@ class TraceReplaySettings:
     samples: int = 0
     seed: int = 0
     cache_tiers: tuple[CacheTierDocument, ...] | None = None
+    memory: ReplicaMemorySettings | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and self.scale > 0):
@@ -171,6 +204,7 @@ def simulate_plan(
     blocks = replayed.blocks.tokens if replayed.blocks else 0
     services = _with_tiers(plan.services, how.cache_tiers, blocks)
     fleet = fleet_of(services, calibration or calibration_of_plan(plan), plan.library, blocks)
+    fleet = how.memory.of_fleet(fleet) if how.memory else fleet
     own = {name: getattr(how, name) for name in ("routing", "batching", "scheduling") if getattr(how, name)}
     fleet = replace(fleet, policies=replace(fleet.policies, **own, seed=how.seed))
     if questions:
