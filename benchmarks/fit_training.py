@@ -47,22 +47,30 @@ SOURCES = {
 }
 EAGER = "no fused attention: scores and masks of dropout are kept (arXiv 2205.05198, equation 1)"
 MEMORY = {
-    "megatron_deepspeed": (4.0, 10.0, 1.0, 5.0, True, 2.0, 1.1, 1.5e9, EAGER),
-    "megatron_deepspeed_node": (4.0, 10.0, 1.0, 5.0, True, 2.0, 1.1, 1.5e9, EAGER),
+    "megatron_deepspeed": (4.0, 6.0, 6.0, 0.0, 1.0, False, False, 5.0, True, 2.0, 1.1, 1.5e9, EAGER),
+    "megatron_deepspeed_node": (4.0, 6.0, 6.0, 0.0, 1.0, False, False, 5.0, True, 2.0, 1.1, 1.5e9, EAGER),
     "megatron_bridge": (
-        4.0, 10.0, 1.0, 0.0, False, 2.0, 1.1, 1.5e9,
-        "gradients in 32 bit, logits in 16 bit with a 32-bit copy and its gradient (megatron/core/tensor_parallel/"
-        "cross_entropy.py); fused attention",
+        4.0, 6.0, 6.0, 0.0, 1.0, True, True, 0.0, False, 2.0, 1.1, 1.5e9,
+        "gradients in 32 bit, logits in 32 bit, softmax and gradient in their place, and in 16 bit (megatron/core/"
+        "tensor_parallel/cross_entropy.py); fused attention",
     ),
-    "llm_foundry": (4.0, 14.0, 1.0, 0.0, False, 2.0, 1.1, 1.5e9, "as torchtitan: FSDP of PyTorch, eager cross-entropy"),
+    "llm_foundry": (
+        4.0, 12.0, 12.0, 0.0, 1.0, True, True, 0.0, False, 2.0, 1.1, 1.5e9,
+        "as torchtitan: FSDP of PyTorch, eager cross-entropy; Transformer Engine keeps what it quantised",
+    ),
     "torchtitan": (
-        4.0, 14.0, 0.46, 0.0, False, 2.0, 1.0, 1.0e9,
-        "logits in 16 bit, in 32 bit, their log-softmax and gradient in 32 bit; selective recomputation keeps the "
-        "layer's input, every second product of matrices and the output of attention: 63.5 of 139 kB a token of "
-        "Llama 3.1 8B",
+        4.0, 12.0, 16.0, 4.0, 0.46, False, True, 0.0, False, 2.0, 1.05, 1.0e9,
+        "log-softmax of the logits, its gradient and theirs in 32 bit, where the vocabulary is split an exponential "
+        "too (torch/distributed/tensor/parallel/loss.py), compiled one copy in 16 bit and its gradient; what is "
+        "reserved over what is allocated a twentieth; selective recomputation keeps the layer's input, every second "
+        "product of matrices and the output of attention: 63.5 of 139 kB a token of Llama 3.1 8B",
     ),
 }  # fmt: skip
-FIELDS = ("gradients", "logit_bytes", "kept", "score_bytes", "dropout", "gathered", "slack", "base_bytes", "why")
+FIELDS = (
+    "gradients", "logit_bytes", "split_logit_bytes", "compiled_logit_bytes", "kept", "narrow_kept", "sequence_split",
+    "score_bytes",
+    "dropout", "gathered", "slack", "base_bytes", "why",
+)  # fmt: skip
 
 FOOTER = """
 [sources.vtrain]

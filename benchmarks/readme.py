@@ -102,7 +102,8 @@ def joint_headline() -> str:
     """The joint plan beside its best rival on every workload: at equal share solved of other questions, and at the
     target that both were asked for, the first of the workload."""
     told = []
-    for name, lines in figures("joint").items():
+    for name, found in figures("joint").items():
+        lines = found["lines"]
         target = lines[0]["target"]
         near = [each for each in lines if each["target"] == target and each["solved"] >= 0.9 * target]
         rivals = [each for each in near if each["saving"] is not None]

@@ -63,6 +63,7 @@ def test_faults_stand_beside_none(files: list[str], capsys: pytest.CaptureFixtur
         (["--hedge", "1", "--slowed", "0.5"], "--slowed 0.5: allowed: from 1"),
         (["--faults", "never"], "hours of a device between two faults"),
         (["--faults", "10", "--detect", "0"], "seen after 0 s"),
+        (["--faults", "10", "--hedge", "1"], "--faults and --hedge: each is a simulation of its own"),
         (["--faults", "10", "--spares", "-1"], "-1 spares"),
     ],
 )

@@ -49,7 +49,10 @@ def refusal(*words: str) -> str:
 
 def test_any_table_is_simulated_by_the_names_of_its_columns(jobs: Path, tmp_path: Path) -> None:
     words = ["jobs", str(jobs), "--nodes", "1x8", *NAMES, "--policy", "fcfs", "--policy", "backfill", "--json"]
-    found = json.loads(command(*words, "--png", str(tmp_path / "jobs.svg")).stdout)
+    found = json.loads(
+        command(*words, "--png", str(tmp_path / "jobs.svg"), "--html", str(tmp_path / "jobs.html")).stdout
+    )
+    assert "GPU-hours held so far" in (tmp_path / "jobs.html").read_text(encoding="utf-8")
     first, behind = found["policies"]
     assert first["policy"] == "fcfs" and first["turnaround_mean_s"] == pytest.approx((3600 + 4800 + 3000) / 3)
     assert behind["knows_durations"] and behind["received_by_tenant"].keys() == {"red", "blue"}

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from comptroller.costs.deployment import PrecisionRecipe
+from comptroller.costs.training_activations import ActivationHabits, layer_activations
 from comptroller.costs.training_faults import checkpoint_interval_s, checkpoint_schedule
 from comptroller.costs.training_layout import (
     ActivationRecompute,
@@ -17,7 +18,7 @@ from comptroller.costs.training_layout import (
     TrainingLayout,
     require_division,
 )
-from comptroller.costs.training_memory import MemoryHabits, layer_activation_bytes, training_memory
+from comptroller.costs.training_memory import stage_memory, training_memory
 from comptroller.costs.training_pace import memory_habits, training_pace
 from comptroller.costs.training_time import TrainingPace, pass_counts, step_ingredients, training_step_time
 from comptroller.costs.training_work import ForwardTable, TrainingJob
@@ -53,7 +54,7 @@ def test_the_bubble_falls_with_chunks_and_with_a_zero_bubble_schedule() -> None:
     whole = TrainingLayout(dp=1, tp=2, pp=4, micro_batch=1)
     times = [
         step_s(DENSE, one, pace=TrainingPace())
-        for one in (whole, replace(whole, chunks=4), replace(whole, schedule=PipelineSchedule.ZERO_BUBBLE))
+        for one in (whole, replace(whole, chunks=4), replace(whole, schedule=PipelineSchedule.ZB_H1))
     ]
     assert times[0] > times[2] > times[1]
     made = step_ingredients(DENSE, LayoutGrid.of([whole]), 64)
@@ -86,15 +87,15 @@ def test_experts_exchange_more_where_they_lie_in_more_places() -> None:
 
 def test_gpt_keeps_thirty_four_bytes_a_hidden_element() -> None:
     gpt = LayerBlock(1, SoftmaxAttention(96, 96, 128), DenseFeedForward(4 * 12288, gated=False))
-    plain = layer_activation_bytes(gpt, 12288, 2048, MemoryHabits(dropout=True))
-    scores = layer_activation_bytes(gpt, 12288, 2048, MemoryHabits(dropout=True, score_bytes=5.0))
+    plain = layer_activations(gpt, 12288, 2048, ActivationHabits(dropout=True)).whole
+    scores = layer_activations(gpt, 12288, 2048, ActivationHabits(score_bytes=5.0, dropout=True)).whole
     assert plain == 34 * 12288  # arXiv 2205.05198, equation 1
     assert scores - plain == 5 * 96 * 2048
 
 
 def test_states_are_sixteen_to_eighteen_bytes_a_weight_and_shared_out() -> None:
     grid = LayoutGrid.of([TrainingLayout(dp=8, sharding=kind) for kind in StateSharding])
-    found = training_memory(DENSE.job, grid)
+    found = training_memory(DENSE.job, grid, 64)
     params = DENSE.job.model.total_params
     states = found.weights + found.gradients + found.optimizer
     assert states[0] == pytest.approx(18 * params)
@@ -104,16 +105,18 @@ def test_states_are_sixteen_to_eighteen_bytes_a_weight_and_shared_out() -> None:
 
 def test_the_first_stage_holds_a_microbatch_for_every_stage() -> None:
     layouts = [TrainingLayout(dp=1, pp=4), TrainingLayout(dp=1, pp=4, chunks=2), TrainingLayout(dp=1)]
-    memory = training_memory(DENSE.job, LayoutGrid.of(layouts), MemoryHabits(logit_bytes=0.1))
-    found = memory.activations + memory.surplus
-    assert memory.activations[0] == pytest.approx(found[2] / 4) and memory.surplus[2] == 0
+    grid = LayoutGrid.of(layouts)
+    memory = stage_memory(DENSE.job, grid, 64, np.zeros_like(grid.pp))
+    one = memory.norms + memory.attention + memory.mlp
+    found = one + memory.surplus
+    assert one[0] == pytest.approx(found[2] / 4) and memory.surplus[2] == 0
     assert found[0] == pytest.approx(found[2])
     assert found[1] == pytest.approx(found[2] * (1 + 3 / 8))
 
 
 def test_torchtitan_fits_where_it_was_seen_to_fit() -> None:
     layout = TrainingLayout(dp=128, micro_batch=2, sharding=StateSharding.FULL, recompute=ActivationRecompute.SELECTIVE)
-    found = training_memory(DENSE.job, LayoutGrid.of([layout]), memory_habits("torchtitan")).total_bytes[0]
+    found = training_memory(DENSE.job, LayoutGrid.of([layout]), 256, memory_habits("torchtitan")).total_bytes[0]
     assert found / 2**30 == pytest.approx(62.0, rel=0.1)  # its page of December 2024
 
 

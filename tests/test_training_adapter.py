@@ -17,8 +17,9 @@ from comptroller.errors import FactError, InfeasibleError, UnsupportedError
 from comptroller.export.runs import export_run
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
-from comptroller.training.document import adapter_of, parse_training
+from comptroller.training.document import parse_training
 from comptroller.training.planner import plan_training
+from comptroller.training.run_job import adapter_of
 
 FULL = TrainingJob(model("llama_3_1_8b"), accelerator("h100_sxm"), 4096)
 LORA = replace(FULL, adapter=AdapterTuning(16))
@@ -42,15 +43,15 @@ def test_trained_parameters_are_those_that_peft_counts() -> None:
 
 
 def test_frozen_weights_take_their_bits_and_states_are_the_adapters_alone() -> None:
-    full, lora, qlora = (training_memory(job, GRID) for job in (FULL, LORA, QLORA))
+    full, lora, qlora = (training_memory(job, GRID, 8) for job in (FULL, LORA, QLORA))
     params = FULL.model.total_params
     assert float(full.weights[0]) == pytest.approx(2 * params, rel=1e-6)
     assert float(lora.weights[0]) == pytest.approx(2 * params, rel=0.01)
     assert float(qlora.weights[0]) == pytest.approx(4.127 / 8 * params, rel=0.03)
     assert float(lora.optimizer[0] / full.optimizer[0]) == pytest.approx(0.00522, rel=1e-2)
-    shared = training_memory(LORA, LayoutGrid.of([TrainingLayout(dp=8, sharding=StateSharding.FULL)]))
+    shared = training_memory(LORA, LayoutGrid.of([TrainingLayout(dp=8, sharding=StateSharding.FULL)]), 8)
     assert 2 * params / 8 < float(shared.weights[0]) < 2 * params
-    assert float(lora.activations[0]) == float(full.activations[0])
+    assert float(lora.mlp[0]) == float(full.mlp[0])
 
 
 def test_frozen_weights_save_a_third_of_the_products_and_no_more() -> None:

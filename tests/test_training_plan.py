@@ -50,7 +50,7 @@ def test_the_plan_keeps_its_deadline_and_every_rival_loses(example: TrainingPlan
 
 
 def test_a_shadow_price_comes_true_when_it_is_planned_again() -> None:
-    tight = plan_training(parse_training(document(deadline={"max": 3, "unit": "days"})))
+    tight = plan_training(parse_training(document(deadline={"max": 1.2, "unit": "days"})))
     price = next(one for one in tight.shadow_prices if one.limit == "deadline")
     loose = document(deadline={"max": price.at / 3600 * 1.0001, "unit": "h"})
     again = plan_training(parse_training(loose))

@@ -106,11 +106,11 @@ def test_activations_that_may_leave_are_not_counted_on_the_device() -> None:
         TrainingLayout(micro_batch=8, sharding=StateSharding.FULL, recompute=again) for again in (0, 2)
     ])  # fmt: skip
     job = TrainingJob(model("llama_3_1_8b"), accelerator("l40s"), 2048, offload=OffloadTier(200e9, swaps=True))
-    leaving, held = leaving_bytes(job, grid, MemoryHabits()), training_memory(job, grid)
+    leaving, held = leaving_bytes(job, grid, MemoryHabits()), training_memory(job, grid, 8)
     stays = replace(job, offload=OffloadTier(200e9))
     assert leaving is not None and leaving_bytes(stays, grid, MemoryHabits()) is None
     assert leaving[0][0] == leaving[1][0] == 0.0
-    kept = training_memory(stays, grid).activations
+    kept = training_memory(stays, grid, 8).activations
     assert float(sum(one[1] for one in leaving)) == pytest.approx(float(kept[0]))
     assert held.activations[1] < kept[1] and held.activations[0] == kept[0]
     assert grid.recompute[1] == ActivationRecompute.FULL

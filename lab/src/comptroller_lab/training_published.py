@@ -156,7 +156,7 @@ def mlperf_minutes(devices: int) -> float:
                     if 96 % (pp * v) == 0
                 ]
             )
-            fits = training_memory(job, grid, habits).total_bytes < 80e9
+            fits = training_memory(job, grid, batch, habits).total_bytes < 80e9
             times = training_step_time(step_ingredients(table, grid, batch), pace).total_s
             steps = tokens_to_target(batch) / (batch * 2048)
             best = min([best, *(steps * times[fits] / 60)])

@@ -18,6 +18,7 @@ from comptroller.costs.training_work import ForwardTable, TrainingJob
 from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.facts.config import model
 from comptroller.facts.model import DenseFeedForward, LayerBlock, Model, SoftmaxAttention
+from comptroller.facts.training_recipe import training_recipe
 
 Array = npt.NDArray[np.float64]
 Row = Mapping[str, str]
@@ -79,6 +80,17 @@ RECIPES = {
 }
 
 
+NARROW = {
+    "amp_fp8": "fp8_delayed",
+    "FP8": "fp8",
+    "FP8-CS": "fp8",
+    "MXFP8": "mxfp8",
+    "FP8-MX": "mxfp8",
+    "NVFP4": "nvfp4",
+}
+"""A page's word -> recipe of training, where products are narrow; Composer scales by history."""
+
+
 @dataclass(frozen=True)
 class MeasuredStep:
     """One measured training run: its job, layout, sequences of a step and seconds of it.
@@ -124,6 +136,12 @@ def _rows(path: Path) -> list[Row]:
         return list(csv.DictReader(file))
 
 
+def _job(shape: Model, device: Accelerator, seq: int, word: str) -> TrainingJob:
+    """A job in what a page calls its precision."""
+    narrow = training_recipe(NARROW[word]) if word in NARROW else None
+    return TrainingJob(shape, device, seq, RECIPES[word], narrow=narrow)
+
+
 def _vtrain(row: Row, group: str, recompute: ActivationRecompute) -> MeasuredStep:
     number = {key: int(value) for key, value in row.items() if key not in {"params_b", "iteration_ms"}}
     job = TrainingJob(
@@ -164,7 +182,7 @@ def _bridge(row: Row) -> MeasuredStep:
         StateSharding.FULL if int(row["fsdp"]) > 1 else StateSharding.OPTIMIZER,
     )  # fmt: skip
     device = accelerator(DEVICES[row["system"]])
-    job = TrainingJob(model(BRIDGE_MODELS[name]), device, seq, RECIPES[_bridge_precision(row, name)])
+    job = _job(model(BRIDGE_MODELS[name]), device, seq, _bridge_precision(row, name))
     seconds = batch * seq / (float(row["tokens_s_gpu"]) * gpus)
     return MeasuredStep(job, layout, batch, seconds, name, note=f"{row['release']} {row['precision']}")
 
@@ -187,7 +205,7 @@ def _foundry(row: Row) -> MeasuredStep:
     gpus, seq, micro = int(row["gpus"]), int(row["seq"]), int(row["micro_batch"])
     batch = gpus * micro * int(row["grad_accumulation"])
     positions = replace(shape, side_elements=max(0, int(float(row["params"]) - shape.total_params)))
-    job = TrainingJob(positions, accelerator(DEVICES[row["gpu"]]), seq, RECIPES[row["precision"]])
+    job = _job(positions, accelerator(DEVICES[row["gpu"]]), seq, row["precision"])
     again = ActivationRecompute.FULL if row["recompute"] == "True" else ActivationRecompute.NONE
     layout = TrainingLayout(gpus, micro_batch=micro, sharding=SHARDINGS[row["sharding"]], recompute=again)
     return MeasuredStep(job, layout, batch, batch * seq / float(row["tokens_s"]), row["model"])
@@ -207,8 +225,8 @@ def torchtitan(folder: Path) -> list[MeasuredStep]:
 def _titan(row: Row) -> MeasuredStep:
     gpus, seq, batch = (int(row[key]) for key in ("gpus", "seq", "global_batch"))
     device = narrow_h100() if row["gpu"].startswith("H100") else accelerator("h200_sxm")
-    recipe = RECIPES["FP8" if row["precision"].startswith("float8") else "BF16"]
-    job = TrainingJob(model("llama_3_1_8b" if "8B" in row["model"] else "llama_3_1_70b"), device, seq, recipe)
+    word = "FP8" if row["precision"].startswith("float8") else "BF16"
+    job = _job(model("llama_3_1_8b" if "8B" in row["model"] else "llama_3_1_70b"), device, seq, word)
     again = ActivationRecompute.FULL if row["recompute"] == "full" else ActivationRecompute.SELECTIVE
     layout = TrainingLayout(
         int(row["fsdp"]), int(row["tp"]), int(row["pp"]), int(row["cp"]), micro_batch=int(row["local_batch"]),

@@ -14,6 +14,8 @@ from typing import Any
 
 import typer
 
+from comptroller.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class SharedOptions:
@@ -59,3 +61,14 @@ def _options_of(make: Callable[..., Any], given: Mapping[str, Any], stack: ExitS
 
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(function, eval_str=True).parameters
+
+
+def require_one(**asked: object) -> None:
+    """Refuse two of the ways in which a fleet changes while it serves: each is a simulation of its own.
+
+    Raises:
+        InputError: several are asked for.
+    """
+    names = [f"--{name.replace('_', '-')}" for name, said in asked.items() if said]
+    if len(names) > 1:
+        raise InputError(f"{' and '.join(names)}: each is a simulation of its own; give one of them")

@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from comptroller.cli._deadlines import spot as deadline_spot
+from comptroller.cli._cluster_shift import add_commands
 from comptroller.cli._faults import node_fault_options
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, say, write_all
@@ -27,6 +27,7 @@ from comptroller.report.cluster_tables import (
     balance_records,
     balance_sheet,
     job_records,
+    jobs_page,
     jobs_picture,
     jobs_sheet,
     tiers_sheet,
@@ -35,7 +36,7 @@ from comptroller.report.terminal import console, print_sheet
 
 app = typer.Typer(no_args_is_help=True, help="Simulate jobs on the GPUs of a cluster, and balance services over nodes.")
 DAY_S = 86400.0
-app.command("spot")(deadline_spot)
+add_commands(app)
 AsJson = Annotated[bool, typer.Option("--json", help="Print every figure as JSON.")]
 
 
@@ -111,11 +112,12 @@ def jobs(
     png: Annotated[
         Path | None, typer.Option(help="Write a picture over time, PNG or .svg.", show_default=False)
     ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the same as a page.", show_default=False)] = None,
     json: AsJson = False,
 ) -> None:
     """Jobs on a cluster under one policy or several: use of GPUs, waits, tiers, lost work."""
-    if png:
-        check(png)
+    for path in filter(None, (png, html)):
+        check(path)
     table = jobs_in_tiers(
         _chosen_jobs(jobs_of_file(file, _columns(column)), from_day, until_day, most_gpus), tier or []
     )
@@ -126,18 +128,11 @@ def jobs(
     found: list[JobOutcome] = []
     for name in dict.fromkeys(policy or ["fcfs"]):
         settings = JobSettings(
-            sizes,
-            name,
-            restart_s,
-            checkpoint_s,
-            quota=by_tenant,
-            serving=share,
-            faults=faults,
-            kinds=kinds,
+            sizes, name, restart_s, checkpoint_s, quota=by_tenant, serving=share, faults=faults, kinds=kinds,
             speeds=speeds,
-        )
+        )  # fmt: skip
         found.append(JobCluster(table, settings).run())
-    write_all({"png": png}, {"png": lambda: jobs_picture(found)})
+    write_all({"png": png, "html": html}, {"png": lambda: jobs_picture(found), "html": lambda: jobs_page(found)})
     if json:
         typer.echo(documents.dumps({"notes": list(table.notes), "policies": job_records(found)}, indent=2))
         return

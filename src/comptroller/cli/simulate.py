@@ -10,7 +10,7 @@ import typer
 
 from comptroller.cli._cache_tiers import CacheTiers, cache_tiers, replica_memory, show_tool_gaps, tool_gaps
 from comptroller.cli._faults import CallCopyOptions, ReplicaFaultOptions, copy_options, fault_options
-from comptroller.cli._option_groups import SharedOptions, with_shared_options
+from comptroller.cli._option_groups import SharedOptions, require_one, with_shared_options
 from comptroller.cli._output import check
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._power import RowPowerOptions, power_options
@@ -77,6 +77,10 @@ def run(
     paths = {"html": html, "png": png, "perfetto": perfetto_, "calls": calls}
     for path in filter(None, paths.values()):
         check(path)
+    require_one(
+        spot=spot.policies, faults=faults.conditions, hedge=copies.conditions.any, scaling=scaling.policies,
+        power=power.policies, tool_gaps=gaps,
+    )  # fmt: skip
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
     requests = trace_requests(trace, plan, reading)

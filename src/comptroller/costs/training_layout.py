@@ -37,10 +37,12 @@ class ActivationRecompute(IntEnum):
 
 class PipelineSchedule(IntEnum):
     """Order of forward and backward passes: one of each in turn (interleaved where a device has several chunks), or
-    with the weights' gradients moved into the bubble (zero bubble, ZB-H1)."""
+    with the weights' gradients moved into the bubble (zero bubble, arXiv 2401.10241): ZB-H1 on any number of chunks,
+    ZB-V on two, of which the second runs back up the pipeline."""
 
     ONE_EACH = 0
-    ZERO_BUBBLE = 1
+    ZB_H1 = 1
+    ZB_V = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)

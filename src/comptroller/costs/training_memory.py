@@ -1,7 +1,8 @@
-"""Memory of training by part: weights, gradients, optimiser states, activations of every layer, logits, buffers.
+"""Memory of training by part and by stage: weights, gradients, optimiser states, activations by kind of layer, the two
+ends of the model, buffers.
 
-Every quantity is of the fullest device; the first stage of a pipeline holds as many microbatches as there are stages,
-the last one the logits.
+The first stage of a pipeline holds the table of embeddings and most microbatches, the last one the head and the logits;
+the fuller of the two decides whether a layout fits.
 """
 
 from __future__ import annotations
@@ -11,22 +12,24 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.training_layout import ActivationRecompute, LayoutGrid, StateSharding
-from comptroller.costs.training_time import device_params
-from comptroller.costs.training_work import TrainingJob
-from comptroller.facts.model import (
-    DenseFeedForward,
-    LatentAttention,
-    LayerBlock,
-    LinearAttention,
-    MixtureOfExperts,
-    SoftmaxAttention,
+from comptroller.costs.expert_rows import ExpertRows, expert_tokens, row_factor
+from comptroller.costs.training_activations import (
+    HALF,
+    ActivationHabits,
+    LayerActivations,
+    layer_activations,
+    undivided_activations,
 )
+from comptroller.costs.training_layout import ActivationRecompute, Ints, LayoutGrid, PipelineSchedule, StateSharding
+from comptroller.costs.training_schedule import held_microbatches
+from comptroller.costs.training_work import TrainingJob
+from comptroller.facts.model import Model
 
 Array = npt.NDArray[np.float64]
 
-HALF = 2.0
-"""Bytes of an activation, which every program keeps in 16 bit."""
+
+PLAIN = ActivationHabits()
+"""Fused attention, no dropout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +44,22 @@ class StateBytes:
 
 @dataclass(frozen=True, slots=True)
 class MemoryHabits:
-    """What a training program keeps. states: of a weight.  logit_bytes: of a logit, with its gradient.  kept: share of
-    a layer's activations that selective recomputation keeps.  score_bytes: kept per query-key pair, 0 with a fused
-    kernel.  dropout: whether masks of one byte are kept.  gathered: copies of a microbatch's whole activations that
-    sequence parallelism gathers.  slack: of the allocator, over what is allocated.  base_bytes: context and buffers.
+    """What a training program keeps. states: of a weight.  layer: of a layer's activations.  logit_bytes: of a logit,
+    with its gradient; split_logit_bytes: where tensor parallelism splits the vocabulary.  kept: share of a layer's
+    activations that selective recomputation keeps.  narrow_kept: whether quantised weights and inputs of matrices are
+    kept until the backward pass, as Transformer Engine does and torchao does not.  sequence_split: whether sequence
+    parallelism splits what tensor parallelism leaves whole.  gathered: copies of a microbatch's
+    whole activations that sequence parallelism gathers.  slack: of the allocator, over what is allocated.  base_bytes:
+    context and buffers.
     """
 
     states: StateBytes = StateBytes()
+    layer: ActivationHabits = PLAIN
     logit_bytes: float = 10.0
+    split_logit_bytes: float = 10.0
     kept: float = 1.0
-    score_bytes: float = 0.0
-    dropout: bool = False
+    narrow_kept: bool = False
+    sequence_split: bool = True
     gathered: float = 2.0
     slack: float = 1.05
     base_bytes: float = 1.5e9
@@ -59,89 +67,123 @@ class MemoryHabits:
 
 @dataclass(frozen=True, slots=True)
 class TrainingMemory:
-    """Bytes of the fullest device by part, arrays of points. surplus: activations of further microbatches, which the
-    first stage of a pipeline holds until their gradients come back.  slack: what the allocator cannot use."""
+    """Bytes of a device by part, arrays of points. norms, attention, mlp, experts: activations of one microbatch by
+    kind of layer; inputs: of layers that are computed again.  surplus: activations of further microbatches, which a
+    stage holds until their gradients come back.  embedding, logits: at the two ends of the model.  slack: what the
+    allocator cannot use."""
 
     weights: Array
     gradients: Array
     optimizer: Array
-    activations: Array
+    norms: Array
+    attention: Array
+    mlp: Array
+    experts: Array
+    inputs: Array
     surplus: Array
+    embedding: Array
     logits: Array
     buffers: Array
     slack: Array
 
     @property
+    def activations(self) -> Array:
+        """Of one microbatch, all kinds of layers."""
+        return np.asarray(self.norms + self.attention + self.mlp + self.experts + self.inputs)
+
+    @property
+    def parts(self) -> dict[str, Array]:
+        """Every part by name."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    @property
     def total_bytes(self) -> Array:
         """All parts."""
-        return np.asarray(sum(getattr(self, item.name) for item in fields(self)))
+        return np.asarray(sum(self.parts.values()))
 
 
-def layer_activation_bytes(block: LayerBlock, hidden: int, seq: int, habits: MemoryHabits = MemoryHabits()) -> float:
-    """Bytes that one layer keeps for the backward pass, per token, before tensor parallelism.
-
-    GPT: 34 h + 5 a s (arXiv 2205.05198, equation 1), with dropout and scores that leave the chip; in general inputs of
-    norms and matrices, queries, keys and values, the inputs and outputs of activation functions; of experts 2 h + 4 k n
-    for k experts of width n and what is permuted (SonicMoE, arXiv 2512.14080).
-
-    >>> gpt = LayerBlock(1, SoftmaxAttention(8, 8, 128), DenseFeedForward(4096, gated=False))
-    >>> layer_activation_bytes(gpt, 1024, 2048, MemoryHabits(dropout=True)) == 34 * 1024
-    True
-    """
-    total = _mixer_bytes(block, hidden, seq, habits)
-    feed = block.ffn
-    if isinstance(feed, DenseFeedForward):
-        total += HALF * (2 * hidden + feed.width * (3 if feed.gated else 2)) + habits.dropout * hidden
-    elif isinstance(feed, MixtureOfExperts):
-        wide = (3 if feed.gated else 2) * (feed.chosen * feed.width + feed.shared_width)
-        total += HALF * (2 * hidden + 2 * feed.chosen * (feed.latent or hidden) + wide) + 4.0 * feed.experts
-    return total
+def training_memory(
+    job: TrainingJob, grid: LayoutGrid, global_batch: int, habits: MemoryHabits = MemoryHabits()
+) -> TrainingMemory:
+    """Memory of the fullest device of every layout: of the first stage or of the last, whichever is fuller."""
+    first, last = (stage_memory(job, grid, global_batch, end, habits) for end in (np.zeros_like(grid.pp), grid.pp - 1))
+    at_end = last.total_bytes > first.total_bytes
+    return TrainingMemory(*(np.where(at_end, last.parts[name], part) for name, part in first.parts.items()))
 
 
-def _mixer_bytes(block: LayerBlock, hidden: int, seq: int, habits: MemoryHabits) -> float:
-    mixer = block.mixer
-    if mixer is None:
-        return 0.0
-    if isinstance(mixer, SoftmaxAttention):
-        value = mixer.value_dim or mixer.head_dim
-        inner = float((mixer.heads + mixer.kv_heads) * mixer.head_dim + (mixer.kv_heads + mixer.heads) * value)
-        inner += habits.score_bytes / HALF * mixer.heads * min(seq, mixer.window_tokens or seq)
-    elif isinstance(mixer, LatentAttention):
-        width = mixer.nope_dim + mixer.rope_dim
-        inner = 2 * mixer.heads * width + 2 * mixer.heads * mixer.value_dim
-        inner += (mixer.q_rank or 0) + mixer.kv_rank + mixer.rope_dim
-    elif isinstance(mixer, LinearAttention):
-        inner = 2 * (2 * mixer.key_heads * mixer.key_dim + 2 * mixer.value_heads * mixer.value_dim) + mixer.gates
-    return HALF * (2 * hidden + inner) + habits.dropout * hidden
-
-
-def training_memory(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits = MemoryHabits()) -> TrainingMemory:
-    """Memory of the fullest device of every layout.
-
-    The first stage of 1F1B holds p microbatches of its layers, interleaved 1 + (p - 1) / (p v) times as much (arXiv
-    2205.05198, section 4.2.3); the last one a single microbatch and the logits. The fuller one counts.
-    """
-    weights, gradients, optimizer = _state_bytes(job, grid, habits)
+def stage_memory(
+    job: TrainingJob, grid: LayoutGrid, global_batch: int, stage: Ints, habits: MemoryHabits = MemoryHabits()
+) -> TrainingMemory:
+    """Memory of a device of one stage of every layout. stage: from 0."""
+    params = _stage_params(job.model, grid, stage)
+    weights, gradients, optimizer = _state_bytes(job, grid, habits, params)
     tokens = grid.micro_batch * job.seq / grid.cp
-    layers = _kept_bytes(job, grid, habits) * tokens / grid.tp
-    flight = np.where(
-        grid.pp > 1, grid.pp * np.where(grid.chunks > 1, 1 + (grid.pp - 1) / (grid.pp * grid.chunks), 1), 1
+    each = tokens / grid.tp
+    begins, ends = stage == 0, _has_head(grid, stage)
+    layer = _layer_habits(job, habits)
+    rows = row_factor(job.experts or ExpertRows(), expert_tokens(job.model, grid, job.seq))
+    kinds = _kept_bytes(job, grid, replace(habits, layer=layer), rows) * each / grid.pp
+    kinds = kinds if habits.sequence_split else kinds + _undivided_bytes(job, grid, layer) * (tokens - each) / grid.pp
+    held = held_microbatches(grid, grid.microbatches(global_batch), stage)
+    hidden, words = job.model.hidden, job.model.vocabulary
+    logit = np.where(grid.tp > 1, habits.split_logit_bytes, habits.logit_bytes)
+    buffers = habits.gathered * HALF * tokens * hidden * (grid.tp > 1) + habits.base_bytes
+    parts = (
+        weights,
+        gradients,
+        optimizer,
+        *kinds,
+        (held - 1.0) * kinds.sum(axis=0),
+        begins * held * each * habits.layer.dropout * hidden,
+        ends * each * (words * logit + 2 * HALF * hidden),
+        buffers + _rebuilt_bytes(job, grid, habits),
     )
-    first = layers * np.maximum(flight, 1) / grid.pp
-    last = layers * np.where(grid.chunks > 1, 1 + 1 / grid.chunks, 1) / grid.pp
-    logits = tokens * job.model.vocabulary / grid.tp * habits.logit_bytes
-    at_end = (grid.pp == 1) | (last + logits > first)
-    activations = layers / grid.pp
-    surplus = np.where(at_end, last, first) - activations
-    logits = np.where(at_end, logits, 0.0)
-    gathered = habits.gathered * HALF * tokens * job.model.hidden * (grid.tp > 1)
-    buffers = gathered + habits.base_bytes + _rebuilt_bytes(job, grid, habits)
-    parts = (weights, gradients, optimizer, activations, surplus, logits, buffers)
-    return TrainingMemory(*parts, slack=np.asarray((habits.slack - 1.0) * sum(parts)))
+    return TrainingMemory(*(*parts, np.asarray((habits.slack - 1.0) * sum(parts))))
 
 
-def _state_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> tuple[Array, Array, Array]:
-    dense, experts = device_params(job.model, grid)
+def _undivided_bytes(job: TrainingJob, grid: LayoutGrid, habits: ActivationHabits) -> Array:
+    """Bytes per token of all layers by kind that are on every device of a tensor-parallel group; where layers are
+    computed again, their inputs."""
+    total = LayerActivations()
+    for block in job.model.blocks:
+        total += undivided_activations(block, job.model.hidden, habits).times(block.count)
+    again = LayerActivations(inputs=HALF * job.model.layers * job.model.hidden)
+    full = grid.recompute == ActivationRecompute.FULL
+    return np.stack(
+        [np.where(full, getattr(again, item.name), getattr(total, item.name)) for item in fields(LayerActivations)]
+    )
+
+
+def _layer_habits(job: TrainingJob, habits: MemoryHabits) -> ActivationHabits:
+    """Habits of a layer with inputs of matrices as the recipe keeps them, and what experts keep."""
+    layer = replace(habits.layer, permuted=job.experts is None or not job.experts.minimal)
+    if job.narrow is None or not habits.narrow_kept:
+        return layer
+    wide = job.narrow.wide_share
+    return replace(layer, input_bytes=wide * HALF + (1.0 - wide) * job.narrow.column_bytes)
+
+
+def _has_head(grid: LayoutGrid, stage: Ints) -> npt.NDArray[np.bool_]:
+    """Whether a stage has the head: the last one, of a V the first."""
+    return np.asarray(np.where(grid.schedule == PipelineSchedule.ZB_V, stage == 0, stage == grid.pp - 1))
+
+
+def _stage_params(model: Model, grid: LayoutGrid, stage: Ints) -> tuple[Array, Array]:
+    """Weights of a device before data-parallel sharding: dense ones, with the tables where they lie, and experts."""
+    table = float(model.hidden * model.vocabulary)
+    side = model.side_elements + model.vision_elements
+    begins, ends = stage == 0, _has_head(grid, stage)
+    shared = begins & ends & model.tied_embedding
+    tables = begins * (table + side) + ends * table - shared * table
+    experts = model.expert_params
+    blocks = model.total_params - model.embedding_params - side - experts
+    return (blocks / grid.pp + tables) / grid.tp, np.asarray(experts / grid.pp / np.maximum(grid.ep, grid.tp))
+
+
+def _state_bytes(
+    job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits, params: tuple[Array, Array]
+) -> tuple[Array, Array, Array]:
+    dense, experts = params
     ranks = (grid.dp * grid.cp).astype(float)
     few = np.maximum(ranks * grid.tp / np.maximum(grid.ep, grid.tp), 1.0)
 
@@ -153,10 +195,21 @@ def _state_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> tu
     # shared-out weights of a run that trains all are its 32-bit ones, which `optimizer` counts; frozen ones are none
     shard = 0.0 if job.adapter is None else held(kept.weights, StateSharding.FULL)
     weights = np.where(grid.sharding == StateSharding.FULL, shard, held(kept.weights, StateSharding.FULL))
-    weights = weights + _gathered_layers(job, grid, kept)
+    weights = weights + _gathered_layers(job, grid, kept, params) + _narrow_copies(job, grid, habits, params)
     if job.offload is not None:  # of each layer its weights and gradients are here while it computes, states never
-        return _gathered_layers(job, grid, kept), np.zeros(len(grid)), np.zeros(len(grid))
+        return _gathered_layers(job, grid, kept, params), np.zeros(len(grid)), np.zeros(len(grid))
     return weights, held(kept.gradients, StateSharding.GRADIENTS), held(kept.optimizer, StateSharding.OPTIMIZER)
+
+
+def _narrow_copies(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits, params: tuple[Array, Array]) -> Array:
+    """Quantised copies of the weights of layers, kept over the microbatches of a step; of those that are shared out
+    (ZeRO-3) of two layers alone."""
+    if job.narrow is None or not habits.narrow_kept:
+        return np.zeros(len(grid))
+    table = job.model.hidden * job.model.vocabulary / grid.tp
+    layers = np.maximum(params[0] - (grid.pp == 1) * table * (2 - job.model.tied_embedding), 0.0) + params[1]
+    held = np.where(grid.sharding == StateSharding.FULL, 2.0 * grid.pp / job.model.layers, 1.0)
+    return np.asarray((1.0 - job.narrow.wide_share) * job.narrow.copy_bytes(job.device.family) * layers * held)
 
 
 def _states_of(job: TrainingJob, kept: StateBytes) -> StateBytes:
@@ -168,41 +221,59 @@ def _states_of(job: TrainingJob, kept: StateBytes) -> StateBytes:
     return StateBytes(frozen + kept.weights * share, kept.gradients * share, kept.optimizer * share)
 
 
-def _gathered_layers(job: TrainingJob, grid: LayoutGrid, kept: StateBytes) -> Array:
+def _gathered_layers(job: TrainingJob, grid: LayoutGrid, kept: StateBytes, params: tuple[Array, Array]) -> Array:
     """Weights of two layers, gathered by ZeRO-3 while one computes, with the gradients of one.
 
     The 32-bit master weights are the sharded ones, which `optimizer` counts.
     """
-    dense, experts = device_params(job.model, grid)
+    dense, experts = params
     layer = (dense + experts) / np.maximum(job.model.layers / grid.pp, 1.0)
     table = job.model.hidden * job.model.vocabulary / grid.tp
     full = grid.sharding == StateSharding.FULL
     return np.asarray(np.where(full, 2 * kept.weights * np.maximum(layer, table) + kept.gradients * layer, 0.0))
 
 
-def _layer_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> Array:
-    """Bytes per token of all layers, as recomputation leaves them."""
-    model, fused = job.model, replace(habits, score_bytes=0.0)
-    whole = sum(b.count * layer_activation_bytes(b, model.hidden, job.seq, habits) for b in model.blocks)
-    core = sum(b.count * layer_activation_bytes(b, model.hidden, job.seq, fused) for b in model.blocks) * habits.kept
-    inputs = HALF * model.layers * model.hidden
-    return np.asarray(
-        np.select(
-            [grid.recompute == ActivationRecompute.FULL, grid.recompute == ActivationRecompute.SELECTIVE],
-            [np.full(len(grid), inputs), np.full(len(grid), core)],
-            whole,
-        )
+def _layer_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits, rows: Array) -> Array:
+    """Bytes per token of all layers by kind, as recomputation leaves them, of shape (kinds, points). rows: of products
+    of experts over tokens in balance."""
+    model, fused = job.model, replace(habits.layer, score_bytes=0.0)
+    whole = _all_layers(job, habits.layer)
+    core = _all_layers(job, fused).times(habits.kept)
+    again = LayerActivations(inputs=HALF * model.layers * model.hidden)
+    columns = {ActivationRecompute.NONE: whole, ActivationRecompute.SELECTIVE: core, ActivationRecompute.FULL: again}
+    names = [item.name for item in fields(LayerActivations)]
+    kinds = np.stack(
+        [
+            np.select([grid.recompute == kind for kind in columns], [getattr(one, name) for one in columns.values()])
+            for name in names
+        ]
+    ).astype(float)
+    left = np.select(
+        [grid.recompute == ActivationRecompute.NONE, grid.recompute == ActivationRecompute.SELECTIVE],
+        [1.0, habits.kept],
+        0.0,
     )
+    kinds[names.index("experts")] += (rows - 1.0) * left * (_all_layers(job, habits.layer, 2.0).experts - whole.experts)
+    return kinds
 
 
-def _kept_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> Array:
-    """Bytes per token of the activations that stay on the device; where they may leave, those of the layer that is on
-    its way besides the one that is computed (`_rebuilt_bytes`)."""
-    whole = _layer_bytes(job, grid, habits)
+def _all_layers(job: TrainingJob, habits: ActivationHabits, rows: float = 1.0) -> LayerActivations:
+    total = LayerActivations()
+    for block in job.model.blocks:
+        total += layer_activations(block, job.model.hidden, job.seq, habits, rows).times(block.count)
+    return total
+
+
+def _kept_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits, rows: Array) -> Array:
+    """Bytes per token of the activations that stay on the device by kind; where they may leave, those of the layer
+    that is on its way besides the one that is computed (`_rebuilt_bytes`)."""
+    kinds = _layer_bytes(job, grid, habits, rows)
     if job.offload is None or not job.offload.swaps:
-        return whole
-    widest = max(layer_activation_bytes(b, job.model.hidden, job.seq, habits) for b in job.model.blocks)
-    return np.where(grid.recompute == ActivationRecompute.FULL, np.minimum(widest, whole), whole)
+        return kinds
+    model, whole = job.model, np.maximum(kinds.sum(axis=0), 1.0)
+    widest = max(layer_activations(b, model.hidden, job.seq, habits.layer).whole for b in model.blocks)
+    stays = np.where(grid.recompute == ActivationRecompute.FULL, np.minimum(widest, whole), whole)
+    return np.asarray(kinds * stays / whole)
 
 
 def leaving_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> tuple[Array, Array] | None:
@@ -212,15 +283,14 @@ def leaving_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> t
         return None
     tokens = grid.micro_batch * job.seq / (grid.cp * grid.tp * grid.pp)
     may = (grid.recompute == ActivationRecompute.FULL) * tokens
-    whole = sum(b.count * layer_activation_bytes(b, job.model.hidden, job.seq, habits) for b in job.model.blocks)
     inputs = HALF * job.model.layers * job.model.hidden
-    return np.asarray(inputs * may), np.asarray((whole - inputs) * may)
+    return np.asarray(inputs * may), np.asarray((_all_layers(job, habits.layer).whole - inputs) * may)
 
 
 def _rebuilt_bytes(job: TrainingJob, grid: LayoutGrid, habits: MemoryHabits) -> Array:
     """Activations of the one layer that is being computed again."""
     model = job.model
-    widest = max(layer_activation_bytes(b, model.hidden, job.seq, habits) for b in model.blocks)
+    widest = max(layer_activations(b, model.hidden, job.seq, habits.layer).whole for b in model.blocks)
     again = (grid.recompute == ActivationRecompute.FULL) * widest
     again = again + (grid.recompute == ActivationRecompute.SELECTIVE) * widest * (1.0 - habits.kept)
     return np.asarray(again * grid.micro_batch * job.seq / (grid.cp * grid.tp))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from comptroller.costs.training_activations import ActivationHabits
 from comptroller.costs.training_memory import MemoryHabits, StateBytes
 from comptroller.costs.training_time import TrainingPace
 from comptroller.facts.accelerator import Accelerator
@@ -28,15 +29,19 @@ def training_pace(program: str, device: Accelerator) -> TrainingPace:
     return TrainingPace(**calibration.values(calibration.program(program).id, device.family))
 
 
-def memory_habits(program: str) -> MemoryHabits:
-    """What a program keeps in memory; raises as `training_pace`."""
+def memory_habits(program: str, compiled_loss: bool = False) -> MemoryHabits:
+    """What a program keeps in memory. compiled_loss: whether the loss is one compiled kernel.  Raises as
+    `training_pace`.
+    """
     kept = training_calibration().program(program).memory
+    logits = (kept.compiled_logit_bytes,) * 2 if compiled_loss else (kept.logit_bytes, kept.split_logit_bytes)
     return MemoryHabits(
         StateBytes(gradients=kept.gradients),
-        kept.logit_bytes,
+        ActivationHabits(kept.score_bytes, kept.dropout),
+        *logits,
         kept.kept,
-        kept.score_bytes,
-        kept.dropout,
+        kept.narrow_kept,
+        kept.sequence_split,
         kept.gathered,
         kept.slack,
         kept.base_bytes,

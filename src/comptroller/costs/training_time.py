@@ -14,17 +14,14 @@ import numpy.typing as npt
 
 from comptroller.costs.activation_swap import MicrobatchPasses, swap_share, waiting_s
 from comptroller.costs.deployment import SIXTEEN_BIT
+from comptroller.costs.expert_rows import expert_tokens, row_factor
 from comptroller.costs.knee import smooth_max
 from comptroller.costs.network import group_bytes_per_s, node_devices
 from comptroller.costs.packed_attention import pack_attention
-from comptroller.costs.training_layout import (
-    ActivationRecompute,
-    LayoutGrid,
-    PipelineSchedule,
-    StateSharding,
-    stage_layers,
-)
+from comptroller.costs.training_layout import ActivationRecompute, Ints, LayoutGrid, StateSharding, stage_layers
 from comptroller.costs.training_offload import PHASES, RESOURCES, OutsideBytes, offload_traffic
+from comptroller.costs.training_quantisation import quantisation_s
+from comptroller.costs.training_schedule import PassSeconds, bubble_share
 from comptroller.costs.training_work import BACKWARD, KINDS, ForwardTable, TrainingJob
 from comptroller.errors import UnsupportedError
 from comptroller.facts.model import MixtureOfExperts, Model
@@ -44,10 +41,6 @@ OPTIMIZER_BYTES = 34.0
 """Bytes that Adam moves per weight: reads gradient, master weight and two moments (16), writes three of them and the
 16-bit weight (14), and the norm reads the gradient once more (4)."""
 
-ZERO_BUBBLE_SHARE = 1.0 / 3.0
-"""Of the bubble of 1F1B that ZB-H1 leaves where forward, backward of inputs and of weights take alike: (p - 1)(F + B -
-W) against (p - 1)(F + B + W) (arXiv 2401.10241, table 2)."""
-
 
 @dataclass(frozen=True, slots=True)
 class StepIngredients:
@@ -57,11 +50,11 @@ class StepIngredients:
     each kind in a step (forward, backward, recomputation). again: of them, those of recomputation. layers, sparse:
     all layers of a stage and those with experts, times passes. rounds: microbatches. stages, chunks: of the
     pipeline. headed: whether the last stage has the head beside its layers. narrow: whether matrices are multiplied
-    in fewer than 16 bits. bubble: what the schedule leaves of it. send_s: of one boundary, both ways. gather_s:
-    collectives of every microbatch, once a step: `reduce_s`. optimizer_s: of the update. offload: seconds of
-    resources beside computing where something is outside of the devices, of shape (phases, resources, points).
-    waits: 1 where the optimiser outside runs after the last pass.  servers_s: to attention
-    servers and back, of a microbatch."""
+    in fewer than 16 bits. schedule: of the pipeline. trained: passes' worth of the gradients of weights. send_s: of
+    one boundary, both ways. gather_s: collectives of every microbatch, once a step: `reduce_s`. optimizer_s: of the
+    update. offload: seconds of resources beside computing where something is outside of the devices, of shape (phases,
+    resources, points). waits: 1 where the optimiser outside runs after the last pass. larger: the bubble, where
+    microbatches differ. servers_s: to attention servers and back, of a microbatch."""
 
     work: Array
     passes: Array
@@ -73,7 +66,9 @@ class StepIngredients:
     chunks: Array
     headed: Array
     narrow: Array
-    bubble: Array
+    schedule: Ints
+    trained: Array
+    larger: Array
     send_s: Array
     gather_s: Array
     reduce_s: Array
@@ -169,12 +164,12 @@ def step_ingredients(
         sizes, place = np.unique(grid.micro_batch[chosen], return_inverse=True)
         work[:, chosen] = work_of.seconds((int(cut[0]), int(cut[1]), int(cut[2])), sizes)[:, place]
     passes = pass_counts(grid, job.adapter is not None)
+    _fill_experts(job, grid, work)
     servers, larger = pack_attention(job, grid, work, global_batch)
-    work[SMALL] += _dequantised_s(job, grid, passes)
+    work[SMALL] += _dequantised_s(job, grid, passes) + _quantised_s(job, grid, passes)
     own, _ = stage_layers(job.model)
     rounds = grid.microbatches(global_batch).astype(float)
     gather, reduce = _data_parallel_s(job, grid)
-    left = np.where(grid.schedule == PipelineSchedule.ZERO_BUBBLE, ZERO_BUBBLE_SHARE, 1.0)
     return StepIngredients(
         work,
         passes,
@@ -186,7 +181,9 @@ def step_ingredients(
         grid.chunks.astype(float),
         (own % (grid.pp * grid.chunks) == 0).astype(float),
         np.full(len(grid), float(job.recipe.weights not in SIXTEEN_BIT)),
-        left * larger,
+        grid.schedule,
+        np.full(len(grid), 0.0 if job.adapter is not None else 1.0),
+        larger,
         _send_s(job, grid),
         gather,
         reduce,
@@ -230,6 +227,23 @@ def _dequantised_s(job: TrainingJob, grid: LayoutGrid, passes: Array) -> Array:
     dense, experts = device_params(job.model, grid)
     moved = (dense + experts) * grid.pp * (job.adapter.base_bits / 8.0 + WEIGHT_BYTES)
     return np.asarray(moved / job.device.memory_bytes_per_s * (passes[SMALL] - 1.0) / passes[SMALL])
+
+
+def _fill_experts(job: TrainingJob, grid: LayoutGrid, work: Array) -> None:
+    """Padding and imbalance on what experts compute and exchange."""
+    if job.experts is None:
+        return
+    work[KINDS.index("experts")] *= row_factor(job.experts, expert_tokens(job.model, grid, job.seq))
+    work[KINDS.index("exchange")] *= job.experts.imbalance
+
+
+def _quantised_s(job: TrainingJob, grid: LayoutGrid, passes: Array) -> Array:
+    """Seconds to quantise what narrow products read, of one pass as `passes` count them."""
+    if job.narrow is None:
+        return np.zeros(len(grid))
+    again = (grid.recompute == ActivationRecompute.FULL).astype(float)
+    tokens = grid.micro_batch * job.seq / (grid.cp * grid.tp)
+    return np.asarray(quantisation_s(job.model, job.device, job.narrow, tokens, again) / passes[SMALL])
 
 
 def sparse_layers(model: Model) -> int:
@@ -323,9 +337,10 @@ def _optimizer_s(job: TrainingJob, grid: LayoutGrid) -> Array:
 def training_step_time(made: StepIngredients, pace: TrainingPace) -> TrainingStepTime:
     """Seconds of steps by part.
 
-    t = m t_slowest + (sum of the other stages) / v + sends + exposed collectives + optimiser + t_step
+    t = m t_slowest + (sum of the other stages) x left / v + sends + exposed collectives + optimiser + t_step
 
-    m microbatches, v chunks of a device. A stage takes the smooth maximum of its device's time and of its host's.
+    m microbatches, v chunks of a device, left: `bubble_share` of the schedule. A stage takes the smooth maximum of
+    its device's time and of its host's.
     Source: Megatron-LM (arXiv 2104.04473), sections 2.2 and 3.
     """
     once = made.work * pace.factors[:, None]
@@ -338,7 +353,7 @@ def training_step_time(made: StepIngredients, pace: TrainingPace) -> TrainingSte
     ends = device[HEAD] * made.headed + (device[HEAD] / made.stages) * (1 - made.headed)
     slowest = smooth_max(layers_s / made.stages + ends, host)
     others = smooth_max(layers_s / made.stages + (1 - made.headed) * ends, host) * (made.stages - 1)
-    bubble = made.bubble * others / made.chunks
+    bubble = bubble_share(made.schedule, _pass_seconds(made, once, device)) * made.larger * others / made.chunks
     kinds = device / made.stages
     kinds[HEAD] = ends
     send = (made.stages > 1) * made.send_s * pace.network * (made.rounds * made.chunks + made.stages - 1)
@@ -356,6 +371,13 @@ def training_step_time(made: StepIngredients, pace: TrainingPace) -> TrainingSte
     )
 
 
+def _pass_seconds(made: StepIngredients, once: Array, device: Array) -> PassSeconds:
+    """Seconds of a microbatch by pass: forward, backward for inputs with what is computed again, and for weights."""
+    weights = once[list(WEIGHTED)].sum(axis=0) * made.trained
+    ahead = once.sum(axis=0)
+    return PassSeconds(ahead, device.sum(axis=0) - ahead - weights, weights)
+
+
 def _microbatch_passes(made: StepIngredients, once: Array) -> MicrobatchPasses:
     """Seconds of a microbatch's passes on a stage, of one forward pass by kind."""
     forward, whole, again = (
@@ -365,13 +387,11 @@ def _microbatch_passes(made: StepIngredients, once: Array) -> MicrobatchPasses:
 
 
 def _exposed_s(made: StepIngredients, stage_s: Array, pace: TrainingPace) -> Array:
-    """Collectives of data parallelism that computing does not hide, and what attention servers' half of a microbatch
-    does not hide of the other's transfers (ping-pong).
+    """Collectives of data parallelism that computing does not hide, and transfers to attention servers (ping-pong).
 
     t = c - hidden min(c, w), w: the microbatch for what every one sends, the last backward pass for what is sent once
     """
-    each, once = made.gather_s * pace.network, made.reduce_s * pace.network
-    window = stage_s * 2.0 / 3.0
+    each, once, window = made.gather_s * pace.network, made.reduce_s * pace.network, stage_s * 2.0 / 3.0
     servers = np.maximum(made.servers_s * pace.network - stage_s, 0.0)
     return np.asarray(
         made.rounds * (each - pace.hidden * np.minimum(each, stage_s) + servers)

@@ -6,13 +6,14 @@ are those whose rates were measured one by one. Training adds the backward pass 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.document_packing import DocumentLengths
+from comptroller.costs.expert_rows import ExpertRows
 from comptroller.costs.network import group_bytes_per_s, node_devices
 from comptroller.costs.operations import BUSIEST
 from comptroller.costs.power_transfer import PowerTransferPriors
@@ -24,6 +25,7 @@ from comptroller.costs.training_offload import OffloadTier
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
+from comptroller.facts.training_recipe import TrainingRecipe
 
 Array = npt.NDArray[np.float64]
 
@@ -65,9 +67,10 @@ SIXTEEN_BIT_RECIPE = PrecisionRecipe()
 class TrainingJob:
     """What is trained on which device. seq: tokens of a sequence.  recipe: formats in which matrices are multiplied.
 
-    adapter: what alone is trained beside frozen weights, if anything.  offload: where states and weights are, if not
-    on devices.  documents: of which sequences are packed, each attending within itself; `None` where a sequence is one.
-    servers: whether attention is shared out over all devices by its pairs.
+    narrow: the recipe of training that they belong to, where they are narrow.  adapter: what alone is trained beside
+    frozen weights, if anything.  offload: where states and weights are, if not on devices.  documents: of which
+    sequences are packed, each attending within itself; `None` where a sequence is one.  servers: whether attention is
+    shared out over all devices by its pairs.  experts: how tokens fill them, where not in balance without padding.
     """
 
     model: Model
@@ -79,6 +82,8 @@ class TrainingJob:
     offload: OffloadTier | None = None
     documents: DocumentLengths | None = None
     servers: bool = False
+    narrow: TrainingRecipe | None = None
+    experts: ExpertRows | None = None
 
     @property
     def attended_share(self) -> float:
@@ -168,7 +173,19 @@ def _timer(job: TrainingJob, layout: ParallelLayout) -> ReplicaTimer:
 
 
 def forward_work(job: TrainingJob, cut: tuple[int, int, int], micro_batch: npt.ArrayLike) -> ForwardWork:
-    """Seconds of the forward pass of microbatches. cut: degrees of tensor, context and expert parallelism.
+    """Seconds of the forward pass of microbatches, with the share of layers that a recipe keeps in 16 bits; raises as
+    `plain_forward_work`."""
+    found = plain_forward_work(job, cut, micro_batch)
+    share = job.narrow.wide_share if job.narrow is not None else 0.0
+    if not share:
+        return found
+    wide = plain_forward_work(replace(job, recipe=SIXTEEN_BIT_RECIPE), cut, micro_batch)
+    return ForwardWork((1.0 - share) * found.seconds + share * wide.seconds)
+
+
+def plain_forward_work(job: TrainingJob, cut: tuple[int, int, int], micro_batch: npt.ArrayLike) -> ForwardWork:
+    """Seconds of the forward pass of microbatches, all layers in one recipe. cut: degrees of tensor, context and expert
+    parallelism.
 
     A device holds s / cp tokens of a sequence and forms s^2 / (2 cp) query-key pairs of it: a prefill step of that many
     tokens after (s - s / cp) / 2 others.

@@ -38,11 +38,18 @@ class TrainingConstant:
 
 @dataclass(frozen=True, config=_STRICT)
 class ProgramMemory:
-    """What a program keeps in memory; `costs.training_memory.MemoryHabits` explains the fields. why: of the values."""
+    """What a program keeps in memory; `costs.training_memory.MemoryHabits` explains the fields. why: of the values.
+
+    compiled_logit_bytes: of a logit where the loss is one compiled kernel, 0 where the program has no such.
+    """
 
     gradients: Positive
     logit_bytes: Positive
+    split_logit_bytes: Positive
+    compiled_logit_bytes: Annotated[float, Field(ge=0)]
     kept: Annotated[float, Field(gt=0, le=1)]
+    narrow_kept: bool
+    sequence_split: bool
     score_bytes: float
     dropout: bool
     gathered: float

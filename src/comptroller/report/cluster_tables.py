@@ -14,6 +14,7 @@ from comptroller.quantities import short
 from comptroller.report.chart import ChartAxis, LineSeries, ReportChart
 from comptroller.report.drawing import ChartPicture
 from comptroller.report.figures import number
+from comptroller.report.page import PageSection, ReportPage, table_sections
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 
 SAMPLES = 600
@@ -107,8 +108,17 @@ def _job_record(one: JobOutcome) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def jobs_page(outcomes: Sequence[JobOutcome]) -> str:
+    """The picture and the table as a page."""
+    sheet, hint = jobs_sheet(outcomes), "Point at a chart, or move with Tab and the arrow keys, to read a moment."
+    over_time = PageSection("Over time", hint, charts=tuple(jobs_picture(outcomes).charts))
+    words = f"{len(outcomes[0].jobs):,} jobs under {', '.join(one.policy for one in outcomes)}"
+    return ReportPage("Jobs on a cluster", "jobs on a cluster", words, sheet.title,
+                      sections=(over_time, *table_sections((sheet,)))).html()  # fmt: skip
+
+
 def jobs_picture(outcomes: Sequence[JobOutcome]) -> ChartPicture:
-    """GPUs that are held, and jobs that have not ended, over time, a line for each policy."""
+    """GPUs that are held, jobs that have not ended and their GPU-hours so far, over time, a line for each policy."""
     end_s = max(one.jobs.span_s for one in outcomes)
     clock = np.linspace(0.0, end_s, SAMPLES)
     headline = jobs_sheet(outcomes).title
@@ -116,18 +126,27 @@ def jobs_picture(outcomes: Sequence[JobOutcome]) -> ChartPicture:
         (
             _over_time("GPUs that jobs and serving hold", "GPUs", outcomes, clock, (1, 3)),
             _over_time("Jobs that have not ended", "jobs", outcomes, clock, (2,)),
+            _over_time("GPU-hours held so far", "GPU-hours", outcomes, clock, (1, 3), is_sum=True),
         ),
         headline,
     )
 
 
 def _over_time(
-    title: str, unit: str, outcomes: Sequence[JobOutcome], clock: np.ndarray, columns: tuple[int, ...]
+    title: str,
+    unit: str,
+    outcomes: Sequence[JobOutcome],
+    clock: np.ndarray,
+    columns: tuple[int, ...],
+    is_sum: bool = False,
 ) -> ReportChart:
     lines = []
     for one in outcomes:
         row = np.searchsorted(one.samples[:, 0], clock, "right").clip(1) - 1
-        lines.append(LineSeries(one.policy, clock.tolist(), one.samples[row][:, columns].sum(axis=1).tolist()))
+        values = one.samples[row][:, columns].sum(axis=1)
+        if is_sum:
+            values = np.concatenate([[0.0], np.cumsum(values[:-1] * np.diff(clock)) / 3600])
+        lines.append(LineSeries(one.policy, clock.tolist(), values.tolist()))
     most = max(max(line.y) for line in lines)
     days = ChartAxis("days", low=0.0, high=float(clock[-1]), ticks=_days(float(clock[-1])))
     return ReportChart(title, days, ChartAxis(unit, number, 0.0, 1.05 * most, count=True), tuple(lines))

@@ -18,10 +18,10 @@ from comptroller.facts.model import LatentAttention, MixtureOfExperts, Model, So
 from comptroller.facts.reader import FactEntry, entry_of, fact_of, folder, ids, parse_toml
 from comptroller.facts.site import Site, site
 from comptroller.quantities import KWH_J
+from comptroller.report.fact_lines import recipe_list, tier_list
 from comptroller.report.format_support import engines_that_hold, support_of_engine, support_of_format
 from comptroller.report.register_tables import RULES
 from comptroller.report.sheet import Cell, Item, ReportSheet, SheetColumns, left, right
-from comptroller.report.tier_tables import tier_list
 
 
 def native_families(entry: Format) -> str | None:
@@ -166,6 +166,7 @@ LISTS: dict[str, Callable[[], ReportSheet]] = {
     ),
     "rules": partial(_list, "rules", "Rules that speak of compute", compute_rule, RULES),
     "cache_tiers": tier_list,
+    "training_recipes": recipe_list,
 }
 """Kinds of facts and the table of all of a kind."""
 

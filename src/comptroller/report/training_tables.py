@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.quantities import DAY_S, HOUR_S, KWH_J
 from comptroller.report.figures import dollars, number
 from comptroller.report.register_tables import register_sheets
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 from comptroller.training.plan_document import (
+    StageMemoryDocument,
     TrainingLayoutDocument,
     TrainingPlan,
     TrainingRival,
     TrainingRunDocument,
     TrainingShadowPrice,
 )
+from comptroller.training.stages import PART_NAMES
 
 SHARDINGS = {"none": "", "optimizer": "ZeRO-1", "gradients": "ZeRO-2", "full": "ZeRO-3 / FSDP"}
 """Sharding -> its usual name."""
@@ -61,7 +65,7 @@ def layout_sentence(plan: TrainingPlan) -> str:
     words += [f"recomputation {layout.recompute}"] if layout.recompute != "none" else ["nothing computed again"]
     words += [f"{plan.run.swapped_share:.0%} of activations swapped instead"] if plan.run.swapped_share else []
     words += [one for one in (plan.adapter, plan.offload) if one]
-    words += ["zero-bubble schedule"] if layout.schedule == "zero_bubble" else []
+    words += [f"schedule {layout.schedule}"] if layout.schedule else []
     return "; ".join(filter(None, words))
 
 
@@ -104,10 +108,29 @@ def step_sheet(plan: TrainingPlan) -> ReportSheet:
 
 def memory_sheet(plan: TrainingPlan) -> ReportSheet:
     """Memory of the fullest device by part."""
-    words = {"surplus": "microbatches in flight"}
-    rows = tuple((words.get(name, name), value / 1e9) for name, value in plan.run.memory_bytes.items() if value)
+    rows = tuple((PART_NAMES.get(name, name), value / 1e9) for name, value in plan.run.memory_bytes.items() if value)
     limit = (("may take", plan.run.memory_limit_bytes / 1e9),)
     return ReportSheet("Memory of the fullest device", (left("part"), right("gb", "GB")), rows + limit)
+
+
+def stages_sheet(plan: TrainingPlan) -> ReportSheet:
+    """Memory of every stage by part."""
+    names = list(dict.fromkeys(name for stage in plan.stages for name in stage.memory_bytes))
+
+    def part(name: str) -> Callable[[StageMemoryDocument], float]:
+        return lambda stage: stage.memory_bytes.get(name, 0.0) / 1e9
+
+    columns: SheetColumns[StageMemoryDocument] = (
+        left("stage", "stage", _stage_text),
+        right("microbatches", "microbatches", lambda stage: stage.microbatches),
+        *(right(name, PART_NAMES.get(name, name), part(name)) for name in names),
+        right("total", "total, GB", lambda stage: stage.total_bytes / 1e9),
+    )
+    return ReportSheet.of("Memory by stage, GB", columns, plan.stages if len(plan.stages) > 1 else ())
+
+
+def _stage_text(stage: StageMemoryDocument) -> str:
+    return f"{stage.first + 1}" if stage.first == stage.last else f"{stage.first + 1} to {stage.last + 1}"
 
 
 RUN_COLUMNS: SheetColumns[TrainingRunDocument] = (
@@ -158,7 +181,7 @@ def prices_sheet(plan: TrainingPlan) -> ReportSheet:
 
 def sheets(plan: TrainingPlan) -> tuple[ReportSheet, ...]:
     """All tables of a plan, in the order of reading."""
-    made = (totals, step_sheet, memory_sheet, counts_sheet, rivals_sheet, prices_sheet)
+    made = (totals, step_sheet, memory_sheet, stages_sheet, counts_sheet, rivals_sheet, prices_sheet)
     rules = register_sheets(plan.compute) if plan.compute else ()
     return tuple(sheet for sheet in (*(make(plan) for make in made), *rules) if sheet.rows)
 

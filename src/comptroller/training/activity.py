@@ -13,21 +13,10 @@ from comptroller.costs.training_time import TrainingStepTime
 from comptroller.costs.training_work import KINDS, TrainingJob
 from comptroller.facts.power import power_facts
 from comptroller.training.options import TrainingOption
+from comptroller.training.plan_document import six_digits
 
 COLLECTIVES = ("tensor", "crossing", "exchange", "ring")
 """Kinds of work that travel over links."""
-
-DIGITS = 6
-"""Significant digits of figures, as in plans of serving."""
-
-
-def six_digits(value: float) -> float:
-    """A figure to six significant digits.
-
-    >>> six_digits(1234567.89)
-    1234570.0
-    """
-    return float(f"{value:.{DIGITS}g}")
 
 
 def step_parts(time: TrainingStepTime) -> dict[str, float]:

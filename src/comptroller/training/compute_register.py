@@ -25,7 +25,8 @@ from comptroller.facts.compute_rule import (
 )
 from comptroller.facts.utilisation import measured_utilisation
 from comptroller.quantities import DAY_S
-from comptroller.training.activity import matrix_arithmetic, six_digits
+from comptroller.training.activity import matrix_arithmetic
+from comptroller.training.plan_document import six_digits
 from comptroller.training.register_document import ComputeCountDocument, ComputeRegister, RuleVerdict, ThresholdDocument
 from comptroller.training.stated_compute import StatedCompute
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
-from comptroller.costs.deployment import PrecisionRecipe
-from comptroller.costs.training_adapter import AdapterTuning
 from comptroller.costs.training_layout import TrainingLayout
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
 from comptroller.quantities import UNITS
-from comptroller.training.programs import reach_of
+from comptroller.training.programs import IN_TURN, TrainingSchedule, reach_of
 from comptroller.training.stated_compute import StatedCompute
 from comptroller.training.stated_data import StatedData
+from comptroller.training.stated_experts import StatedExperts
 from comptroller.training.stated_offload import StateOffload
+from comptroller.training.stated_precision import SIXTEEN_BIT, TrainingPrecision
 from comptroller.work.objectives import CostObjective, Positive, QuantityBound
 from comptroller.work.sizes import STRICT, checked_unit, conflict
 from comptroller.work.workload_names import WorkloadNames, document_model
@@ -33,36 +32,8 @@ MOST_DEVICES = 16_384
 """Most devices that are tried where no cap is stated: the largest run whose faults are published. At twice this the
 search takes one more count."""
 
-PRECISIONS = {
-    "bf16": ("bf16", "bf16"),
-    "fp8": ("fp8_e4m3", "fp8_e4m3"),
-    "mxfp8": ("mxfp8", "mxfp8"),
-    "nvfp4": ("nvfp4", "nvfp4"),
-}
-"""Recipe -> formats of weights and activations in the products of matrices; all else stays in 16 and 32 bit."""
-
-
-def precision_recipe(precision: str) -> PrecisionRecipe:
-    """The formats of a precision; states stay as the program keeps them.
-
-    >>> precision_recipe("fp8").weights
-    'fp8_e4m3'
-    """
-    weights, activations = PRECISIONS[precision]
-    return PrecisionRecipe(weights, weights, activations, "bf16")
-
-
 Count = Annotated[int, Field(strict=True, ge=1)]
 Loss = Annotated[float, Field(strict=True, gt=0, le=20)]
-
-
-class TrainingPrecision(StrEnum):
-    """In which format matrices are multiplied; states are kept as the program keeps them."""
-
-    BF16 = "bf16"
-    FP8 = "fp8"
-    MXFP8 = "mxfp8"
-    NVFP4 = "nvfp4"
 
 
 LONG_HOURS = {"day": 24.0, "days": 24.0, "week": 168.0, "weeks": 168.0}
@@ -131,7 +102,8 @@ class StatedLayout(BaseModel):
 
 
 class TrainingAllowlist(BaseModel):
-    """What may be used; an empty list allows all. devices: counts that are tried, else powers of two of nodes."""
+    """What may be used; an empty list allows all. devices: counts that are tried, else powers of two of nodes.
+    schedules: of pipelines."""
 
     model_config = STRICT
     accelerators: tuple[str, ...] = ()
@@ -139,9 +111,9 @@ class TrainingAllowlist(BaseModel):
     terms: tuple[Term, ...] = ("on_demand",)
     providers: tuple[str, ...] = ()
     kinds: tuple[ProviderKind, ...] = ()
-    precisions: Annotated[tuple[TrainingPrecision, ...], Field(min_length=1)] = (TrainingPrecision.BF16,)
+    precisions: Annotated[tuple[TrainingPrecision, ...], Field(min_length=1)] = (SIXTEEN_BIT,)
     devices: tuple[Count, ...] = ()
-    zero_bubble: Annotated[bool, Field(strict=True)] = False
+    schedules: Annotated[tuple[TrainingSchedule, ...], Field(min_length=1)] = IN_TURN
 
     @property
     def sellers(self) -> SellerAllowlist:
@@ -173,7 +145,8 @@ class TrainingRun(StatedData):
 
     program: whose constants price the steps.  caps: most devices by accelerator.  compute: what rules count beside it.
     adapter: what alone is trained, where not all weights are.  offload: where weights and states are, if not on
-    devices.
+    devices.  experts: how tokens fill them.
+    compiled_loss: whether the loss is one compiled kernel, which keeps fewer bytes of a logit.
     law: file of the law that turns a loss into tokens (`fit laws --out`), else Chinchilla's.  beyond: also where its
     hold-out does not reach.
     """
@@ -196,6 +169,8 @@ class TrainingRun(StatedData):
     compute: StatedCompute = StatedCompute()
     adapter: TrainedAdapter | None = None
     offload: StateOffload | None = None
+    experts: StatedExperts | None = None
+    compiled_loss: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingRun:
@@ -215,7 +190,17 @@ class TrainingRun(StatedData):
         if self.documents is not None and self.documents.servers and not reach_of(self.program).servers:
             able = ", ".join(name for name in known if reach_of(name).servers)
             raise conflict("documents", f"{self.program} has no attention servers", able)
+        self._require_program(known)
         return self
+
+    def _require_program(self, known: list[str]) -> None:
+        has = reach_of(self.program).schedules
+        missing = [one for one in self.allow.schedules if one not in has]
+        if missing and "schedules" in self.allow.model_fields_set:
+            raise conflict("allow.schedules", f"{self.program} has no {missing[0]}", ", ".join(has) or "none")
+        compiles = [name for name in known if training_calibration().program(name).memory.compiled_logit_bytes]
+        if self.compiled_loss and self.program not in compiles:
+            raise conflict("compiled_loss", f"{self.program} is not priced with a compiled loss", ", ".join(compiles))
 
 
 class LocatedDocument(BaseModel):
@@ -242,14 +227,6 @@ class TrainingWorkload(LocatedDocument):
     name: Annotated[str, Field(min_length=1)]
     objective: CostObjective = CostObjective.USD
     training: TrainingRun
-
-
-def adapter_of(workload: TrainingWorkload) -> AdapterTuning | None:
-    """The adapters of a workload, with the bits of their frozen weights; raises as `FactLibrary.format`."""
-    chosen = workload.training.adapter
-    if chosen is None:
-        return None
-    return AdapterTuning(chosen.rank, workload.library.format(chosen.base).bits_per_element)
 
 
 def states_training(document: Mapping[str, Any]) -> bool:

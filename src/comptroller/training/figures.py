@@ -9,18 +9,18 @@ import numpy as np
 from comptroller.costs.money import carbon_g, electricity_usd, wall_j
 from comptroller.costs.network import node_devices
 from comptroller.costs.training_faults import CHECKPOINT_BYTES, CheckpointSchedule, checkpoint_schedule
-from comptroller.costs.training_layout import ActivationRecompute, LayoutGrid, PipelineSchedule, StateSharding
 from comptroller.costs.training_pace import time_band
 from comptroller.costs.training_work import TrainingJob
 from comptroller.facts.power import power_facts
 from comptroller.facts.training import training_calibration
 from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.quantities import HOUR_S
-from comptroller.training.activity import device_watts, executed_share, matrix_arithmetic, six_digits, step_parts
+from comptroller.training.activity import device_watts, executed_share, matrix_arithmetic, step_parts
 from comptroller.training.document import TrainingRun, TrainingWorkload
 from comptroller.training.faults import FaultRates
 from comptroller.training.options import TrainingOption
-from comptroller.training.plan_document import CheckpointDocument, TrainingLayoutDocument, TrainingRunDocument
+from comptroller.training.plan_document import CheckpointDocument, TrainingRunDocument, six_digits
+from comptroller.training.stages import layout_document
 
 
 def document_of(option: TrainingOption, workload: TrainingWorkload, tokens: float) -> TrainingRunDocument:
@@ -49,7 +49,7 @@ def document_of(option: TrainingOption, workload: TrainingWorkload, tokens: floa
         term=option.offer.term,
         devices=option.devices,
         precision=option.precision,
-        layout=_layout(option, run),
+        layout=layout_document(choice.layout, run.global_batch),
         steps=steps,
         step_s=_figure(step_s, band),
         step_parts_s=step_parts(choice.time),
@@ -90,20 +90,7 @@ def _energy_band(band: tuple[float, float], job: TrainingJob) -> tuple[float, fl
 
 def _memory_parts(option: TrainingOption) -> dict[str, np.ndarray]:
     memory = option.choice.memory
-    names = ("weights", "gradients", "optimizer", "activations", "surplus", "logits", "buffers", "slack")
-    return {name: getattr(memory, name) for name in names} | {"total": memory.total_bytes}
-
-
-def _layout(option: TrainingOption, run: TrainingRun) -> TrainingLayoutDocument:
-    layout = option.choice.layout
-    return TrainingLayoutDocument(
-        dp=layout.dp, tp=layout.tp, pp=layout.pp, cp=layout.cp, ep=layout.ep, chunks=layout.chunks,
-        micro_batch=layout.micro_batch,
-        accumulation=int(LayoutGrid.of([layout]).microbatches(run.global_batch)[0]),
-        sharding=StateSharding(layout.sharding).name.lower(),
-        recompute=ActivationRecompute(layout.recompute).name.lower(),
-        schedule=PipelineSchedule(layout.schedule).name.lower(),
-    )  # fmt: skip
+    return memory.parts | {"total": memory.total_bytes}
 
 
 def _checkpoints(option: TrainingOption, run: TrainingRun) -> tuple[CheckpointSchedule, float]:

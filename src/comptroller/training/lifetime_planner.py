@@ -9,7 +9,6 @@ import numpy as np
 
 from comptroller.errors import InfeasibleError
 from comptroller.facts.utilisation import measured_utilisation
-from comptroller.training.activity import six_digits
 from comptroller.training.document import RunBudget
 from comptroller.training.lifetime_document import LifetimeWorkload
 from comptroller.training.lifetime_model import SIXTEEN, LifetimeModel, TrainingWay
@@ -27,6 +26,7 @@ from comptroller.training.lifetime_search import (
     life_of,
     optimal_tokens,
 )
+from comptroller.training.plan_document import six_digits
 from comptroller.work.documents import digest
 from comptroller.work.law_file import require_reach
 from comptroller.work.scaling_stages import qat_share

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from comptroller.costs.network import node_devices
 from comptroller.costs.training_layout import StateSharding, require_division
-from comptroller.costs.training_memory import MemoryHabits
 from comptroller.costs.training_pace import memory_habits, training_pace
 from comptroller.costs.training_work import ForwardTable, TrainingJob
 from comptroller.errors import UnsupportedError
@@ -15,17 +14,11 @@ from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.model import Model
 from comptroller.facts.reader import ids
 from comptroller.facts.site import AcceleratorOffer, Site
-from comptroller.training.document import MOST_DEVICES, TrainingRun, TrainingWorkload, adapter_of, precision_recipe
+from comptroller.training.document import MOST_DEVICES, TrainingRun, TrainingWorkload
 from comptroller.training.programs import reach_of
-from comptroller.training.search import (
-    LayoutChoice,
-    LayoutQuestion,
-    fastest,
-    layouts,
-    least_memory_bytes,
-    least_outside_bytes,
-)
-from comptroller.training.stated_documents import with_documents
+from comptroller.training.run_job import require_precision, run_job
+from comptroller.training.search import LayoutChoice, LayoutQuestion, fastest, layouts, leanest, least_outside_bytes
+from comptroller.training.stages import fullest_words
 
 MEMORY_SHARE = 0.95
 """Of a device's memory that training may take: the rest is the driver's, and fragments. torchtitan's fullest runs
@@ -70,11 +63,9 @@ def field_of(workload: TrainingWorkload) -> TrainingField:
     refused: dict[str, None] = {}
     tried = fitting = 0
     for device, precision in _kinds(workload):
-        job = TrainingJob(model, device, run.seq, precision_recipe(precision), library, adapter_of(workload))
-        job = replace(job, offload=run.offload.tier(device) if run.offload else None)
-        job = with_documents(job, run.documents, workload.base)
-        table = ForwardTable(job)
+        table = ForwardTable(run_job(workload, device, precision))
         try:
+            require_precision(device, precision)
             found = list(_counts(table, precision, workload))
         except UnsupportedError as error:
             refused[f"{device.id} in {precision}: {error}"] = None
@@ -104,7 +95,7 @@ def _kinds(workload: TrainingWorkload) -> Iterator[tuple[Accelerator, str]]:
     for name in allow.accelerators or _rentable_ids(workload):
         device = workload.library.accelerator(name)
         for precision in allow.precisions:
-            yield device, str(precision)
+            yield device, precision
 
 
 def _rentable_ids(workload: TrainingWorkload) -> list[str]:
@@ -117,7 +108,7 @@ def _rentable_ids(workload: TrainingWorkload) -> list[str]:
 def _counts(table: ForwardTable, precision: str, workload: TrainingWorkload) -> Iterator[tuple[int, LayoutChoice]]:
     """The fastest layout on every number of devices that is tried."""
     run, device = workload.training, table.job.device
-    pace, habits = training_pace(run.program, device), memory_habits(run.program)
+    pace, habits = training_pace(run.program, device), memory_habits(run.program, run.compiled_loss)
     for devices in counts(run, device):
         choice = fastest(question(table, devices, workload), pace, habits)
         if choice is not None:
@@ -135,7 +126,7 @@ def question(table: ForwardTable, devices: int, workload: TrainingWorkload) -> L
         reach if run.offload is None else replace(reach, sharded=(StateSharding.FULL,)),
         run.layout.stated,
         MEMORY_SHARE * (device.reported_memory_bytes or device.memory_bytes),
-        run.allow.zero_bubble,
+        run.allow.schedules,
     )
 
 
@@ -173,11 +164,11 @@ def _why_none(table: ForwardTable, precision: str, workload: TrainingWorkload, s
     if some:
         return f"{name}: no allowed seller offers it at {', '.join(run.allow.sites)}"
     most = max(counts(run, device), default=0)
-    habits: MemoryHabits = memory_habits(run.program)
+    habits = memory_habits(run.program, run.compiled_loss)
     if not most:
         return f"{name}: no count is at most the cap of {run.caps.get(device.id)}"
-    least = min(least_memory_bytes(question(table, n, workload), habits) for n in counts(run, device))
-    if least == float("inf"):
+    found = [one for n in counts(run, device) if (one := leanest(question(table, n, workload), habits)) is not None]
+    if not found:
         near = _nearest_count(table, most, workload)
         also = f" (nearest number of devices that does: {near})" if near else ""
         return f"{name}: no layout on up to {most} devices divides {run.model} and {run.global_batch} sequences{also}"
@@ -188,7 +179,13 @@ def _why_none(table: ForwardTable, precision: str, workload: TrainingWorkload, s
             f"{name}: needs {outside / 1e9:,.1f} GB of a node's host on up to {most}, training.offload.host_gb is "
             f"{tier.host_bytes / 1e9:,.1f}"
         )
-    return f"{name}: needs {least / 1e9:,.1f} GB a device on up to {most}, has {device.memory_bytes / 1e9:,.1f} GB"
+    layout, memory = min(found, key=lambda one: float(one[1].total_bytes[0]))
+    words = fullest_words(table.job, layout, run.global_batch, habits)
+    needed = float(memory.total_bytes[0])
+    return (
+        f"{name}: needs {needed / 1e9:,.1f} GB a device on up to {most} and has {device.memory_bytes / 1e9:,.1f} GB; "
+        f"least of all takes {words}"
+    )
 
 
 def _nearest_count(table: ForwardTable, devices: int, workload: TrainingWorkload) -> int:

@@ -15,9 +15,22 @@ from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.training.document import TrainedAdapter
 from comptroller.training.register_document import ComputeRegister
 from comptroller.training.stated_documents import PackingReport
+from comptroller.training.stated_experts import StatedExperts
 from comptroller.training.stated_generation import GenerationReport
 from comptroller.training.stated_offload import StateOffload
 from comptroller.training.stated_replay import ReplayReport
+
+DIGITS = 6
+"""Significant digits of figures, as in plans of serving."""
+
+
+def six_digits(value: float) -> float:
+    """A figure to six significant digits.
+
+    >>> six_digits(1234567.89)
+    1234570.0
+    """
+    return float(f"{value:.{DIGITS}g}")
 
 
 class TrainingLayoutDocument(DocumentPart):
@@ -34,6 +47,18 @@ class TrainingLayoutDocument(DocumentPart):
     sharding: str
     recompute: str
     schedule: str
+
+
+class StageMemoryDocument(DocumentPart):
+    """Memory of the devices of a stage, or of several that are alike. first, last: of the stages, counted from 0.
+    microbatches: of its layers that it holds at its fullest.  memory_bytes: by part; `surplus` is what more than one
+    microbatch adds.  total_bytes: all parts."""
+
+    first: int
+    last: int
+    microbatches: float
+    memory_bytes: dict[str, float]
+    total_bytes: float
 
 
 class CheckpointDocument(DocumentPart):
@@ -102,9 +127,10 @@ class TrainingShadowPrice(DocumentPart):
 
 class TrainingPlan(DocumentPart):
     """The plan. tried: layouts that divide. fitting: of them, those that fit into memory. flops: of the run, by model
-    FLOPs. adapter: what alone is trained, in words; `trained_adapter`: as the workload states it.  offload: what
-    lies outside of devices, in words; `offload_place`: as the workload states it. compute: its FLOPs by both
-    methods, and the rules that it meets. refused: what could not be tried, and why."""
+    FLOPs. adapter: what alone is trained, in words; `trained_adapter`: as the workload states it. offload: what
+    lies outside of devices, in words; `offload_place`: as the workload states it. stages: memory of each stage of
+    the run. compiled_loss: whether the loss is one compiled kernel. compute: its FLOPs by both methods, and the rules
+    that it meets. refused: what could not be tried, and why."""
 
     schema_version: Literal[1] = 1
     kind: Literal["training"] = "training"
@@ -131,6 +157,9 @@ class TrainingPlan(DocumentPart):
     digests: dict[str, str]
     compute: ComputeRegister | None = None
     adapter: str = ""
+    stages: tuple[StageMemoryDocument, ...] = ()
+    compiled_loss: bool = False
+    experts: StatedExperts | None = None
     trained_adapter: TrainedAdapter | None = None
     offload: str = ""
     offload_place: StateOffload | None = None

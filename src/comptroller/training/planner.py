@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from comptroller.costs.training_adapter import adapter_params
 from comptroller.errors import InfeasibleError
 from comptroller.facts.training import training_calibration
 from comptroller.quantities import DAY_S
@@ -14,6 +13,7 @@ from comptroller.training.document import MOST_DEVICES, TrainingWorkload
 from comptroller.training.figures import document_of
 from comptroller.training.options import TrainingField, TrainingOption, field_of
 from comptroller.training.plan_document import TrainingPlan, TrainingRival, TrainingRunDocument
+from comptroller.training.plan_parts import adapter_words, plan_notes, plan_stages
 from comptroller.training.prices import deadline_prices
 from comptroller.training.register_document import ComputeRegister
 from comptroller.training.tokens import run_tokens
@@ -63,12 +63,15 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         by_count=_by_count(made, best),
         shadow_prices=deadline_prices([document for _, document in made], best[1], workload),
         refused=field.refused,
-        notes=(*data.sentences, *_notes(best, workload)),
+        notes=(*data.sentences, *plan_notes(best[0], workload)),
         tried=field.tried,
         fitting=field.fitting,
         digests=_digests(workload, best[0]),
         compute=_compute(best, workload, tokens),
-        adapter=_adapter_words(best[0]),
+        adapter=adapter_words(best[0]),
+        stages=plan_stages(best[0], workload),
+        compiled_loss=run.compiled_loss,
+        experts=run.experts,
         trained_adapter=run.adapter,
         offload=run.offload.words if run.offload else "",
         offload_place=run.offload,
@@ -76,14 +79,6 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         generation=data.generation,
         replay=data.replay,
     )
-
-
-def _adapter_words(option: TrainingOption) -> str:
-    adapter = option.job.adapter
-    if adapter is None:
-        return ""
-    trained = adapter_params(option.job.model, adapter.rank)
-    return f"adapters of rank {adapter.rank}, {trained / 1e6:,.1f} M, beside weights in {adapter.base_bits:.3g} bits"
 
 
 def _compute(best: Pair, workload: TrainingWorkload, tokens: float) -> ComputeRegister:
@@ -215,23 +210,6 @@ def _by_count(made: Sequence[Pair], best: Pair) -> tuple[TrainingRunDocument, ..
     key = (best[1].accelerator, best[1].precision, best[1].site, best[1].term)
     same = [doc for _, doc in made if (doc.accelerator, doc.precision, doc.site, doc.term) == key]
     return tuple(sorted({doc.devices: doc for doc in same}.values(), key=lambda doc: doc.devices))
-
-
-def _notes(best: Pair, workload: TrainingWorkload) -> tuple[str, ...]:
-    option, found = best[0], []
-    program = training_calibration().program(workload.training.program)
-    if option.job.device.family not in program.families:
-        found.append(
-            f"{program.id} was measured on {', '.join(program.families)}, not on {option.job.device.family}: intervals "
-            f"are wider"
-        )
-    if option.job.model.is_moe and program.id != "megatron_bridge":
-        found.append(f"{program.id} was measured on dense models alone")
-    if option.job.adapter is not None:
-        found.append("no run with adapters was measured: steps follow from passes and bytes, with the same constants")
-    if option.job.model.doubt:
-        found.append(option.job.model.doubt)
-    return tuple(found)
 
 
 def _digests(workload: TrainingWorkload, option: TrainingOption) -> dict[str, str]:

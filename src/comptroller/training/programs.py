@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from comptroller.costs.training_layout import ActivationRecompute, StateSharding
 from comptroller.errors import UnknownIdError
 
+
+class TrainingSchedule(StrEnum):
+    """Orders of passes in a pipeline: one forward and one backward in turn, with one chunk a device or several, and two
+    in which weights' gradients fill the bubble."""
+
+    ONE_EACH = "1f1b"
+    INTERLEAVED = "interleaved"
+    ZB_H1 = "zb_h1"
+    ZB_V = "zb_v"
+
+
+IN_TURN = (TrainingSchedule.ONE_EACH, TrainingSchedule.INTERLEAVED)
 NONE, SELECTIVE, FULL = ActivationRecompute.NONE, ActivationRecompute.SELECTIVE, ActivationRecompute.FULL
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramReach:
     """Degrees that a program has. sharded: ways to share states out.  split: tensor and pipeline parallelism.
-    context, experts: parallelism of sequences and of experts.  recompute: what it can compute again.  zero_bubble:
-    whether it has such a schedule.  adapters: whether it trains adapters beside frozen weights.
+    context, experts: parallelism of sequences and of experts.  recompute: what it can compute again.  schedules: of
+    pipelines.  zb_chunks: fewest chunks of a device with ZB-H1.  sharded_stages: whether gradients and weights are
+    shared out in a pipeline too.  adapters: whether it trains adapters beside frozen weights.
     offload: whether it keeps states outside of devices.  servers: whether attention can be shared out by its pairs."""
 
     sharded: tuple[StateSharding, ...]
@@ -22,7 +36,9 @@ class ProgramReach:
     split: bool = True
     context: bool = True
     experts: bool = True
-    zero_bubble: bool = False
+    schedules: tuple[TrainingSchedule, ...] = IN_TURN
+    zb_chunks: int = 1
+    sharded_stages: bool = False
     adapters: bool = False
     offload: bool = False
     servers: bool = False
@@ -30,12 +46,19 @@ class ProgramReach:
 
 PROGRAMS = {
     "megatron_bridge": ProgramReach((StateSharding.OPTIMIZER, StateSharding.FULL), adapters=True, servers=True),
-    "torchtitan": ProgramReach((StateSharding.FULL,), (NONE, SELECTIVE, FULL), zero_bubble=True),
+    "torchtitan": ProgramReach(
+        (StateSharding.FULL,),
+        (NONE, SELECTIVE, FULL),
+        schedules=tuple(TrainingSchedule),
+        zb_chunks=2,
+        sharded_stages=True,
+    ),
     "llm_foundry": ProgramReach(
         (StateSharding.GRADIENTS, StateSharding.FULL),
         split=False,
         context=False,
         experts=False,
+        schedules=(),
         adapters=True,
         offload=True,
     ),
@@ -47,8 +70,9 @@ PROGRAMS = {
     ),
 }
 """Program -> what it can do, by their documentation: Megatron-Bridge shares out optimiser states or all (FSDP),
-torchtitan is FSDP2 with tensor, pipeline and context parallelism and zero-bubble schedules, llm-foundry is FSDP
-alone. Attention servers are DistCA's, which is built on Megatron-LM."""
+torchtitan is FSDP2 with tensor, pipeline and context parallelism and the schedules of PyTorch, of which ZB-H1
+(`InterleavedZeroBubble`) takes several stages a device and ZB-V (`ZBVZeroBubble`) two, llm-foundry is FSDP alone.
+Megatron-LM has 1F1B and interleaved alone. Attention servers are DistCA's, which is built on Megatron-LM."""
 
 
 def reach_of(program: str) -> ProgramReach:

@@ -14,9 +14,10 @@ from comptroller.facts.library import FactLibrary
 from comptroller.facts.reader import fault_lines, parse_toml
 from comptroller.quantities import HOUR_S
 from comptroller.training.compute_register import RegisteredRun, compute_register
-from comptroller.training.document import Count, TrainingPrecision, precision_recipe
+from comptroller.training.document import Count
 from comptroller.training.register_document import ComputeRegister
 from comptroller.training.stated_compute import StatedCompute
+from comptroller.training.stated_precision import SIXTEEN_BIT, TrainingPrecision, precision_recipe
 from comptroller.work.objectives import Positive
 from comptroller.work.sizes import STRICT, conflict
 from comptroller.work.workload_names import WorkloadNames
@@ -53,14 +54,14 @@ class RunEntry(BaseModel):
     accelerator: str
     devices: Count
     hours: Positive | None = None
-    precision: TrainingPrecision = TrainingPrecision.BF16
+    precision: TrainingPrecision = SIXTEEN_BIT
     utilisation: StatedUtilisation | None = None
     compute: StatedCompute = StatedCompute()
 
     def registered(self, library: FactLibrary) -> RegisteredRun:
         """The run with its facts; raises as those."""
         device = library.accelerator(self.accelerator)
-        job = TrainingJob(library.model(self.model), device, self.seq, precision_recipe(str(self.precision)), library)
+        job = TrainingJob(library.model(self.model), device, self.seq, precision_recipe(self.precision), library)
         known = self.utilisation
         return RegisteredRun(
             job,

@@ -20,6 +20,7 @@ from comptroller.costs.training_layout import (
     tensor_units,
 )
 from comptroller.costs.training_memory import MemoryHabits, TrainingMemory, leaving_bytes, training_memory
+from comptroller.costs.training_schedule import V_CHUNKS, least_rounds
 from comptroller.costs.training_time import (
     TrainingPace,
     TrainingStepTime,
@@ -28,7 +29,7 @@ from comptroller.costs.training_time import (
     training_step_time,
 )
 from comptroller.costs.training_work import ForwardTable
-from comptroller.training.programs import ProgramReach
+from comptroller.training.programs import IN_TURN, ProgramReach, TrainingSchedule
 
 Array = npt.NDArray[np.float64]
 
@@ -45,7 +46,7 @@ Row = tuple[int, int, int, int, int, int, int, int, int, int]
 @dataclass(frozen=True, slots=True)
 class LayoutQuestion:
     """What is searched. table: forward passes of the job.  devices: of the run.  stated: degrees that are given.
-    memory_bytes: of a device that training may use."""
+    memory_bytes: of a device that training may use.  schedules: that may be used, of those that the program has."""
 
     table: ForwardTable
     devices: int
@@ -53,7 +54,7 @@ class LayoutQuestion:
     reach: ProgramReach
     stated: dict[str, int]
     memory_bytes: float
-    zero_bubble: bool = False
+    schedules: tuple[TrainingSchedule, ...] = IN_TURN
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +93,35 @@ def _rows(asked: LayoutQuestion) -> Iterator[Row]:
 def _state_choices(asked: LayoutQuestion, cut: tuple[int, int, int, int]) -> Iterator[Row]:
     dp, tp, pp, cp = cut
     for ep, micro, chunks in itertools.product(_experts(asked, dp * cp * tp), _micro(asked, dp), _chunks(asked, pp)):
-        if chunks > 1 and (asked.global_batch // (dp * micro)) % pp:
-            continue
-        for sharding in asked.reach.sharded:
-            if sharding >= StateSharding.GRADIENTS and pp > 1 and not asked.reach.zero_bubble:
+        rounds = asked.global_batch // (dp * micro)
+        orders = [one for one in _schedules(asked, pp, chunks) if _keeps(one, pp, chunks, rounds)]
+        for sharding, schedule in itertools.product(asked.reach.sharded, orders):
+            if sharding >= StateSharding.GRADIENTS and pp > 1 and not asked.reach.sharded_stages:
                 continue
             for recompute in asked.reach.recompute:
-                yield (dp, tp, pp, cp, ep, chunks, micro, int(sharding), int(recompute), _schedule(asked, pp, chunks))
+                yield (dp, tp, pp, cp, ep, chunks, micro, int(sharding), int(recompute), int(schedule))
 
 
-def _schedule(asked: LayoutQuestion, pp: int, chunks: int) -> int:
-    bubbles = asked.zero_bubble and asked.reach.zero_bubble and pp > 1 and chunks == 1
-    return int(PipelineSchedule.ZERO_BUBBLE if bubbles else PipelineSchedule.ONE_EACH)
+def _schedules(asked: LayoutQuestion, pp: int, chunks: int) -> list[PipelineSchedule]:
+    """Orders that so many stages and chunks can have."""
+    if pp == 1:
+        return [PipelineSchedule.ONE_EACH] if chunks == 1 else []
+    may = [one for one in asked.schedules if one in asked.reach.schedules]
+    found = []
+    if (TrainingSchedule.INTERLEAVED if chunks > 1 else TrainingSchedule.ONE_EACH) in may:
+        found.append(PipelineSchedule.ONE_EACH)
+    if TrainingSchedule.ZB_H1 in may and chunks >= asked.reach.zb_chunks:
+        found.append(PipelineSchedule.ZB_H1)
+    if TrainingSchedule.ZB_V in may and chunks == V_CHUNKS:
+        found.append(PipelineSchedule.ZB_V)
+    return found
+
+
+def _keeps(schedule: PipelineSchedule, pp: int, chunks: int, rounds: int) -> bool:
+    """Whether so many microbatches fill a schedule: whole rounds of the stages where chunks take turns."""
+    if rounds < least_rounds(schedule, pp):
+        return False
+    return chunks == 1 or schedule == PipelineSchedule.ZB_V or rounds % pp == 0
 
 
 def _powers(most: int) -> list[int]:
@@ -167,7 +185,7 @@ def fastest(asked: LayoutQuestion, pace: TrainingPace, habits: MemoryHabits) -> 
     if not len(grid):
         return None
     job = asked.table.job
-    memory = training_memory(job, grid, habits).total_bytes
+    memory = training_memory(job, grid, asked.global_batch, habits).total_bytes
     fits = np.flatnonzero((memory <= asked.memory_bytes) & _fits_outside(asked, grid, habits))
     if not len(fits):
         return None
@@ -176,7 +194,7 @@ def fastest(asked: LayoutQuestion, pace: TrainingPace, habits: MemoryHabits) -> 
     best = int(np.argmin(np.round(times, 9)))
     alone = kept.take([best])
     time = _step_time(asked, alone, pace, habits)
-    found = training_memory(job, alone, habits)
+    found = training_memory(job, alone, asked.global_batch, habits)
     return LayoutChoice(kept.row(best), time, found, len(grid), len(fits))
 
 
@@ -199,10 +217,14 @@ def _fits_outside(asked: LayoutQuestion, grid: LayoutGrid, habits: MemoryHabits)
     return np.asarray(held_outside_bytes(asked, grid, habits) <= most)
 
 
-def least_memory_bytes(asked: LayoutQuestion, habits: MemoryHabits) -> float:
-    """Bytes of the layout that needs least on a device; infinite where no layout divides."""
+def leanest(asked: LayoutQuestion, habits: MemoryHabits) -> tuple[TrainingLayout, TrainingMemory] | None:
+    """The layout that needs least on a device, with the memory of its fullest; `None` where no layout divides."""
     grid = layouts(asked)
-    return float(training_memory(asked.table.job, grid, habits).total_bytes.min()) if len(grid) else float("inf")
+    if not len(grid):
+        return None
+    least = int(np.argmin(training_memory(asked.table.job, grid, asked.global_batch, habits).total_bytes))
+    alone = grid.take([least])
+    return grid.row(least), training_memory(asked.table.job, alone, asked.global_batch, habits)
 
 
 def least_outside_bytes(asked: LayoutQuestion, habits: MemoryHabits) -> float:

@@ -58,6 +58,25 @@ class CheckerErrorRates(BaseModel):
     fpr: Rate = 0.0
 
 
+class RewardErrors(CheckerErrorRates):
+    """How a reward model errs on steps and answers: by rates, as a checker does, or as a recorded one did.
+
+    model: a reward model whose scores of steps are recorded beside their truth.  scores: the evidence where they are.
+    """
+
+    scores: str = ""
+    model: str = ""
+
+    @model_validator(mode="after")
+    def _one_of_either(self) -> RewardErrors:
+        if bool(self.scores) != bool(self.model):
+            lacks = "model" if self.scores else "scores"
+            raise conflict(lacks, "is not given", "scores = FILE and model = NAME together, or tpr and fpr")
+        if self.scores and self.model_fields_set & {"tpr", "fpr"}:
+            raise conflict("tpr", "stands beside recorded scores, which say how the model errs", "one of either")
+        return self
+
+
 class WorkloadQuality(BaseModel):
     """The share of questions to solve, and the evidence of how strategies solve them.
 
@@ -65,6 +84,7 @@ class WorkloadQuality(BaseModel):
     recorded.  evidence: a file, or the name of one that ships.  map: its column by what it
     holds, for a table in no known format.  tasks: by default all.  strategies: as spelled
     (`best_of_n(n=8)`); by default all that ship, at their grids.  checker: error rates of a checker, if there is one.
+    reward: of what scores the steps of searches; the checker's, where it is not given.
     models: id of the facts, by recorded name.  lengths: declared distribution for replies whose tokens are not
     recorded.  prices: of a recorded model's tokens, by its name, in place of the dollars recorded.
     samples: replies drawn per question where only counts are recorded.  routes: `api` pays the recorded price per
@@ -81,6 +101,7 @@ class WorkloadQuality(BaseModel):
     tasks: tuple[str, ...] = ()
     strategies: tuple[str, ...] = ()
     checker: CheckerErrorRates | None = None
+    reward: RewardErrors | None = None
     models: Mapping[str, str] = Field(default_factory=dict)
     lengths: Sizes | None = None
     prices: Mapping[str, DeclaredTokenPrice] = Field(default_factory=dict)

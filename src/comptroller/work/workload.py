@@ -215,21 +215,25 @@ class Workload(WorkloadUsage, WorkloadLevers):
         quality = self.quality
         records = Path(quality.evidence.rpartition(OWN)[2]) if quality else None
         update: dict[str, Any] = {"trace": path.name if path else None}
+        reward = quality.reward if quality else None
+        scores = Path(reward.scores) if reward and reward.scores else None
         if quality and records:
-            update["quality"] = quality.model_copy(update={"evidence": records.name})
+            named = reward.model_copy(update={"scores": scores.name}) if reward and scores else reward
+            update["quality"] = quality.model_copy(update={"evidence": records.name, "reward": named})
         silent: dict[str, Any] = {
             name: True
             for name in ("what_if", "speculation", "prefix", "adapters", "cache_tier")
             if not getattr(self, name)
         }
         silent |= {"calibration": True, "allow": self.allow.unused_levers}
+        silent |= {"quality": {"reward": True}} if quality and not reward else {}
         silent |= {} if self.usd_per_device_h else {"usd_per_device_h": True}
         written = self.model_copy(update=update).model_dump_json(exclude=silent)
         sha = hashlib.sha256(written.encode())
         for entry in self._library.entries:
             sha.update(f"{entry.kind} {entry.id} {entry.digest}".encode())
         parts = sorted(path.glob("chunk-*")) if path and path.is_dir() else [path]
-        for file in (*parts, records):
+        for file in (*parts, records, scores):
             if file and file.is_file():
                 sha.update(file.name.encode() + file.read_bytes())
         if self.calibration:
@@ -314,7 +318,11 @@ def _with_located_files(quality: WorkloadQuality, names: WorkloadNames, file: Pa
         code, own, records = evidence.rpartition(OWN)
         found = str(find_data("evidence", records, file))
         evidence = f"{file.parent / (code + OWN[:-1])}:{found}" if own else found
-    return quality.model_copy(update={"models": models, "strategies": strategies, "evidence": evidence})
+    reward = quality.reward
+    if reward is not None and reward.scores and reward.scores not in packaged_evidence():
+        reward = reward.model_copy(update={"scores": str(find_data("evidence", reward.scores, file))})
+    update = {"models": models, "strategies": strategies, "evidence": evidence, "reward": reward}
+    return quality.model_copy(update=update)
 
 
 def _with_located_code(strategy: str, base: Path) -> str:

@@ -9,7 +9,8 @@ from comptroller.export.runs.megatron import save_steps
 from comptroller.facts.library import SHIPPED
 from comptroller.training.plan_document import TrainingPlan
 
-PRECISION = {"bf16": "amp_bf16", "fp8": "amp_fp8"}
+PRECISION = {"bf16": "amp_bf16", "fp8_delayed": "amp_fp8"}
+"""Recipe -> precision of Composer, whose `amp_fp8` scales by the history of a tensor."""
 STRATEGIES = {"full": "FULL_SHARD", "gradients": "SHARD_GRAD_OP"}
 
 

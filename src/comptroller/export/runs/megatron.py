@@ -7,24 +7,22 @@ import shlex
 from comptroller.errors import UnsupportedError
 from comptroller.facts.library import SHIPPED
 from comptroller.facts.model import DenseFeedForward, LayerBlock, MixtureOfExperts, Model, SoftmaxAttention
+from comptroller.facts.reader import ids
+from comptroller.facts.training_recipe import TRAINING_RECIPES, training_recipe
 from comptroller.training.plan_document import TrainingPlan
 
 NODE_DEVICES = 8
 """Processes of a node: what the accelerators that are rented by the node have."""
 
-PRECISION = {
-    "bf16": [],
-    "fp8": ["--fp8-format", "hybrid", "--fp8-recipe", "tensorwise"],
-    "mxfp8": ["--fp8-format", "e4m3", "--fp8-recipe", "mxfp8"],
-}
-"""Precision of a plan -> options beside --bf16."""
+SCHEDULES = ("1f1b", "interleaved")
+"""Orders of passes that `megatron/core/pipeline_parallel/schedules.py` has."""
 
 
 def megatron_files(plan: TrainingPlan) -> dict[str, str]:
     """A script that starts one node; it reads $NNODES, $NODE_RANK, $MASTER_ADDR and $DATA.
 
     Raises:
-        UnsupportedError: layers of several kinds, or a precision that these options do not name.
+        UnsupportedError: layers of several kinds, or a precision or schedule that these options do not name.
     """
     words = [*torchrun_words(plan), "pretrain_gpt.py", *megatron_words(plan)]
     return {"train.sh": script(plan, [*words, "--data-path", "$DATA"])}
@@ -65,14 +63,14 @@ def megatron_words(plan: TrainingPlan) -> list[str]:
         UnsupportedError: as `megatron_files`.
     """
     run, layout = plan.run, plan.run.layout
-    if run.precision not in PRECISION:
-        raise UnsupportedError(
-            f"Megatron-LM: no options are known for {run.precision}; they are for {', '.join(PRECISION)}"
-        )
-    words = [*_model_words(_model(plan), plan.seq)]
+    recipe = training_recipe(run.precision)
+    if recipe.narrow and not recipe.megatron:
+        able = [one for one in ids(TRAINING_RECIPES) if training_recipe(one).megatron]
+        raise UnsupportedError(f"Megatron-LM: no options are known for {run.precision}; they are for {', '.join(able)}")
+    words = [*_model_words(_model(plan), plan.seq), *_expert_words(plan)]
     words += ["--micro-batch-size", str(layout.micro_batch), "--global-batch-size", str(plan.global_batch)]
     words += ["--train-iters", str(run.steps), "--save-interval", str(save_steps(plan)), "--bf16"]
-    words += [*PRECISION[run.precision], "--tensor-model-parallel-size", str(layout.tp)]
+    words += [*recipe.megatron, "--tensor-model-parallel-size", str(layout.tp)]
     words += ["--sequence-parallel"] if layout.tp > 1 else []
     words += ["--pipeline-model-parallel-size", str(layout.pp)] if layout.pp > 1 else []
     words += _chunk_words(plan)
@@ -89,10 +87,30 @@ def megatron_words(plan: TrainingPlan) -> list[str]:
     return words
 
 
+def _expert_words(plan: TrainingPlan) -> list[str]:
+    """Options of padding to a capacity.
+
+    Raises:
+        UnsupportedError: whole tiles from the router, or first products alone kept, which SonicMoE's kernels do.
+    """
+    stated = plan.experts
+    if stated is None:
+        return []
+    if stated.rounded or stated.minimal:
+        raise UnsupportedError(
+            "Megatron-LM: has no token rounding and keeps what it permutes; leave rounded and minimal"
+        )
+    if stated.capacity is None:
+        return []
+    return ["--moe-expert-capacity-factor", str(stated.capacity), "--moe-pad-expert-input-to-capacity"]
+
+
 def _chunk_words(plan: TrainingPlan) -> list[str]:
     layout = plan.run.layout
     if layout.pp == 1:
         return []
+    if layout.schedule not in SCHEDULES:
+        raise UnsupportedError(f"Megatron-LM: has no schedule {layout.schedule}; it has {', '.join(SCHEDULES)}")
     own, cuts = _model(plan).layers, layout.pp * layout.chunks
     ends = own % cuts != 0
     words = ["--account-for-embedding-in-pipeline-split", "--account-for-loss-in-pipeline-split"] if ends else []

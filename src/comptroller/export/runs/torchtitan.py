@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comptroller.errors import UnsupportedError
 from comptroller.export.runs.megatron import save_steps, script, torchrun_words
+from comptroller.facts.library import SHIPPED
 from comptroller.training.plan_document import TrainingPlan
 
 FLAVORS = {
@@ -14,6 +15,14 @@ FLAVORS = {
     "llama_3_1_405b": ("llama3", "405B"),
 }
 """Models that torchtitan trains, by its name and flavor."""
+
+SCHEDULES = {
+    "1f1b": "1F1B",
+    "interleaved": "Interleaved1F1B",
+    "zb_h1": "InterleavedZeroBubble",
+    "zb_v": "ZBVZeroBubble",
+}
+"""Schedule of a plan -> PyTorch's class of it, less `Schedule` (torch/distributed/pipelining/schedules.py)."""
 
 CONFIG = "train.toml"
 
@@ -48,6 +57,7 @@ def torchtitan_config(plan: TrainingPlan) -> str:
             "steps": run.steps,
         },
         "parallelism": _degrees(plan),
+        "compile": {"enable": True, "components": ["model", *(["loss"] if plan.compiled_loss else [])]},
         "checkpoint": {"enable": True, "interval": save_steps(plan)},
         "activation_checkpoint": {"mode": layout.recompute},
         **({"quantize.linear.float8": {"enable_fsdp_float8_all_gather": True}} if run.precision == "fp8" else {}),
@@ -64,20 +74,25 @@ def _degrees(plan: TrainingPlan) -> dict[str, object]:
     found: dict[str, object] = {
         "data_parallel_replicate_degree": 1,
         "data_parallel_shard_degree": layout.dp,
+        "fsdp_reshard_after_forward": "always",
         "tensor_parallel_degree": layout.tp,
         "pipeline_parallel_degree": layout.pp,
         "context_parallel_degree": layout.cp,
     }
     if layout.pp > 1:
-        bubbles = layout.schedule == "zero_bubble"
-        found["pipeline_parallel_schedule"] = (
-            "ZBVZeroBubble" if bubbles else "Interleaved1F1B" if layout.chunks > 1 else "1F1B"
-        )
+        cuts, layers = layout.pp * layout.chunks, SHIPPED.model(plan.model).layers
+        less = int(layers % cuts != 0)
+        found["pipeline_parallel_schedule"] = SCHEDULES[layout.schedule]
         found["pipeline_parallel_microbatch_size"] = layout.micro_batch
+        found["pipeline_parallel_layers_per_stage"] = (layers + 2 * less) // cuts
+        found["pipeline_parallel_first_stage_less_layers"] = less
+        found["pipeline_parallel_last_stage_less_layers"] = less
     return found
 
 
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
     return f'"{value}"' if isinstance(value, str) else str(value)

@@ -13,10 +13,10 @@ from comptroller.errors import UnsupportedError
 from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, gather, no_progress
 from comptroller.planning.ground.strategy_plays import Floats, Ints, OptionCalls, PlaySet, StrategyPlay
 from comptroller.planning.offer.deployments import RejectionTally
+from comptroller.planning.offer.question_judges import replay_of
 from comptroller.planning.offer.stage_plays import StagePlayCache
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Strategy
-from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.strategies.results import grid_runs, lacking_inputs, uses
 from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.spelling import names, parse, settings, spell
@@ -178,12 +178,7 @@ def _play_options(
     question: Ints,
     rejected: RejectionTally,
 ) -> Iterator[StrategyPlay]:
-    played: dict[str, RecordedService | ModelledChecker] = {
-        role: RecordedService(evidence.arms[arm]) for role, arm in roles.items()
-    }
-    if quality.checker is not None:
-        played["checker"] = played["reward"] = ModelledChecker(quality.checker.tpr, quality.checker.fpr)
-    replay = EvidenceReplay(evidence, played)
+    replay = replay_of(evidence, roles, quality)
     for needed in lacking_inputs(strategy, replay):
         rejected.add("not supported by the evidence", f"{spell(strategy)} needs {needed}")
         return

@@ -9,6 +9,7 @@ import numpy as np
 
 from comptroller.planning.ground.nouns import Bools, Floats, Ints, Option
 from comptroller.planning.ground.service_document import ServiceDocument
+from comptroller.planning.offer.question_judges import judges_of
 from comptroller.planning.prove.services import ModelServices
 from comptroller.planning.solve.problem import PlanningProblem
 from comptroller.serving.state import RequestState
@@ -76,8 +77,7 @@ class QuestionPlayers:
             roles: dict[str, RecordedService | ModelledChecker] = {
                 role: RecordedService(plays.models[model], pace=AT_ONCE) for role, model in bound
             }
-            if quality.checker is not None:
-                roles["checker"] = ModelledChecker(quality.checker.tpr, quality.checker.fpr)
+            roles |= judges_of(quality)
             self._replays[bound] = EvidenceReplay(plays.evidence, roles)
         at = {role: places[model] for role, model in bound if option.routes.get(model) == "own"}
         return SimulatedStrategy(parse(option.play.strategy), self._replays[bound], _place(at))

@@ -9,7 +9,8 @@ import numpy as np
 from comptroller.planning.ground.nouns import Option
 from comptroller.planning.ground.strategy_plays import PlaySet
 from comptroller.strategies.gate_notes import GatedPlay, trained_notes
-from comptroller.strategies.spelling import asks_checker
+from comptroller.strategies.results import uses
+from comptroller.strategies.spelling import asks_checker, parse
 from comptroller.work.quality import WorkloadQuality
 
 
@@ -23,6 +24,11 @@ def strategy_notes(quality: WorkloadQuality, plays: PlaySet, options: Sequence[O
     if quality.checker and any(asks_checker(option.play.strategy) for option in options):
         rates = quality.checker
         yield f"modelled: a checker accepts {rates.tpr:.0%} of right and {rates.fpr:.0%} of wrong answers, at no cost"
+    if quality.reward and any("reward" in uses(parse(option.play.strategy)) for option in options):
+        errors = quality.reward
+        stated = f"passes {errors.tpr:.0%} of right and {errors.fpr:.0%} of wrong steps"
+        how = f"errs on steps as {errors.model} did" if errors.model else stated
+        yield f"modelled: a reward model {how}, at no cost"
     if plays.evidence is not None:
         yield from trained_notes(plays.evidence, [_gate_of(plays, option) for option in options])
 
