@@ -270,7 +270,7 @@ def test_questions_have_no_adapters() -> None:
 def test_a_workload_without_levers_is_digested_as_if_there_were_none() -> None:
     plain = load(ROOT / "examples" / "chat.toml")
     hidden: dict[str, Any] = dict.fromkeys(
-        ("speculation", "prefix", "adapters", "what_if", "calibration", "usd_per_device_h"), True
+        ("speculation", "prefix", "cache_tier", "adapters", "what_if", "calibration", "usd_per_device_h"), True
     )
     hidden["allow"] = {
         "pools",

@@ -128,11 +128,11 @@ def test_four_bits_pay_on_one_accelerator_and_not_on_another() -> None:
 
 
 def dollars(accelerator: str, formats: list[str]) -> float:
-    """Dollars per hour of the cheapest fleet for 100 long answers a second of an 8B model."""
+    """Dollars per hour of the cheapest fleet for 400 long answers a second of an 8B model."""
     document = {
         "name": "formats",
         "models": ["llama_3_1_8b"],
-        "rate_per_s": 100.0,
+        "rate_per_s": 400.0,
         "lengths": {"input": {"fixed": 100}, "output": {"fixed": 1000}},
         "objectives": {"tpot": {"max": 100, "unit": "ms"}},
         "allow": {"accelerators": [accelerator], "formats": formats, "sites": ["us_neocloud"], "engines": ["vllm"]},

@@ -57,7 +57,8 @@ def test_every_limit_is_a_bar_up_to_its_share() -> None:
 
 
 def test_the_waterfall_adds_up_and_is_left_out_where_nothing_was_added() -> None:
-    assert decision.certainty_waterfall(CHAT) is None and "neither" in decision.certainty_sentence(CHAT)
+    alike = with_verification(13.0, 13.0, 13.0)
+    assert decision.certainty_waterfall(alike) is None and "neither" in decision.certainty_sentence(alike)
     plan = with_verification(10.0, 14.0, 13.0)
     chart = decision.certainty_waterfall(plan)
     assert chart and decision.certainty_sentence(plan) == ""

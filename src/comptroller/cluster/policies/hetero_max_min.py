@@ -76,7 +76,8 @@ def time_shares(speeds: Floats, asked: Floats, capacity: Floats) -> Floats:
     first = _program(gains, speeds, asked, capacity, np.append(np.zeros(gains.size), -1.0), 0.0)
     least = float(first[-1]) * (1 - KEEP)
     sums = (gains * asked[:, None] / asked.sum()).ravel()
-    return _program(gains, speeds, asked, capacity, np.append(-sums, 0.0), least)[:-1].reshape(gains.shape)
+    shares = _program(gains, speeds, asked, capacity, np.append(-sums, 0.0), least)[:-1]
+    return np.maximum(shares, 0.0).reshape(gains.shape)  # the solver's tolerance lies on both sides of nothing
 
 
 def _program(gains: Floats, speeds: Floats, asked: Floats, capacity: Floats, cost: Floats, least: float) -> Floats:

@@ -21,17 +21,17 @@ from comptroller.facts.serving import serving_facts
 from comptroller.planning.ground.nouns import Floats
 from comptroller.planning.offer.intervals import Z80, ReplicaIntervals, unmeasured_error
 
-SHARES = {"family": 0.10, "engine": 0.05, "formats": 0.30}
+SHARES = {"family": 0.10, "engine": 0.05, "formats": 0.25}
 """Shares of the variance of the log error of a step time that deployments have in common with others of the same family
 of accelerators (a_F), engine (a_E) and format of weights (a_N).
 
 From the residuals of TPOT that the shipped calibration keeps of its measured servers (`residual.csv`; 1,305 points,
 their medians over 31 configurations and 47 engine versions and dates: 70 values), by restricted maximum likelihood of a
 model with one random effect for each level (Patterson and Thompson, Biometrika 58, 1971). It is greatest at 0, 0 and
-0.30: kernels are timed by device and constants fitted by engine, which leaves little of either. Four devices and three
-engines cannot tell 0 from a little, so a little is kept: twice the log likelihood falls by 3.6 at these shares, and
+0.15: kernels are timed by device and constants fitted by engine, which leaves little of either. Four devices and three
+engines cannot tell 0 from a little, so a little is kept: twice the log likelihood falls by 4.0 at these shares, and
 80 % of a chi-squared of three degrees of freedom lies below 4.64. Twice the family's and engine's shares leave that
-region; so does no share of formats. What is left, 0.55, is the configuration's own and its run's."""
+region; so does no share of formats. What is left, 0.60, is the configuration's own and its run's."""
 
 
 def shared_loadings(replicas: Sequence[ModelReplica], calibration: TimingCalibration) -> Floats:
