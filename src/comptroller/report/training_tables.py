@@ -12,6 +12,7 @@ from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 from comptroller.training.plan_document import (
     StageMemoryDocument,
     TrainingLayoutDocument,
+    TrainingModelRival,
     TrainingPlan,
     TrainingRival,
     TrainingRunDocument,
@@ -169,6 +170,24 @@ def rivals_sheet(plan: TrainingPlan) -> ReportSheet:
     return ReportSheet.of("Runners-up", columns, plan.rivals)
 
 
+def models_sheet(plan: TrainingPlan) -> ReportSheet:
+    """Other models that were asked about, and why they lost."""
+
+    def of_run(told: Callable[[TrainingRunDocument], str | float]) -> Callable[[TrainingModelRival], str | float]:
+        return lambda rival: "–" if rival.run is None else told(rival.run)
+
+    columns: SheetColumns[TrainingModelRival] = (
+        left("model", "model", lambda rival: rival.model),
+        right("tokens", "tokens", lambda rival: "–" if rival.tokens is None else f"{rival.tokens:.3g}"),
+        left("accelerator", "accelerator", of_run(lambda run: run.accelerator)),
+        right("devices", "devices", of_run(lambda run: run.devices)),
+        right("days", "days", of_run(lambda run: run.wall_s.value / DAY_S)),
+        right("usd", "USD", of_run(lambda run: run.usd.value)),
+        left("why", "why it lost", lambda rival: rival.why),
+    )
+    return ReportSheet.of("Other models", columns, plan.models)
+
+
 def prices_sheet(plan: TrainingPlan) -> ReportSheet:
     """What limits cost."""
 
@@ -181,7 +200,7 @@ def prices_sheet(plan: TrainingPlan) -> ReportSheet:
 
 def sheets(plan: TrainingPlan) -> tuple[ReportSheet, ...]:
     """All tables of a plan, in the order of reading."""
-    made = (totals, step_sheet, memory_sheet, stages_sheet, counts_sheet, rivals_sheet, prices_sheet)
+    made = (totals, step_sheet, memory_sheet, stages_sheet, counts_sheet, models_sheet, rivals_sheet, prices_sheet)
     rules = register_sheets(plan.compute) if plan.compute else ()
     return tuple(sheet for sheet in (*(make(plan) for make in made), *rules) if sheet.rows)
 

@@ -141,7 +141,9 @@ class TrainedAdapter(BaseModel):
 
 
 class TrainingRun(StatedData):
-    """What is trained. tokens: in all.  seq: tokens of a sequence.  global_batch: sequences of a step.
+    """What is trained. models: in place of one, those among which the cheapest is chosen that reaches `target_loss`.
+
+    tokens: in all.  seq: tokens of a sequence.  global_batch: sequences of a step.
 
     program: whose constants price the steps.  caps: most devices by accelerator.  compute: what rules count beside it.
     adapter: what alone is trained, where not all weights are.  offload: where weights and states are, if not on
@@ -152,7 +154,8 @@ class TrainingRun(StatedData):
     """
 
     model_config = STRICT
-    model: str
+    model: str = ""
+    models: tuple[str, ...] = ()
     tokens: Annotated[float, Field(strict=True, gt=0, le=1e16)] | None = None
     target_loss: Loss | None = None
     law: str = ""
@@ -174,6 +177,12 @@ class TrainingRun(StatedData):
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingRun:
+        if bool(self.model) == bool(self.models):
+            raise conflict("model", "model or models: state one of them", "model, or models with target_loss")
+        if len(self.models) == 1:
+            raise conflict("models", "one model is no choice", "two or more, or model")
+        if self.models and self.target_loss is None:
+            raise conflict("models", "are chosen among by what they take to a loss", "target_loss in place of tokens")
         if (self.tokens is None) == (self.target_loss is None):
             raise conflict("tokens", "tokens or target_loss: state one of them", "tokens, or target_loss")
         if self.tokens is not None and (self.law or self.beyond):
@@ -228,6 +237,12 @@ class TrainingWorkload(LocatedDocument):
     objective: CostObjective = CostObjective.USD
     training: TrainingRun
 
+    def located(self, run: TrainingRun) -> TrainingWorkload:
+        """The same about another run, with the same facts and folder."""
+        found = self.model_copy(update={"training": run})
+        found._library, found._base = self._library, self._base
+        return found
+
 
 def states_training(document: Mapping[str, Any]) -> bool:
     """Whether a workload's document is one of training."""
@@ -248,17 +263,18 @@ def parse_training(document: Mapping[str, Any], file: Path = Path("workload")) -
     """
     found = document_model(TrainingWorkload, document, file)
     run, allow, names = found.training, found.training.allow, WorkloadNames(FactLibrary(), file)
-    (model,) = names.ids("training.model", "models", (run.model,))
+    model = names.ids("training.model", "models", (run.model,) if run.model else ())
+    models = names.ids("training.models", "models", run.models)
     devices = names.ids("training.allow.accelerators", "accelerators", allow.accelerators)
     places = names.ids("training.allow.sites", "sites", allow.sites or ids("sites"))
     base = names.ids("training.adapter.base", "formats", (run.adapter.base,) if run.adapter else ())
     caps = dict(zip(names.ids("training.caps", "accelerators", run.caps), run.caps.values(), strict=True))
     update = {
         "adapter": run.adapter and run.adapter.model_copy(update={"base": base[0]}),
-        "model": model,
+        "model": next(iter(model), ""),
+        "models": models,
         "caps": caps,
         "allow": allow.model_copy(update={"accelerators": devices, "sites": places}),
     }
-    resolved = found.model_copy(update={"training": run.model_copy(update=update)})
-    resolved._library, resolved._base = names.library(), file.parent
-    return resolved
+    found._library, found._base = names.library(), file.parent
+    return found.located(run.model_copy(update=update))

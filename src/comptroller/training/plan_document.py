@@ -112,6 +112,17 @@ class TrainingRival(DocumentPart):
     why: str
 
 
+class TrainingModelRival(DocumentPart):
+    """Another model that was asked about, and why it lost. model: its id.  why: it lost.  tokens: that it takes to the
+    loss.  run: its cheapest; without one it cannot be trained so.  ratio: of the objective to the plan's."""
+
+    model: str
+    why: str
+    tokens: float | None = None
+    run: TrainingRunDocument | None = None
+    ratio: float | None = None
+
+
 class TrainingShadowPrice(DocumentPart):
     """What the next change of a limit saves, or costs. bound: the limit as it stands.  at: where the choice changes.
     difference: of the objective, per unit of which is `per_unit`.  note: in words."""
@@ -130,7 +141,8 @@ class TrainingPlan(DocumentPart):
     FLOPs. adapter: what alone is trained, in words; `trained_adapter`: as the workload states it. offload: what
     lies outside of devices, in words; `offload_place`: as the workload states it. stages: memory of each stage of
     the run. compiled_loss: whether the loss is one compiled kernel. compute: its FLOPs by both methods, and the rules
-    that it meets. refused: what could not be tried, and why."""
+    that it meets. refused: what could not be tried, and why. models: others that
+    were asked about."""
 
     schema_version: Literal[1] = 1
     kind: Literal["training"] = "training"
@@ -166,6 +178,7 @@ class TrainingPlan(DocumentPart):
     packing: PackingReport | None = None
     generation: GenerationReport | None = None
     replay: ReplayReport | None = None
+    models: tuple[TrainingModelRival, ...] = ()
 
     def to_json(self) -> str:
         """The document as text."""

@@ -11,6 +11,7 @@ from comptroller.training.compute_register import RegisteredRun, compute_registe
 from comptroller.training.data_reports import data_reports
 from comptroller.training.document import MOST_DEVICES, TrainingWorkload
 from comptroller.training.figures import document_of
+from comptroller.training.model_choice import cheapest_of_models
 from comptroller.training.options import TrainingField, TrainingOption, field_of
 from comptroller.training.plan_document import TrainingPlan, TrainingRival, TrainingRunDocument
 from comptroller.training.plan_parts import adapter_words, plan_notes, plan_stages
@@ -34,6 +35,8 @@ def plan_training(workload: TrainingWorkload) -> TrainingPlan:
         UnsupportedError: as `run_tokens` and `data_reports`.
     """
     run = workload.training
+    if run.models:
+        return cheapest_of_models(workload, plan_training)
     model = workload.library.model(run.model)
     tokens, source = run_tokens(run, model, workload.base)
     field = field_of(workload)

@@ -25,6 +25,7 @@ NAMED: Mapping[str, str] = {
     "usd_per_device_h": "accelerators",
     "quality.models": "models",
     "training.model": "models",
+    "training.models": "models",
     "training.allow.accelerators": "accelerators",
     "training.allow.sites": "sites",
     "training.caps": "accelerators",
