@@ -99,7 +99,8 @@ def python_snippets(page: Path) -> list[str]:
 STANDING_FOR = {
     "MODEL": "llama_3_1_8b", "DEVICE": "h100_sxm", "WORKLOAD": "chat.toml", "PLAN": "plan.json",
     "TRAINING": "examples/training.toml",
-    "TRACE": "trace.csv", "STRATEGY": "sample_and_vote", "CHEAP": "small", "DEAR": "large", "KIND": "workload",
+    "TRACE": "trace.csv", "ARRIVALS": "arrivals.csv",
+    "STRATEGY": "sample_and_vote", "CHEAP": "small", "DEAR": "large", "KIND": "workload",
     "TARGET=FOLDER": "commands=run",
     "kubernetes=DIR": "kubernetes=k8s", "NAME:n=4": "sample_and_vote:n=4",
 }  # fmt: skip

@@ -237,7 +237,7 @@ class TrainingWorkload(LocatedDocument):
     objective: CostObjective = CostObjective.USD
     training: TrainingRun
 
-    def located(self, run: TrainingRun) -> TrainingWorkload:
+    def with_run(self, run: TrainingRun) -> TrainingWorkload:
         """The same about another run, with the same facts and folder."""
         found = self.model_copy(update={"training": run})
         found._library, found._base = self._library, self._base
@@ -277,4 +277,4 @@ def parse_training(document: Mapping[str, Any], file: Path = Path("workload")) -
         "allow": allow.model_copy(update={"accelerators": devices, "sites": places}),
     }
     found._library, found._base = names.library(), file.parent
-    return found.located(run.model_copy(update=update))
+    return found.with_run(run.model_copy(update=update))

@@ -23,7 +23,7 @@ def cheapest_of_models(workload: TrainingWorkload, plan: Callable[[TrainingWorkl
     for name in workload.training.models:
         run = workload.training.model_copy(update={"model": name, "models": ()})
         try:
-            made[name] = plan(workload.located(run))
+            made[name] = plan(workload.with_run(run))
         except (InfeasibleError, InputError, UnsupportedError) as error:
             why[name] = str(error)
     if not made:
