@@ -29,7 +29,7 @@ def cheapest_of_models(workload: TrainingWorkload, plan: Callable[[TrainingWorkl
     if not made:
         told = "; ".join(f"{name}: {reason}" for name, reason in why.items())
         raise InfeasibleError(f"{workload.name}: none of the models can be trained so: {told}")
-    best = min(made, key=lambda name: (_spent(made[name]), made[name].parameters))
+    best = min(made, key=lambda name: (_cost_of(made[name]), made[name].parameters))
     rivals = [_rival(made[name], made[best]) for name in made if name != best]
     rivals.sort(key=lambda rival: rival.ratio or 0.0)
     refused = [TrainingModelRival(model=name, why=reason) for name, reason in why.items()]
@@ -37,12 +37,12 @@ def cheapest_of_models(workload: TrainingWorkload, plan: Callable[[TrainingWorkl
     return made[best].model_copy(update={"models": (*rivals, *refused), "digests": asked})
 
 
-def _spent(plan: TrainingPlan) -> float:
+def _cost_of(plan: TrainingPlan) -> float:
     return float(getattr(plan.run, plan.objective).value)
 
 
 def _rival(plan: TrainingPlan, best: TrainingPlan) -> TrainingModelRival:
-    ratio = _spent(plan) / _spent(best)
+    ratio = _cost_of(plan) / _cost_of(best)
     return TrainingModelRival(
         model=plan.model, tokens=plan.tokens, run=plan.run, ratio=ratio,
         why=f"{ratio:.2f} times the {plan.objective}: {plan.flops / best.flops:.2f} times the FLOPs",
