@@ -97,7 +97,7 @@ def prompt_from_tier_s(fresh_s: Array, load_s: Array, layers: int) -> Array:
 def worth_loading_bytes_per_s(loaded_bytes: Array, whole_s: Array, fresh_s: Array, layers: int) -> Array:
     """The rate of a tier from which on loading a prompt's beginning takes no longer than computing it.
 
-    b = W / (t_whole - c / L),  where the load is the longer part: t = l + c / L
+    b = W / (t_whole - c / L),  where the load is the longer part: t = l + c / L if l >= c, else c + l / L
 
     whole_s: t_whole, s, of the prompt computed from its first token.  fresh_s, loaded_bytes, layers: as in
     `prompt_from_tier_s`. Attention makes later tokens dearer to compute and no dearer to load: long prompts are worth
@@ -106,7 +106,8 @@ def worth_loading_bytes_per_s(loaded_bytes: Array, whole_s: Array, fresh_s: Arra
     >>> float(worth_loading_bytes_per_s(np.array(2.6e9), np.array(0.5), np.array(0.1), 10).round(-7))
     5310000000.0
     """
-    return np.asarray(loaded_bytes / np.maximum(whole_s - fresh_s / layers, 1e-12))
+    slow = whole_s - fresh_s / layers  # what loading may take where it is the longer of the two, else behind computing
+    return np.asarray(loaded_bytes / np.maximum(np.where(slow >= fresh_s, slow, (whole_s - fresh_s) * layers), 1e-12))
 
 
 def weights_read(ops: OperationMatrices, values: Array) -> Array:
