@@ -141,14 +141,14 @@ def _hung_table(table: StepTable, seconds: float) -> StepTable:
 
 @dataclass
 class _FaultRun:
-    """hung: replicas that hang, with their fault.  broken: those that are not mended.  todo: (moment, order, replica)
+    """hung: replicas that hang, with their fault.  broken: those that are not mended.  due: (moment, order, replica)
     of what is to be seen or is mended."""
 
     engine: ElasticEngine
     settings: FaultSettings
     hung: dict[int, ReplicaFault] = field(default_factory=dict)
     broken: set[int] = field(default_factory=set)
-    todo: list[tuple[float, int, int]] = field(default_factory=list)
+    due: list[tuple[float, int, int]] = field(default_factory=list)
     found: list[SeenFault] = field(default_factory=list)
 
     def run(self, faults: Sequence[ReplicaFault], span_s: float) -> FaultOutcome:
@@ -160,9 +160,9 @@ class _FaultRun:
             self._hang(fault)
         self._until(span_s)
         while self.hung or not self.engine.of(ReplicaPhase.OPEN):
-            if not self.todo and not self.engine.of(ReplicaPhase.STARTING):
+            if not self.due and not self.engine.of(ReplicaPhase.STARTING):
                 raise InputError("faults: every node is broken and none comes back")
-            self._until(self.todo[0][0] if self.todo else self.engine.now_s + self.settings.start_up_s)
+            self._until(self.due[0][0] if self.due else self.engine.now_s + self.settings.start_up_s)
         outcome = self.engine.finish()
         ends = [(one.fault.at_s, one.seen_s) for one in self.found]
         hung_s = sum(seen_s - at_s for at_s, seen_s in ends)
@@ -171,8 +171,8 @@ class _FaultRun:
         )
 
     def _until(self, to_s: float) -> None:
-        while self.todo and self.todo[0][0] <= to_s:
-            at_s, _, replica = heappop(self.todo)
+        while self.due and self.due[0][0] <= to_s:
+            at_s, _, replica = heappop(self.due)
             self.engine.advance(at_s)
             if replica in self.hung:
                 self._see(replica, at_s)
@@ -187,7 +187,7 @@ class _FaultRun:
             return
         self.hung[replica] = fault
         self._set_level(replica, len(self.engine.engine.fleet.replicas()[replica][1].levels))
-        heappush(self.todo, (fault.at_s + self.settings.detect_s, len(self.found), replica))
+        heappush(self.due, (fault.at_s + self.settings.detect_s, len(self.found), replica))
 
     def _set_level(self, replica: int, level: int) -> None:
         self.engine.engine.set_level(replica, level)
@@ -199,7 +199,7 @@ class _FaultRun:
         self._set_level(replica, 0)
         if fault.breaks:
             self.broken.add(replica)
-            heappush(self.todo, (at_s + self.settings.repair_s, len(self.found), replica))
+            heappush(self.due, (at_s + self.settings.repair_s, len(self.found), replica))
         self._fill(at_s)
 
     def _fill(self, at_s: float) -> None:
