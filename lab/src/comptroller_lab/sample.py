@@ -21,7 +21,8 @@ from typing import Any, Protocol
 from comptroller.errors import UnsupportedError
 
 SLOTS = 16
-SLOT_TOKENS = 768
+SLOT_TOKENS = 1536
+"""Room of one sequence: worked examples, a question and the answers that a revision sees; lists of numbers took 770."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,13 @@ class LlamaCppGenerator:
         pieces: dict[int, list[dict[str, Any]]] = {}
         stamps: dict[int, list[float]] = {}
         usage: dict[str, Any] = {}
+        faults: list[Any] = []
         started = time.monotonic()
 
         def receive(chunk: Any) -> None:
             for part in chunk if isinstance(chunk, list) else [chunk]:
+                if "error" in part or "message" in part:
+                    faults.append(part)
                 usage.update(part.get("usage") or {})
                 for choice in part.get("choices", ()):
                     pieces.setdefault(choice["index"], []).append(choice)
@@ -112,6 +116,8 @@ class LlamaCppGenerator:
             },
             receive,
         )
+        if faults:
+            raise UnsupportedError(f"the model cannot go on from a prompt of {len(prompt)} characters: {faults[0]}")
         tokens = int(usage["prompt_tokens"])
         return [_reply_from_pieces(pieces[index], stamps[index], tokens) for index in sorted(pieces)]
 
