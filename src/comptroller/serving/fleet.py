@@ -31,18 +31,23 @@ class BlockStore:
     """Where prefix blocks lie that the device has evicted: host memory, NVMe, a pool of memory over a link.
 
     tokens: of cache that it takes.  bytes_per_s: at which one replica loads from it.  call_s: seconds that each block
-    takes beside its bytes, for the calls that move it.  name: what reports call it.
+    takes beside its bytes, for the calls that move it.  name: what reports call it.  write_bytes_per_s: at which one
+    replica writes to it (infinite: writes take no time).  duplex: whether loads and writes do not wait for each other.
     """
 
     tokens: int
     bytes_per_s: float
     call_s: float = 0.0
     name: str = "store"
+    write_bytes_per_s: float = math.inf
+    duplex: bool = True
 
     def __post_init__(self) -> None:
-        if self.tokens < 0 or not self.bytes_per_s > 0 or not 0 <= self.call_s < math.inf:
+        rates = self.bytes_per_s > 0 and self.write_bytes_per_s > 0
+        if self.tokens < 0 or not rates or not 0 <= self.call_s < math.inf:
             raise InputError(
-                f"store {self.name!r}: {self.tokens} tokens, {self.bytes_per_s:g} bytes/s, {self.call_s:g} s a block;"
+                f"store {self.name!r}: {self.tokens} tokens, {self.bytes_per_s:g} bytes/s, {self.write_bytes_per_s:g} when"
+                f" written, {self.call_s:g} s a block;"
                 " allowed: tokens from 0, bytes/s above 0, seconds finite and not negative"
             )
 
@@ -53,6 +58,14 @@ class BlockStore:
         0.00101
         """
         return block_bytes / self.bytes_per_s + self.call_s
+
+    def write_s(self, block_bytes: float) -> float:
+        """Seconds for which a block occupies the lane of the replica that writes it; 0 where writes take no time.
+
+        >>> round(BlockStore(1000, 50e9, 1e-5, write_bytes_per_s=25e9).write_s(50e6), 5)
+        0.00201
+        """
+        return 0.0 if math.isinf(self.write_bytes_per_s) else block_bytes / self.write_bytes_per_s + self.call_s
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def build(fleet: SimulatedFleet, sample_s: float) -> KernelWorld:
             rank.levels = levels[id(replica)]
             _allot(rank, fleet, replica, ints, floats)
             own = _join_stores(rank, own, replica, stores)
+            rank.lanes = ints.room(2 * (len(replica.stores) + 1))
         first += replica.ranks
     _pair_stores(ranks, fleet)
     for store in stores:
@@ -159,7 +160,9 @@ def _stores(fleet: SimulatedFleet) -> Any:
     for record, (store, replica) in zip(stores, found, strict=True):
         record.oldest = record.newest = record.next = -1
         record.entry_count = store.tokens // size if size else 0
-        record.block_ticks = ticks(store.block_s(size * replica.table.kv_bytes_per_token))
+        block_bytes = size * replica.table.kv_bytes_per_token
+        record.block_ticks, record.write_ticks = ticks(store.block_s(block_bytes)), ticks(store.write_s(block_bytes))
+        record.duplex = store.duplex
     if fleet.shared_store:
         stores[-1].shared = 1
     return stores
@@ -173,6 +176,8 @@ def _join_stores(rank: Any, own: int, replica: SimulatedReplica, stores: Any) ->
     for place, following in pairwise(chain):
         stores[place].next = following
     rank.store, rank.shared_store = chain[0] if chain else -1, shared
+    rank.own_stores = len(replica.stores)
+    rank.timed_writes = any(stores[place].write_ticks > 0 for place in chain)
     return after
 
 

@@ -6,7 +6,17 @@ from typing import Any
 
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.books import close, count_waiting, give_slot, off_prompt, poke, poke_peer, see, time_out
-from comptroller.serving.kernel.cache import free, growth, move_on, pages, publish, release, share, trim
+from comptroller.serving.kernel.cache import (
+    free,
+    growth,
+    move_on,
+    pages,
+    publish,
+    release,
+    room_beside_idle,
+    share,
+    trim,
+)
 from comptroller.serving.kernel.decisions import budget
 from comptroller.serving.kernel.queues import pop, push, set_key
 from comptroller.serving.kernel.ranks import compose, fill, full, join_decode, leave_decode, leave_prefill, private
@@ -181,6 +191,11 @@ def _run_length(w: KernelWorld, r: int) -> int:
     if clock.every > 0:
         steps = min(steps, clock.every - rank.steps % clock.every)
     room = free(w, r)
+    if rank.timed_writes:
+        # What a step evicts is written when the step ends, so that no run goes on beyond it.
+        room = room_beside_idle(w, r)
+        if growth(w, r, 1) > room:
+            return 1
     if (rank.parts == 0 and rank.batch * steps <= room) or growth(w, r, steps) <= room:
         return int(steps)
     if rank.parts > 0:
