@@ -82,8 +82,8 @@ ROOM_LINES = {
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
-    # stores of blocks outside the device, adapters in slots, counters of tenants, switches of contexts (650 lines); what
-    # is written to them takes time (50)
+    # stores of blocks outside the device, adapters in slots, counters of tenants, switches of contexts (650 lines);
+    # what is written to them takes time (50)
     # replicas that change speed, samples of the step under way (150 lines)
     # contexts prepared on a fleet (50 lines)
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see

@@ -46,8 +46,8 @@ class BlockStore:
         rates = self.bytes_per_s > 0 and self.write_bytes_per_s > 0
         if self.tokens < 0 or not rates or not 0 <= self.call_s < math.inf:
             raise InputError(
-                f"store {self.name!r}: {self.tokens} tokens, {self.bytes_per_s:g} bytes/s, {self.write_bytes_per_s:g} when"
-                f" written, {self.call_s:g} s a block;"
+                f"store {self.name!r}: {self.tokens} tokens, {self.bytes_per_s:g} bytes/s, {self.write_bytes_per_s:g}"
+                f" when written, {self.call_s:g} s a block;"
                 " allowed: tokens from 0, bytes/s above 0, seconds finite and not negative"
             )
 
