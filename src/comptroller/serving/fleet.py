@@ -78,7 +78,7 @@ class SimulatedReplica:
     each is kept (the table then prices a whole draft-and-verify step, see `costs.tabulate`).  swap_tokens:
     tokens of cache that the host's memory takes from preempted sequences of a rank; beyond it, and with 0, they
     are recomputed.  weight: share of traffic under weighted routing.  storage: replicas of the same number share
-    one cache, as two engines on the same devices do.  prefixes: whether it keeps prefixes, in a fleet that has blocks for them.
+    one cache.  prefixes: whether it keeps prefixes, in a fleet that has blocks for them.
     stores: of each of its ranks, in the order in which evicted blocks pass through them.  adapter_slots: adapters that
     are in the device at once (0: all that are asked for, or none).  adapter_load_s: seconds that fetching one takes.
     swap_chunk_tokens, swap_chunk_s: swapping moves so many tokens a call, each of which takes so long beside its bytes
