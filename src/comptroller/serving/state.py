@@ -145,7 +145,7 @@ RANK = np.dtype(
         "turns counters last_turn epoch swap_chunk swap_chunk_ticks swap_beside lanes own_stores timed_writes "
         # what it does
         "kind since started planned length poked budget step_prompt step_decode stall disturbed freed own_ticks "
-        "level level_due part_ticks "
+        "level level_due besides part_ticks "
         # what it did
         "busy steps prompt_done decode_done recomputed",
     )

@@ -38,7 +38,7 @@ def build(fleet: SimulatedFleet, sample_s: float) -> KernelWorld:
     """The world at second 0, without requests."""
     ints, floats = ArrayArena(np.int64), ArrayArena(np.float64)
     placed = fleet.replicas()
-    tables = {id(table): TickTable.of(table) for _, replica in placed for table in replica.tables}
+    tables = {id(t): TickTable.of(t) for _, replica in placed for t in (*replica.tables, *replica.beside)}
     packed = {key: _pack(table, ints, floats) for key, table in tables.items()}
     levels = {id(replica): _pack_levels(replica, packed, ints) for _, replica in placed}
     ranks = records(RANK, sum(replica.ranks for _, replica in placed))
@@ -52,7 +52,7 @@ def build(fleet: SimulatedFleet, sample_s: float) -> KernelWorld:
             _describe(rank, fleet, replica)
             for name, value in packed[id(replica.table)].items():
                 setattr(rank, name, value)
-            rank.levels = levels[id(replica)]
+            rank.levels, rank.besides = levels[id(replica)], len(replica.beside)
             _allot(rank, fleet, replica, ints, floats)
             own = _join_stores(rank, own, replica, stores)
             rank.lanes = ints.room(2 * (len(replica.stores) + 1))
@@ -92,8 +92,9 @@ def _pack(table: TickTable, ints: ArrayArena, floats: ArrayArena) -> dict[str, i
 
 
 def _pack_levels(replica: SimulatedReplica, packed: dict[int, dict[str, int]], ints: ArrayArena) -> int:
-    """Where the step tables of a replica's levels stand."""
-    return ints.put([[packed[id(table)][name] for name in LEVEL_FIELDS] for table in replica.tables])
+    """Where the step tables of a replica's levels stand, then those beside the other engine of its storage."""
+    tables = (*replica.tables, *replica.beside)
+    return ints.put([[packed[id(table)][name] for name in LEVEL_FIELDS] for table in tables])
 
 
 def _describe(rank: Any, fleet: SimulatedFleet, replica: SimulatedReplica) -> None:
