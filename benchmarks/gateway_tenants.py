@@ -165,9 +165,9 @@ def page(base_s: tuple[float, float], lines: Sequence[TenantLine]) -> str:
 to the first token and {AFTER_S:g} s after it (times 0.5 to 1.5, the same for each call in every row), while another key
 always has {FLOOD} calls at the gateway. Alone: p50 {base_s[0]:.2f} s, p99 {base_s[1]:.2f} s. Real: the gateway, its
 books, sockets. A stand-in: the service. The machine was busy with other work, and the p99 of {LIGHT} calls is nearly
-their latest. What is left of the wait under `vtc` is until one of {PLACES} places comes free, for no call that runs is set
-aside. The last column is what the books say of the light key's waits (`books waits`): the share in which the flood had
-the places.
+their latest. What is left of the wait under `vtc` is until one of {PLACES} places comes free, for no call that runs is
+set aside. The last column is what the books say of the light key's waits (`books waits`): the share in which the flood
+had the places.
 
 {table(heads, shown)}
 """
