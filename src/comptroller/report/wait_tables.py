@@ -22,7 +22,8 @@ def waits_sheet(found: Iterable[TenantWaits]) -> ReportSheet:
         for tenant, name in enumerate(one.tenants):
             waits, ttft = one.of(tenant, "wait_s"), one.of(tenant, "ttft_s")
             at, calls = percentiles_s(waits, (50, 99)), int((one.member == tenant).sum())
-            times = at[50], at[99], percentiles_s(ttft, (99,))[99], sum(waits.tolist()) / waits.size if waits.size else nan
+            mean_s = float(waits.mean()) if waits.size else nan
+            times = at[50], at[99], percentiles_s(ttft, (99,))[99], mean_s
             rows.append((one.service, name, calls, *(_rounded(value) for value in times), _reasons(one, tenant)))
     return ReportSheet("Who waited for whom", heads, tuple(rows))
 
