@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import claims_evidence
+import claims_fleets
 import claims_strategies
 from claims_strategies import Claim
 from record import table, write
@@ -39,7 +40,7 @@ def strategies() -> list[Claim]:
 
 def main() -> None:
     """Computes every line and writes the table."""
-    claims = [*claims_evidence.lines(), *strategies(), *ABSENT]
+    claims = [*claims_evidence.lines(), *strategies(), *claims_fleets.lines(), *ABSENT]
     heads = ["claim", "published", "ours", "data", "standing"]
     text = "# Claims\n\n" + table(heads, [claim.row for claim in claims])
     print(write("claims", {"claims": [asdict(claim) for claim in claims]}, text).read_text())
