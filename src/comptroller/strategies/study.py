@@ -325,7 +325,10 @@ def _points(
         runs = grid_runs(points, again, chosen, missing, conditions.budget)
         return [gather(spell(point), chosen, rows, again) for point, rows in runs]
 
-    return with_exact_votes(replay, points, results_over_deals(replay, conditions.deals, dealt))
+    found = results_over_deals(replay, conditions.deals, dealt)
+    played = {one.strategy for one in found}
+    missing[:] = [(name, gap) for name, gap in missing if name not in played]
+    return with_exact_votes(replay, points, found)
 
 
 def _results_or_gap(
@@ -336,10 +339,10 @@ def _results_or_gap(
     missing: list[tuple[str, str]],
 ) -> ReplayResults | None:
     try:
-        (one,) = results_over_deals(
+        found = results_over_deals(
             replay, conditions.deals, lambda again: [replay_strategy(point, again, chosen, conditions.budget)]
         )
-        return one
+        return with_exact_votes(replay, [point], found)[0]
     except UnsupportedError as gap:
         missing.append((spell(point), str(gap)))
         return None

@@ -22,6 +22,7 @@ from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.spelling import names, parse, settings, spell
 from comptroller.strategies.stages import StagedStrategy
 from comptroller.strategies.study import SOLVERS
+from comptroller.strategies.vote_odds import exact_votes
 from comptroller.work.evidence import STEP, Evidence
 from comptroller.work.laws.caps import flag_truncated
 from comptroller.work.quality import WorkloadQuality
@@ -189,7 +190,8 @@ def _play_options(
         rejected.add("not recorded", told, len(left_out))
         return
     for point, rows in grid_runs(_points(strategy, quality), replay, question.tolist(), missing):
-        score = np.array([value for value, _ in rows])
+        exact = exact_votes(replay, point, question.tolist())
+        score = np.array([value for value, _ in rows]) if exact is None else exact
         if not _has_scores(spell(point), score, rejected):
             continue
         kept = {role: arm for role, arm in roles.items() if _plays(role, rows)}
