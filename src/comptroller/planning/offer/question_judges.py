@@ -54,8 +54,8 @@ def _reward_of_scores(scores: str, model: str) -> ModelledChecker:
 def played_scores(
     replay: EvidenceReplay, strategy: Strategy, questions: Sequence[int], played: Sequence[float]
 ) -> npt.NDArray[np.float64]:
-    """(questions,): what a strategy scores of each: the mean over all choices of its samples where that is a closed form
-    (a plain vote, one sample), else as played.
+    """(questions,): what a strategy scores of each: the mean over all choices of its samples where there is a closed
+    form (a plain vote, one sample), else as played.
 
     played: the scores of one run on each question.
     """
