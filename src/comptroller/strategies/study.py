@@ -292,9 +292,8 @@ def _settings_of_binding(
         for once in (OnceStrategy(), OnceStrategy(greedy=False))
     )
     base = next((replayed for replayed in tried if replayed), None)
-    if base:
-        missing.clear()  # one of the two is enough; the notes name it
     results = {base.strategy: base} if base else {}
+    missing = [] if base else missing  # one of the two is enough; the notes name it
     for strategy in strategies:
         for one in _points(strategy, replay, conditions, chosen, grid, missing):
             results.setdefault(one.strategy, one)
