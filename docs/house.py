@@ -70,7 +70,8 @@ ROOM_LINES = {
     # contexts: notes made in idle capacity; hedged requests, with when and how often (170 lines)
     # keys in texts, thoughts within what is held, replies in other words
     # waits of tools and of checkers as rows (250 lines)
-    "gateway": 9_290,
+    # queues by the simulator's scheduling policies, with what a gateway counts for them (190 lines)
+    "gateway": 9_400,
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (340 lines)
@@ -129,7 +130,8 @@ ROOM_LINES = {
     # calls as traces, logs and evidence of the next plan
     # contexts that all gateways know, and who makes their notes (180 lines); names of meters (100)
     # drift of services (130 lines)
-    "books": 5_480,
+    # who waited for whom (110 lines)
+    "books": 5_500,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
