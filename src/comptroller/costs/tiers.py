@@ -85,7 +85,25 @@ def tier_to_device_bytes_per_s(tier: CacheTier, device: Accelerator) -> float:
     >>> tier_to_device_bytes_per_s(cache_tier("host_memory"), accelerator("h100_sxm")) / 1e9
     64.0
     """
-    rate = tier.bytes_per_s
+    return _link_bytes_per_s(tier, device, tier.bytes_per_s)
+
+
+def device_to_tier_bytes_per_s(tier: CacheTier, device: Accelerator) -> float:
+    """At which one device writes to a cache tier, over the same links; links carry as much either way.
+
+    Raises:
+        InputError: the accelerator's facts have no such link.
+
+    >>> from comptroller.facts.accelerator import accelerator
+    >>> from comptroller.facts.cache_tier import cache_tier
+    >>> device_to_tier_bytes_per_s(cache_tier("nvme_pcie5"), accelerator("h100_sxm")) / 1e9
+    6.6
+    """
+    return _link_bytes_per_s(tier, device, tier.write_bytes_per_s or tier.bytes_per_s)
+
+
+def _link_bytes_per_s(tier: CacheTier, device: Accelerator, own: float | None) -> float:
+    rate = own
     if tier.link != "own":
         link = device.host if tier.link == "host" else device.scale_out
         rate = link.one_way_bytes_per_s if link else None
