@@ -174,6 +174,9 @@ def rows(name: str, problem: PlanningProblem, least: float) -> Iterator[Row]:
         print(f"{name} {least:.0%} {kind}: {reach} of {len(made)}, {solved:.1%}, ${usd:.2f}", flush=True)
 
 
+HEADS = ["workload and target", "made", "plans", "reach the target", "could", "anew", "solved there", "told", "$/h"]
+
+
 def text(found: list[Row]) -> str:
     """The results as Markdown."""
     lines = [
@@ -192,8 +195,7 @@ def text(found: list[Row]) -> str:
         "and anew.",
         "",
         table(
-            ["workload and target", "made", "plans", "reach the target", "could", "anew", "solved, other half"]
-            + ["told", "$/h"],
+            HEADS,
             [
                 [
                     f"{row.workload}, {row.target:.0%}",
