@@ -44,6 +44,16 @@ def results_over_deals(
     return [_mean([found[name] for found in by_deal if name in found]) for name in names]
 
 
+def expected_results(
+    replay: EvidenceReplay,
+    strategies: Sequence[Strategy],
+    deals: int,
+    results_of: Callable[[EvidenceReplay], Sequence[ReplayResults]],
+) -> list[ReplayResults]:
+    """As `results_over_deals`, with the scores of plain votes exact."""
+    return with_exact_votes(replay, strategies, results_over_deals(replay, deals, results_of))
+
+
 def with_exact_votes(
     replay: EvidenceReplay, strategies: Sequence[Strategy], results: Sequence[ReplayResults]
 ) -> list[ReplayResults]:

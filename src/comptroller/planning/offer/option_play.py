@@ -13,7 +13,7 @@ from comptroller.errors import UnsupportedError
 from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, gather, no_progress
 from comptroller.planning.ground.strategy_plays import Floats, Ints, OptionCalls, PlaySet, StrategyPlay
 from comptroller.planning.offer.deployments import RejectionTally
-from comptroller.planning.offer.question_judges import replay_of
+from comptroller.planning.offer.question_judges import played_scores, replay_of
 from comptroller.planning.offer.stage_plays import StagePlayCache
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Strategy
@@ -22,7 +22,6 @@ from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.spelling import names, parse, settings, spell
 from comptroller.strategies.stages import StagedStrategy
 from comptroller.strategies.study import SOLVERS
-from comptroller.strategies.vote_odds import exact_votes
 from comptroller.work.evidence import STEP, Evidence
 from comptroller.work.laws.caps import flag_truncated
 from comptroller.work.quality import WorkloadQuality
@@ -190,8 +189,7 @@ def _play_options(
         rejected.add("not recorded", told, len(left_out))
         return
     for point, rows in grid_runs(_points(strategy, quality), replay, question.tolist(), missing):
-        exact = exact_votes(replay, point, question.tolist())
-        score = np.array([value for value, _ in rows]) if exact is None else exact
+        score = played_scores(replay, point, question.tolist(), [value for value, _ in rows])
         if not _has_scores(spell(point), score, rejected):
             continue
         kept = {role: arm for role, arm in roles.items() if _plays(role, rows)}
