@@ -107,7 +107,8 @@ ROOM_LINES = {
     # jobs with a deadline, faults (135 lines)
     # work on hourly grids, jobs as a page (60 lines)
     # memory of a training run by stage, recipes of training (60 lines)
-    "report": 8_760,
+    # who waited for whom in the books (50 lines); scaling and power together (95 lines)
+    "report": 8_860,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
