@@ -24,7 +24,7 @@ def waits_sheet(found: Iterable[TenantWaits]) -> ReportSheet:
             at, calls = percentiles_s(waits, (50, 99)), int((one.member == tenant).sum())
             mean_s = float(waits.mean()) if waits.size else nan
             times = at[50], at[99], percentiles_s(ttft, (99,))[99], mean_s
-            rows.append((one.service, name, calls, *(_rounded(value) for value in times), _reasons(one, tenant)))
+            rows.append((one.service, name, calls, *(_microseconds(value) for value in times), _reasons(one, tenant)))
     return ReportSheet("Who waited for whom", heads, tuple(rows))
 
 
@@ -38,6 +38,6 @@ def _reasons(one: TenantWaits, tenant: int) -> str:
     return ", ".join(f"{one.tenants[place]} {because[place]:.3g} s" for place in order)
 
 
-def _rounded(value_s: float) -> float | None:
+def _microseconds(value_s: float) -> float | None:
     """To microseconds, in which the books tell moments."""
     return None if isnan(value_s) else round(value_s, 6)
