@@ -93,7 +93,8 @@ ROOM_LINES = {
     # rows, samples of power and power policies (610 lines)
     # what followed moments like now (50 lines), HARMONY's decision
     # replicas that fault (230 lines); copies of calls and codes (360), the timer of hedges, which the gateway had (80)
-    "serving": 9_070,
+    # rows within a power budget while replicas come and go, tier by tier (120 lines)
+    "serving": 9_230,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
