@@ -162,7 +162,8 @@ ROOM_LINES = {
     # jobs on a cluster
     # tool waits of simulate (30 lines)
     # options of jobs with a deadline, of faults (150 lines)
-    "cli": 6_750,
+    # scaling and power together, waits of keys (60 lines)
+    "cli": 6_840,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
