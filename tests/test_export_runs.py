@@ -108,7 +108,7 @@ def test_what_a_tool_cannot_run_is_refused(megatron: TrainingPlan) -> None:
         export_run("torchtitan", megatron)
     with pytest.raises(UnknownIdError, match="slurm"):
         export_run("slurn", megatron)
-    assert len(RUN_TARGETS) == 8
+    assert len(RUN_TARGETS) == 9
 
 
 MOE = {"model": "qwen3_30b_a3b", "seq": 4096, "layout": {"ep": 8}}
