@@ -67,7 +67,6 @@ def torchtune_config(plan: TrainingPlan) -> str:
             "_component_": f"torchtune.models.{BUILDERS[plan.model]}",
             "lora_attn_modules": ["q_proj", "k_proj", "v_proj", "output_proj"],
             "apply_lora_to_mlp": True,
-            "apply_lora_to_output": False,
             "lora_rank": trained.rank,
             "lora_alpha": ALPHA_OVER_RANK * trained.rank,
             "lora_dropout": 0.0,
