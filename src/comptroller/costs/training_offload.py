@@ -146,9 +146,9 @@ def offload_traffic(tier: OffloadTier, outside: OutsideBytes, link_bytes_per_s: 
     out = _activation_load(tier, outside, link, outside.rest, True)
     back = _activation_load(tier, outside, link, outside.rest, False)
     computed = outside.weight_bytes * outside.params
-    weights = _load(tier, outside, link, computed, OffloadedPart.WEIGHTS) + _stored(tier, outside, computed, True)
+    weights = _load(tier, outside, link, computed, OffloadedPart.WEIGHTS) + _store_load(tier, outside, computed, True)
     gradients = GRADIENT_BYTES * outside.params * outside.trained
-    up = _risen(_load(tier, outside, link, gradients, OffloadedPart.STATES))
+    up = _upward_load(_load(tier, outside, link, gradients, OffloadedPart.STATES))
     forward = weights + _activation_load(tier, outside, link, outside.inputs, True)
     backward = weights + up + _activation_load(tier, outside, link, outside.inputs, False)
     once = _once_loads(tier, outside, link)
@@ -157,14 +157,14 @@ def offload_traffic(tier: OffloadTier, outside: OutsideBytes, link_bytes_per_s: 
     return OffloadTraffic(np.stack([forward, backward, *once, out, back]))
 
 
-def _risen(load: Array) -> Array:
+def _upward_load(load: Array) -> Array:
     """A load of bytes on their way from the device, of the same on their way to it."""
     found = load.copy()
     found[[0, 1]] = load[[1, 0]]
     return found
 
 
-def _stored(tier: OffloadTier, outside: OutsideBytes, moved: Array, read: bool) -> Array:
+def _store_load(tier: OffloadTier, outside: OutsideBytes, moved: Array, read: bool) -> Array:
     """Loads of bytes of each device that the store gives or takes: the host's memory is their other end."""
     found = np.zeros((len(RESOURCES), len(moved)))
     if tier.has_store:
@@ -188,8 +188,8 @@ def _load(tier: OffloadTier, outside: OutsideBytes, link: float, moved: Array, p
 def _activation_load(tier: OffloadTier, outside: OutsideBytes, link: float, moved: Array, leaves: bool) -> Array:
     """Loads of activations on their way out or back; what the host's memory does not hold goes on to the store."""
     found = _load(tier, outside, link, moved, OffloadedPart.ACTIVATIONS)
-    spilled = _stored(tier, outside, _spill_share(tier, outside) * moved, not leaves)
-    return (_risen(found) if leaves else found) + spilled
+    spilled = _store_load(tier, outside, _spill_share(tier, outside) * moved, not leaves)
+    return (_upward_load(found) if leaves else found) + spilled
 
 
 def _spill_share(tier: OffloadTier, outside: OutsideBytes) -> Array:
@@ -208,13 +208,15 @@ def _once_loads(tier: OffloadTier, outside: OutsideBytes, link: float) -> tuple[
         none[RESOURCES.index("link_down")] = (GRADIENT_BYTES + STATE_BYTES) * trained / link
         none[RESOURCES.index("link_up")] = (STATE_BYTES + WEIGHT_BYTES) * trained / link
         return none, *(np.zeros_like(none) for _ in IN_TURN)
-    written = _stored(tier, outside, (STATE_BYTES + WEIGHT_BYTES) * trained, False)
+    written = _store_load(tier, outside, (STATE_BYTES + WEIGHT_BYTES) * trained, False)
     if tier.overlapped:
-        read = _stored(tier, outside, STATE_BYTES * trained, True)
+        read = _store_load(tier, outside, STATE_BYTES * trained, True)
         return read + _update_load(tier, outside, ADAM_BYTES) + written, none, none, none
     wide = WIDE_BYTES * trained
-    handed = _risen(_load(tier, outside, link, wide, OffloadedPart.STATES)) + _stored(tier, outside, wide, False)
-    read = _stored(tier, outside, STATE_BYTES * trained + wide, True)
+    handed = _upward_load(_load(tier, outside, link, wide, OffloadedPart.STATES)) + _store_load(
+        tier, outside, wide, False
+    )
+    read = _store_load(tier, outside, STATE_BYTES * trained + wide, True)
     return handed, read, _update_load(tier, outside, TURN_BYTES), written
 
 
