@@ -137,7 +137,10 @@ def test_the_last_replica_is_not_taken_away() -> None:
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"prefix_block_tokens": 4}, "no kept prefixes"), ({"services": fleet(1).services * 2}, "has one service")],
+    [
+        ({"prefix_block_tokens": 4}, "no kept prefixes"),
+        ({"services": fleet(1).services * 2}, "so many at the start for each of 2 services"),
+    ],
 )
 def test_fleets_that_cannot_come_and_go_are_refused(change: dict[str, object], says: str) -> None:
     with pytest.raises(InputError, match=says):
@@ -247,8 +250,8 @@ def view(in_flight: list[float], current: int = 4, **more: object) -> ScalingVie
     calls = np.array(in_flight, float)
     known = {
         "arrivals": calls / 2, "queued": np.zeros(calls.size), "cache": np.zeros(calls.size),
-        "ready": np.full(calls.size, float(current)), "target_calls": 10.0, "target_per_s": 5.0, "start_up_s": 60.0,
-        "least": 1, "most": 100,
+        "ready": np.full(calls.size, float(current)), "target_calls": 10.0, "target_per_s": 5.0,
+        "capacity_per_s": 5.0, "start_up_s": 60.0, "least": 1, "most": 100,
     }  # fmt: skip
     return ScalingView(in_flight=calls, current=current, **(known | more))  # type: ignore[arg-type]
 
