@@ -90,7 +90,7 @@ IDLE, ON_DEMAND, SPOT = (0, 1), (2, 3), 4
 def _costs_to_come(rates: SpotRates) -> Floats:
     """By steps of time left, row and slack, in the price of a step on demand; shape (STEPS + 1, 5, SLACKS)."""
     slacks = rates.slacks
-    moves = {less: _moved(slacks, less) for less in _slack_used(rates)}
+    moves = {less: _shift_weights(slacks, less) for less in _slack_used(rates)}
     found = np.zeros((STEPS + 1, 5, SLACKS))
     for left in range(1, STEPS + 1):
 
@@ -114,7 +114,7 @@ def _slack_used(rates: SpotRates) -> tuple[float, ...]:
     return 0.0, start, 0.5, start + 0.5, 1.0
 
 
-def _moved(slacks: Floats, less: float) -> tuple[Floats, Floats]:
+def _shift_weights(slacks: Floats, less: float) -> tuple[Floats, Floats]:
     """Weights that read costs at so much less slack, between the known ones on a line, and what coming late adds."""
     at = slacks - less
     place = np.clip(at / (slacks[1] - slacks[0]), 0.0, slacks.size - 1.0)
