@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from math import exp, hypot
 from pathlib import Path
@@ -21,6 +21,14 @@ from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.serving import Band, PredictionErrorBands, ResidualAnchor, ResidualKernel
 
 Array = npt.NDArray[np.float64]
+
+SPOKEN_OF = {
+    "engine": "engine",
+    "architecture": "model (layers x width x vocabulary)",
+    "formats": "formats (weights+experts)",
+    "accelerator": "accelerator",
+}
+"""What a calibration speaks of: fields of a residual's identity, and what they are called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +84,25 @@ class OwnCalibration:
         """Whether it speaks of a replica."""
         return ResidualIdentity.of(replica) in self.covered
 
-    def require_covering(self, replicas: Iterable[ModelReplica], name: str) -> None:
-        """Checks that it speaks of any of the replicas that a workload of a name may choose.
+    def difference(self, replica: ModelReplica) -> str:
+        """What of a replica is not as in the measured one nearest to it, in words; empty where it is covered."""
+        own = ResidualIdentity.of(replica)
 
-        Raises:
-            InputError: it does not; says what was measured.
-        """
-        if not any(map(self.covers, replicas)):
-            raise InputError(
-                f"the calibration speaks of nothing that {name!r} may choose; it was measured for {self.scope()}"
-            )
+        def differing(measured: ResidualIdentity) -> list[str]:
+            return [name for name in SPOKEN_OF if getattr(measured, name) != getattr(own, name)]
+
+        nearest = min(sorted(self.covered, key=astuple), key=lambda measured: len(differing(measured)))
+        return ", ".join(
+            f"{SPOKEN_OF[name]} {getattr(own, name)}, measured {getattr(nearest, name)}" for name in differing(nearest)
+        )
+
+    def outside(self, asked: Iterable[tuple[str, ModelReplica]]) -> dict[str, str]:
+        """Names with a replica that it does not speak of, and what of that is not as measured."""
+        found = dict[str, str]()
+        for name, replica in asked:
+            if name not in found and not self.covers(replica):
+                found[name] = self.difference(replica)
+        return found
 
     def scope(self) -> str:
         """What was measured, in words."""
@@ -163,13 +180,47 @@ class OwnCalibration:
         return _factor(tpot, facts.tpot, facts.tpot_kernel), _factor(ttft, facts.ttft, facts.ttft_kernel)
 
 
-def calibration_of_folder(folder: str | None) -> TimingCalibration:
+def calibration_of_folder(folder: str | Path | None) -> TimingCalibration:
     """A user's own calibration from its folder, or the shipped one where none is named.
 
     Raises:
         FactError, RecordError, InputError: as `OwnCalibration.of_folder`.
     """
     return OwnCalibration.of_folder(Path(folder)) if folder else FittedCalibration.shipped()
+
+
+def scope_remarks(calibration: TimingCalibration, asked: Iterable[tuple[str, ModelReplica]], asker: str) -> list[str]:
+    """Checks that a calibration speaks of something that it is asked to price; what to say of all else.
+
+    asked: replicas, each with the name of what it is part of.  asker: what they are, in words. Whatever takes a
+    calibration asks here (`tests/test_calibration_scope.py` knows every such door).
+
+    Raises:
+        InputError: it speaks of nothing; says what was measured, and what is not so here.
+    """
+    if not isinstance(calibration, OwnCalibration):
+        return []
+    every = list(asked)
+    outside = calibration.outside(every)
+    if len(outside) == len({name for name, _ in every}):
+        why = f" ({min(outside.values(), key=len)})" if outside else ""
+        raise InputError(
+            f"the calibration speaks of nothing in {asker}{why}; it was measured for {calibration.scope()}; "
+            "without it the shipped one is used, with its wider band"
+        )
+    return outside_remarks(calibration, every)
+
+
+def outside_remarks(calibration: TimingCalibration, asked: Iterable[tuple[str, ModelReplica]]) -> list[str]:
+    """What to say of what a calibration does not speak of; the shipped one speaks of everything.
+
+    asked: as in `scope_remarks`, of whom some may be outside all of it.
+    """
+    found = calibration.outside(asked) if isinstance(calibration, OwnCalibration) else {}
+    return [
+        f"{name}: not what the calibration was measured for ({why}); the shipped one prices it, with its wider band"
+        for name, why in found.items()
+    ]
 
 
 def _factor(correction: ResidualCorrection, bands: PredictionErrorBands, kernel: ResidualKernel) -> MeasuredFactor:

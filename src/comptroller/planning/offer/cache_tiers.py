@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from comptroller.costs.memory import memory
+from comptroller.costs.own_calibration import scope_remarks
 from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.steady import prefill_time
 from comptroller.costs.tiers import prompt_from_tier_s, tier_to_device_bytes_per_s, worth_loading_bytes_per_s
@@ -69,7 +70,8 @@ def check_tiers(query: FitQuery, cached: int, names: Sequence[str], calibration:
     """What loading the first `cached` tokens of a query's prompt takes from each tier, beside computing them.
 
     Raises:
-        InputError: `cached` is no part of the prompt, or no link to a tier is known.
+        InputError: `cached` is no part of the prompt, no link to a tier is known, or the calibration was measured for
+            something else.
         UnknownIdError: there is no such tier.
         InsufficientMemoryError: the replica does not fit.
 
@@ -88,6 +90,7 @@ def check_tiers(query: FitQuery, cached: int, names: Sequence[str], calibration:
     tiers = tuple(tiers_of(query, names))
     if not tiers:
         raise InputError(f"{query.replica.device.id}: no link to a cache tier is known; state one: --tier FILE.toml")
+    scope_remarks(calibration, [("", query.replica)], f"{query.replica} under {query.replica.engine.id}")
     ready, layers = replica_timer(query.replica, calibration), query.replica.model.layers
     loaded = memory(query.replica).sequence_bytes(np.array([float(cached)]))
     whole = prefill_time(ready, np.array([float(query.input_tokens)])).total_s

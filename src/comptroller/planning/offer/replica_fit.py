@@ -19,6 +19,7 @@ from comptroller.costs.memory import (
     total_bytes,
     weight_bytes,
 )
+from comptroller.costs.own_calibration import scope_remarks
 from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.reserve import around_bytes, graph_bytes, peak_bytes
 from comptroller.costs.steady import UniformRequests, batch_that_fits
@@ -197,6 +198,7 @@ def check_fit(query: FitQuery, calibration: TimingCalibration) -> FitAnswer:
     """Memory, requests at once and speed of a replica; where it does not fit, what would make it.
 
     Raises:
+        InputError: the calibration was measured for something else; says for what.
         UnsupportedError: the device cannot run the formats, or its facts lack a link that the layout needs.
 
     >>> from comptroller.costs.fitted_calibration import FittedCalibration
@@ -206,9 +208,11 @@ def check_fit(query: FitQuery, calibration: TimingCalibration) -> FitAnswer:
     >>> check_fit(FitQuery(replica, 1000, 100), FittedCalibration.shipped()).reason.partition(" by ")[0]
     'short'
     """
+    replica = query.replica
+    scope_remarks(calibration, [("", replica)], f"{replica} under {replica.engine.id}")
     breakdown, held, reason = MemoryBreakdown.of(query), None, ""
     try:
-        held = memory(query.replica)
+        held = memory(replica)
     except InsufficientMemoryError as error:
         reason = f"short by {error.short_bytes / 1e9:.2f} GB"
     if held is None:
