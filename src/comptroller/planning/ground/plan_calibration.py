@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comptroller.costs.closed_loop import ClosedLoop, closed_loop
+from comptroller.costs.closed_loop import ClosedLoop, replica_loop
 from comptroller.costs.deployment import (
     AdapterSet,
     ClockSetting,
@@ -18,10 +18,8 @@ from comptroller.costs.deployment import (
     SpeculativeDecoding,
 )
 from comptroller.costs.fitted_calibration import FittedCalibration
-from comptroller.costs.memory import memory
 from comptroller.costs.own_calibration import MeasuredFactor, OwnCalibration, scope_remarks
-from comptroller.costs.replica_timer import TimingCalibration, replica_timer
-from comptroller.costs.steady import UniformRequests
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
 from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.library import FactLibrary
@@ -152,9 +150,8 @@ class ServiceRatio:
 def _loop(service: ServiceDocument, replica: ModelReplica, calibration: TimingCalibration) -> ClosedLoop:
     rates = np.array([item.rate_per_s for item in service.slices])
     tokens = (np.array([getattr(item, name) for item in service.slices]) for name in ("input_tokens", "output_tokens"))
-    inputs, outputs = (np.array([np.average(values, weights=rates)]) for values in tokens)
-    clients = np.array([max(service.batch, 1.0)])
-    return closed_loop(replica_timer(replica, calibration), memory(replica), UniformRequests(inputs, outputs), clients)
+    inputs, outputs = (np.average(values, weights=rates) for values in tokens)
+    return replica_loop(replica, calibration, (inputs, outputs), [max(service.batch, 1.0)])
 
 
 def _scale(entry: LatencyDocument, ratios: Sequence[ServiceRatio]) -> LatencyDocument:

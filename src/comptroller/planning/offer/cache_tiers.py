@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from comptroller.costs.memory import memory
-from comptroller.costs.own_calibration import scope_remarks
 from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.steady import prefill_time
 from comptroller.costs.tiers import prompt_from_tier_s, tier_to_device_bytes_per_s, worth_loading_bytes_per_s
@@ -16,6 +15,7 @@ from comptroller.errors import InputError
 from comptroller.facts.cache_tier import CACHE_TIERS, CacheTier, cache_tier
 from comptroller.facts.reader import ids
 from comptroller.planning.offer.replica_fit import FitQuery
+from comptroller.planning.offer.replica_speed import require_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def check_tiers(query: FitQuery, cached: int, names: Sequence[str], calibration:
     tiers = tuple(tiers_of(query, names))
     if not tiers:
         raise InputError(f"{query.replica.device.id}: no link to a cache tier is known; state one: --tier FILE.toml")
-    scope_remarks(calibration, [("", query.replica)], f"{query.replica} under {query.replica.engine.id}")
+    require_scope(calibration, query.replica)
     ready, layers = replica_timer(query.replica, calibration), query.replica.model.layers
     loaded = memory(query.replica).sequence_bytes(np.array([float(cached)]))
     whole = prefill_time(ready, np.array([float(query.input_tokens)])).total_s
