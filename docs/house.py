@@ -106,7 +106,8 @@ ROOM_LINES = {
     # jobs with a deadline, faults (135 lines)
     # work on hourly grids, jobs as a page (60 lines)
     # memory of a training run by stage, recipes of training (60 lines)
-    "report": 8_760,
+    # what stands behind a deployment, counted by kinship, and whose kernels and power it has (90 lines)
+    "report": 8_850,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -135,7 +136,8 @@ ROOM_LINES = {
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
     # states, the faults of any document with their lines; machines that nobody rents
     # rules that speak of compute, utilisation of measured training runs (250 lines)
-    "facts": 5_850,
+    # what the serving calibration was fitted to (100 lines)
+    "facts": 5_950,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     # a core of this machine, a closed loop of requests at a running engine; runs by source, and the effects of causes

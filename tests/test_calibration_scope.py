@@ -37,6 +37,7 @@ from comptroller.planning.scaled_simulation import ScalingConditions, scaling_st
 from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
 from comptroller.planning.spot_simulation import SpotConditions, simulate_spot
 from comptroller.planning.tool_gaps import compare_tool_gaps
+from comptroller.report.calibration_rows import evidence_sheets
 from comptroller.work.trace import RequestTrace, TracePrefixBlocks
 from comptroller.work.trace_tasks import TraceTasks
 from comptroller.work.workload import Workload, load
@@ -150,6 +151,7 @@ FUNCTIONS: dict[str, Callable[[AskedDoor], object]] = {
     "calibration_of_plan": lambda d: calibration_of_plan(d.plan, d.own),
     "under_own_calibration": lambda d: under_own_calibration(d.plan, d.own, facts_digest()[1]),
     "check_fit": lambda d: check_fit(d.query, d.own),
+    "evidence_sheets": lambda d: evidence_sheets(d.query.replica, d.own),
     "check_tiers": lambda d: check_tiers(d.query, 500, ("host_memory",), d.own),
 }
 """Functions that take a calibration which may be a user's own."""
@@ -162,6 +164,10 @@ COMMANDS: dict[str, Callable[[AskedDoor], tuple[object, ...]]] = {
     ),
     "fits": lambda d: (
         *("fits", *FITS[d.name][:2], "--engine", FITS[d.name][2], "--format", FITS[d.name][3]),
+        *("--calibration", d.calibration),
+    ),
+    "show": lambda d: (
+        *("show", "calibration", f"{FITS[d.name][2]}/{FITS[d.name][1]}/{FITS[d.name][0]}/tp1/{FITS[d.name][3]}"),
         *("--calibration", d.calibration),
     ),
     "serve": lambda d: (

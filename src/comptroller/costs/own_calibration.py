@@ -75,6 +75,11 @@ class OwnCalibration:
         """Anchors of the own runs; others ship with the package."""
         return tuple(anchor for anchor in self.document.anchors if anchor.run == OWN)
 
+    def own_of(self, replica: ModelReplica) -> list[ResidualAnchor]:
+        """Anchors of the own runs of what a replica is."""
+        identity = ResidualIdentity.of(replica)
+        return [a for a in self.own if ResidualIdentity(a.engine, a.architecture, a.formats, a.accelerator) == identity]
+
     @cached_property
     def covered(self) -> frozenset[ResidualIdentity]:
         """What was measured."""
@@ -173,8 +178,7 @@ class OwnCalibration:
     def _measured(self, replica: ModelReplica) -> tuple[MeasuredFactor, MeasuredFactor]:
         """The mean correction over the measured loads, at the replica's layout."""
         identity, facts = ResidualIdentity.of(replica), self.document.facts
-        mine = [a for a in self.own if ResidualIdentity(a.engine, a.architecture, a.formats, a.accelerator) == identity]
-        load = np.exp2(np.array([anchor.place[:3] for anchor in mine]))
+        load = np.exp2(np.array([anchor.place[:3] for anchor in self.own_of(replica)]))
         at = places(replica, load[:, 0], load[:, 1], load[:, 2])
         tpot, ttft = (residual.correction(identity, at) for residual in self._residuals)
         return _factor(tpot, facts.tpot, facts.tpot_kernel), _factor(ttft, facts.ttft, facts.ttft_kernel)
@@ -225,6 +229,11 @@ def outside_remarks(calibration: TimingCalibration, asked: Iterable[tuple[str, M
 
 def _factor(correction: ResidualCorrection, bands: PredictionErrorBands, kernel: ResidualKernel) -> MeasuredFactor:
     """A constant factor leaves out how the residual varies with the load, so its band has that part added."""
-    spread = hypot(float(correction.spread.mean()), kernel.fine, kernel.run_fine)
+    spread = factor_spread(correction.spread, kernel)
     low, high = bands.seen if correction.novelty == "seen" else (-1.0, 1.0)
     return MeasuredFactor(exp(float(correction.mean.mean())), (low * spread, high * spread))
+
+
+def factor_spread(spread: Array, kernel: ResidualKernel) -> float:
+    """Log standard deviation of a constant factor for loads whose residuals have these spreads."""
+    return hypot(float(spread.mean()), kernel.fine, kernel.run_fine)
