@@ -51,6 +51,7 @@ OTHERS = {
     "accelerator h200_sxm, measured h100_sxm": ('["h100_sxm"]', '["h200_sxm"]'),
     "36x4096x151936, measured 32x4096x128256": ('models = ["MODEL"]', 'models = ["qwen3_8b"]'),
     "fp8_e4m3+fp8_e4m3, measured bf16+bf16": ('formats = ["bf16"]', 'formats = ["fp8_e4m3"]'),
+    "build own v0, measured own": ('engines = ["vllm"]', 'engines = ["../old_vllm.toml"]'),
 }
 """What is not as it was measured, as it is told -> the line of the workload that makes it so."""
 
@@ -59,6 +60,7 @@ FITS = {
     "accelerator h200_sxm, measured h100_sxm": ("llama_3_1_8b", "h200_sxm", "vllm", "bf16"),
     "36x4096x151936, measured 32x4096x128256": ("qwen3_8b", "h100_sxm", "vllm", "bf16"),
     "fp8_e4m3+fp8_e4m3, measured bf16+bf16": ("llama_3_1_8b", "h100_sxm", "vllm", "fp8_e4m3"),
+    "build own v0, measured own": ("llama_3_1_8b", "h100_sxm", "old_vllm.toml", "bf16"),
 }
 
 
@@ -102,6 +104,10 @@ class AskedDoor:
 def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, AskedDoor]:
     path = tmp_path_factory.mktemp("scope")
     (path / "own.csv").write_text(rows())
+    facts = (PACKAGE / "facts" / "engines" / "vllm.toml").read_text()
+    (path / "old_vllm.toml").write_text(
+        'program = "vllm"\n' + facts.replace('version = "0.12"', 'version = "0.6.1"', 1)
+    )
     assert run("fit", "calibration", path / "own.csv", *SERVER, "--out", path / "calibration") == 0
     found = {}
     for number, (name, (line, other)) in enumerate(OTHERS.items()):
@@ -114,6 +120,11 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, AskedDoor]:
         (folder / "trace.csv").write_text("arrival_s,input_tokens,output_tokens\n0,1000,200\n1,1000,200\n")
         found[name] = AskedDoor(folder, name, OwnCalibration.of_folder(path / "calibration"))
     return found
+
+
+@pytest.fixture(autouse=True)
+def _files_by_name(asked: dict[str, AskedDoor], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(next(iter(asked.values())).folder.parent)
 
 
 def two_requests() -> RequestTrace:

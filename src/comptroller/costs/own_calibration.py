@@ -14,7 +14,14 @@ import numpy.typing as npt
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.replica_timer import TimingCalibration
-from comptroller.costs.residual import OWN, GaussianProcessResidual, ResidualCorrection, ResidualIdentity, places
+from comptroller.costs.residual import (
+    OWN,
+    GaussianProcessResidual,
+    ResidualCorrection,
+    ResidualIdentity,
+    own_run,
+    places,
+)
 from comptroller.costs.timing import KernelEfficiency, KernelSignature, ServingOverheads, StepOverheads
 from comptroller.errors import InputError
 from comptroller.facts.calibration_document import CalibrationDocument
@@ -27,6 +34,7 @@ SPOKEN_OF = {
     "architecture": "model (layers x width x vocabulary)",
     "formats": "formats (weights+experts)",
     "accelerator": "accelerator",
+    "run": "build",
 }
 """What a calibration speaks of: fields of a residual's identity, and what they are called."""
 
@@ -46,8 +54,8 @@ UNITY = MeasuredFactor(1.0, (0.0, 0.0))
 class OwnCalibration:
     """Constants refitted to own runs, times what those runs did beyond the physics.
 
-    It speaks of replicas whose engine, architecture, formats and accelerator were measured; every other is priced by
-    the shipped calibration, with the shipped intervals.
+    It speaks of replicas whose engine (of one generation), architecture, formats and accelerator were measured; every
+    other is priced by the shipped calibration, with the shipped intervals.
     """
 
     document: CalibrationDocument
@@ -73,25 +81,25 @@ class OwnCalibration:
     @cached_property
     def own(self) -> tuple[ResidualAnchor, ...]:
         """Anchors of the own runs; others ship with the package."""
-        return tuple(anchor for anchor in self.document.anchors if anchor.run == OWN)
+        return tuple(anchor for anchor in self.document.anchors if anchor.run.split()[:1] == [OWN])
 
     def own_of(self, replica: ModelReplica) -> list[ResidualAnchor]:
         """Anchors of the own runs of what a replica is."""
-        identity = ResidualIdentity.of(replica)
-        return [a for a in self.own if ResidualIdentity(a.engine, a.architecture, a.formats, a.accelerator) == identity]
+        identity = _identity(replica)
+        return [anchor for anchor in self.own if _measured_identity(anchor) == identity]
 
     @cached_property
     def covered(self) -> frozenset[ResidualIdentity]:
         """What was measured."""
-        return frozenset(ResidualIdentity(a.engine, a.architecture, a.formats, a.accelerator) for a in self.own)
+        return frozenset(map(_measured_identity, self.own))
 
     def covers(self, replica: ModelReplica) -> bool:
         """Whether it speaks of a replica."""
-        return ResidualIdentity.of(replica) in self.covered
+        return _identity(replica) in self.covered
 
     def difference(self, replica: ModelReplica) -> str:
         """What of a replica is not as in the measured one nearest to it, in words; empty where it is covered."""
-        own = ResidualIdentity.of(replica)
+        own = _identity(replica)
 
         def differing(measured: ResidualIdentity) -> list[str]:
             return [name for name in SPOKEN_OF if getattr(measured, name) != getattr(own, name)]
@@ -111,7 +119,10 @@ class OwnCalibration:
 
     def scope(self) -> str:
         """What was measured, in words."""
-        lines = (f"{i.architecture} ({i.formats}) on {i.accelerator} under {i.engine}" for i in self.covered)
+        lines = (
+            f"{i.architecture} ({i.formats}) on {i.accelerator} under {i.engine}{i.run.removeprefix(OWN)}"
+            for i in self.covered
+        )
         return "; ".join(sorted(lines)) or "nothing"
 
     def tpot(self, replica: ModelReplica) -> MeasuredFactor:
@@ -138,8 +149,8 @@ class OwnCalibration:
         """What the server adds, so that the time to the first token comes out as measured over scaled steps.
 
         Where T = t_host + t_client N + p t_solo + t_wait, and steps already take a times as long, T takes b times as
-        long with b t_host, b t_client, and p, the steps before a prompt and the crowd times b / a. A prompt takes no
-        less than its steps.
+        long with b t_host, b t_client, and p, the steps before a prompt and the crowd times b / a. Then p may be below
+        1: prompts that were measured to take less than their steps are told so to the first token, and steps stay.
         """
         if not self.covers(replica):
             return FittedCalibration.shipped().serving(replica)
@@ -150,13 +161,13 @@ class OwnCalibration:
             found,
             host_s=found.host_s * first,
             client_s=found.client_s * first,
-            prefill=max(float(found.prefill) * more, min(1.0, float(found.prefill))),
+            prefill=float(found.prefill) * more,
             steps=found.steps * more,
             burst=found.burst * more,
         )
 
     def _factors(self, replica: ModelReplica) -> tuple[MeasuredFactor, MeasuredFactor]:
-        key = (ResidualIdentity.of(replica), replica.layout)
+        key = (_identity(replica), replica.layout)
         if key not in self._known:
             self._known[key] = self._measured(replica) if self.covers(replica) else (UNITY, UNITY)
         return self._known[key]
@@ -177,11 +188,19 @@ class OwnCalibration:
 
     def _measured(self, replica: ModelReplica) -> tuple[MeasuredFactor, MeasuredFactor]:
         """The mean correction over the measured loads, at the replica's layout."""
-        identity, facts = ResidualIdentity.of(replica), self.document.facts
+        identity, facts = _identity(replica), self.document.facts
         load = np.exp2(np.array([anchor.place[:3] for anchor in self.own_of(replica)]))
         at = places(replica, load[:, 0], load[:, 1], load[:, 2])
         tpot, ttft = (residual.correction(identity, at) for residual in self._residuals)
         return _factor(tpot, facts.tpot, facts.tpot_kernel), _factor(ttft, facts.ttft, facts.ttft_kernel)
+
+
+def _identity(replica: ModelReplica) -> ResidualIdentity:
+    return ResidualIdentity.of(replica, own_run(replica.engine.generation))
+
+
+def _measured_identity(anchor: ResidualAnchor) -> ResidualIdentity:
+    return ResidualIdentity(anchor.engine, anchor.architecture, anchor.formats, anchor.accelerator, anchor.run)
 
 
 def calibration_of_folder(folder: str | Path | None) -> TimingCalibration:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.causes import EffectName
-from comptroller.costs.residual import OWN, ResidualIdentity
+from comptroller.costs.residual import ResidualIdentity, own_run
 from comptroller.errors import InputError
 from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.serving import ANY, ResidualAnchor, ServingFacts, ServingParameter, anchors, serving_facts
@@ -368,8 +368,10 @@ def _bad(row: RunObservation, excluded: ExclusionReport) -> bool:
 
 
 def _own(runs: FeatureBank) -> FeatureBank:
-    """The runs as the user's own server's, whatever their version and day: plans are about that server."""
-    return replace(runs, identities=tuple(replace(identity, run=OWN) for identity in runs.identities))
+    """The runs as the user's own server's, of one generation of its engine: plans are about it."""
+    pairs = zip(runs.identities, runs.observations, strict=True)
+    names = (replace(identity, run=own_run(one.replica.engine.generation)) for identity, one in pairs)
+    return replace(runs, identities=tuple(names))
 
 
 def _plausible(runs: FeatureBank, believed: ServingFacts, excluded: ExclusionReport) -> FeatureBank:

@@ -42,8 +42,7 @@ def replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument, library:
     """One replica of a pool, with its ids looked up."""
     recipe, settings = deployment.recipe, deployment.engine
     engine = replace(
-        EngineSettings.default(library.engine(settings.id)),
-        version=settings.version,
+        EngineSettings.at_version(library.engine(settings.id), settings.version),
         max_batch=settings.max_batch,
         chunk_tokens=settings.chunk_tokens,
         memory_fraction=settings.memory_fraction,
