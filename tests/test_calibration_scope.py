@@ -51,7 +51,7 @@ OTHERS = {
     "accelerator h200_sxm, measured h100_sxm": ('["h100_sxm"]', '["h200_sxm"]'),
     "36x4096x151936, measured 32x4096x128256": ('models = ["MODEL"]', 'models = ["qwen3_8b"]'),
     "fp8_e4m3+fp8_e4m3, measured bf16+bf16": ('formats = ["bf16"]', 'formats = ["fp8_e4m3"]'),
-    "build own v0, measured own": ('engines = ["vllm"]', 'engines = ["../old_vllm.toml"]'),
+    "build own v1, measured own": ('engines = ["vllm"]', 'engines = ["../old_vllm.toml"]'),
 }
 """What is not as it was measured, as it is told -> the line of the workload that makes it so."""
 
@@ -60,7 +60,7 @@ FITS = {
     "accelerator h200_sxm, measured h100_sxm": ("llama_3_1_8b", "h200_sxm", "vllm", "bf16"),
     "36x4096x151936, measured 32x4096x128256": ("qwen3_8b", "h100_sxm", "vllm", "bf16"),
     "fp8_e4m3+fp8_e4m3, measured bf16+bf16": ("llama_3_1_8b", "h100_sxm", "vllm", "fp8_e4m3"),
-    "build own v0, measured own": ("llama_3_1_8b", "h100_sxm", "old_vllm.toml", "bf16"),
+    "build own v1, measured own": ("llama_3_1_8b", "h100_sxm", "old_vllm.toml", "bf16"),
 }
 
 
@@ -106,7 +106,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, AskedDoor]:
     (path / "own.csv").write_text(rows())
     facts = (PACKAGE / "facts" / "engines" / "vllm.toml").read_text()
     (path / "old_vllm.toml").write_text(
-        'program = "vllm"\n' + facts.replace('version = "0.12"', 'version = "0.6.1"', 1)
+        'program = "vllm"\n' + facts.replace('version = "0.12"', 'version = "0.11.2"', 1)
     )
     assert run("fit", "calibration", path / "own.csv", *SERVER, "--out", path / "calibration") == 0
     found = {}

@@ -369,8 +369,7 @@ def _bad(row: RunObservation, excluded: ExclusionReport) -> bool:
 
 def _own(runs: FeatureBank) -> FeatureBank:
     """The runs as the user's own server's, of one generation of its engine: plans are about it."""
-    pairs = zip(runs.identities, runs.observations, strict=True)
-    names = (replace(identity, run=own_run(one.replica.engine.generation)) for identity, one in pairs)
+    names = (ResidualIdentity.of(one.replica, own_run(one.replica.engine.generation)) for one in runs.observations)
     return replace(runs, identities=tuple(names))
 
 
@@ -386,10 +385,8 @@ def _plausible(runs: FeatureBank, believed: ServingFacts, excluded: ExclusionRep
     for i, observation in enumerate(runs.observations):
         worst = np.nanmax(np.abs([ttft[i], tpot[i], 0.0]))
         if worst > np.log(UNIT_FACTOR):
-            excluded.add(
-                observation.number,
-                f"a latency is over {UNIT_FACTOR:g} times off any physics: another unit, or a queue?",
-            )
+            problem = f"a latency is over {UNIT_FACTOR:g} times off any physics: another unit, or a queue?"
+            excluded.add(observation.number, problem)
         else:
             kept.append(i)
     return runs.take(np.array(kept, dtype=np.int64))
