@@ -18,7 +18,7 @@ from comptroller.errors import InputError
 from comptroller.strategies.checks import at_least
 from comptroller.strategies.protocol import All, Ask, FreshPrompt, QuestionBudget, Run, StrategyQuestion
 from comptroller.strategies.success_prediction import success_predictor, text_signals
-from comptroller.strategies.votes import candidates, vote
+from comptroller.strategies.votes import vote
 
 PROMPT = "{context}\n\nWrite down, in a few words, all of the text above that helps to answer: {question}"
 
@@ -58,7 +58,7 @@ class BudgetMemoryStrategy:
             return vote((yield All(*Ask(content=whole).times(self.n))))
         prompt = PROMPT.format(context=question.context or text, question=text)
         (notes,) = yield All(Ask("memory", content=prompt, max_tokens=limit))
-        if not candidates([notes]):
+        if not notes.ended:
             return vote((yield All(*Ask(content=whole).times(self.n))))
         fresh = FreshPrompt(f"{notes.content}\n\n{text}")
         return vote((yield All(*Ask(after=notes, content=fresh).times(self.n))))
