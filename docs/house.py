@@ -127,7 +127,8 @@ ROOM_LINES = {
     # pipeline schedules, activations by kind of layer, memory by stage, recipes of narrow training (390 lines)
     # packed documents and attention servers (200 lines)
     # experts that are padded or out of balance (110 lines)
-    "costs": 9_000,
+    # a calibration of something else refused in one place, with what is not as it was measured (60 lines)
+    "costs": 9_100,
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
