@@ -70,7 +70,8 @@ ROOM_LINES = {
     # contexts: notes made in idle capacity; hedged requests, with when and how often (170 lines)
     # keys in texts, thoughts within what is held, replies in other words
     # waits of tools and of checkers as rows (250 lines)
-    "gateway": 9_290,
+    # monitors of agents' runs, live: their records, stops and rows; what stands before a question (310 lines)
+    "gateway": 9_600,
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (340 lines)

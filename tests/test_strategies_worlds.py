@@ -48,8 +48,9 @@ def drawn_runs(strategy, count=3, truncated=0.3):
             StrategyQuestion(f"q{number}", f"What is {number} + 2?"),
             DrawnWorld(number, truncated=truncated),
         )
-        if (offline := offline_of(strategy)) is not None:
+        if {"context", "passage"} & set(needs(strategy)):
             question = replace(question, context=f"text {number}")
+        if (offline := offline_of(strategy)) is not None:
             made = play(StrategyDriver(offline, question, UNLIMITED, np.random.default_rng(7)), world)
             question = replace(question, prepared=made.answer.reply or made.replies[0])
         drive = StrategyDriver(strategy, question, UNLIMITED, np.random.default_rng([0, number]))
@@ -133,7 +134,8 @@ async def answered(strategy, folder: Path, **told: Any) -> Any:
             while (made := await gateway.contexts.get(GatewayCaller(), made.id)).status == "pending":
                 await asyncio.sleep(0.01)
             options.context = made.id
-        turns = [{"role": "user", "content": "1. How many lamps? It is 5."}]
+        turns = [{"role": "user", "content": CONTEXT}] if "passage" in needs(strategy) else []
+        turns += [{"role": "user", "content": "1. How many lamps? It is 5."}]
         body = {"model": "echo", "messages": turns, "max_tokens": 64}
         asked = GatewayRequest("chat/completions", body, 400, options, GatewayCaller(), gateway.desk.books.new_id())
         await gateway.contexts.apply(asked)

@@ -33,10 +33,12 @@ def evidence_of_runs(
 def _rows(run: FinishedRun, models: Mapping[str, str]) -> Iterable[dict[str, Any]]:
     names: dict[Ask, str] = {}
     question = run.question
+    context = question.context or (None if question.prepared is None else "context")
     if question.prepared is not None:
-        yield _row(question.prepared, names, models, question.context or "context") | {"text": question.context}
+        yield _row(question.prepared, names, models, context or "") | {"text": question.context}
+    elif context:
+        yield _row(Reply(Ask("sleeper"), "failed"), {}, models, context) | {"text": context}
     for reply in sorted(run.replies, key=lambda reply: run.order[reply.ask]):
-        context = None if question.prepared is None else question.context or "context"
         about = {"text": question.content, "context": context}
         yield _row(reply, names, models, question.id) | about
 

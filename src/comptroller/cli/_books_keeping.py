@@ -1,4 +1,4 @@
-"""Commands that keep the books or hand them on: `verify`, `digest`, `archive`, `export`."""
+"""Commands that keep the books or hand them on: `verify`, `digest`, `archive`, `export`, `stops`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,19 @@ from rich.markup import escape
 from comptroller.books import archive as archiving
 from comptroller.books import export as exporting
 from comptroller.books import verify as verifying
+from comptroller.books.agent_runs import booked_stops, calls_of_runs
 from comptroller.books.pseudonyms import PseudonymBook
 from comptroller.books.query import EVERYTHING
-from comptroller.cli._books_options import AnonymisedOption, OpenBooks, Rows, WhereArgument, day_of, open_books
+from comptroller.cli._books_options import (
+    TERMINAL,
+    AnonymisedOption,
+    OpenBooks,
+    PrintedOrWritten,
+    Rows,
+    WhereArgument,
+    day_of,
+    open_books,
+)
 from comptroller.cli._output import check, write
 from comptroller.cli._progress import ProgressBar
 from comptroller.errors import InputError
@@ -75,18 +85,27 @@ def archive_rows(
 def export(
     ledger: OpenBooks,
     out: Annotated[Path, typer.Option(help="Where to write it.", show_default=False)],
-    as_: Annotated[str, typer.Option("--as", help="focus (CSV) or otel (OTLP JSON lines).")] = "focus",
+    as_: Annotated[
+        str, typer.Option("--as", help="focus (CSV), otel (OTLP JSON lines), or runs (CSV, calls of agents' runs).")
+    ] = "focus",
     scope: Rows = EVERYTHING,
     anonymised: AnonymisedOption = False,
 ) -> None:
-    """Write the books for other tools: FOCUS 1.2, or OpenTelemetry GenAI spans."""
-    writers = {"focus": exporting.focus, "otel": exporting.spans}
+    """Write the books for other tools: FOCUS 1.2, or OpenTelemetry GenAI spans; calls for `fit monitors`."""
+    writers = {"focus": exporting.focus, "otel": exporting.spans, "runs": calls_of_runs}
     if as_ not in writers:
         raise InputError(f"--as {as_}: allowed are {', '.join(writers)}")
     check(out)
     with out.open("w", encoding="utf-8", newline="") as file:
         count = writers[as_](ledger, file, scope, PseudonymBook() if anonymised else None)
-    console().print(f"{count:,} {'charges' if as_ == 'focus' else 'spans'} in {escape(str(out))}")
+    what = {"focus": "charges", "otel": "spans", "runs": "calls"}[as_]
+    console().print(f"{count:,} {what} in {escape(str(out))}")
+
+
+def stops(ledger: OpenBooks, scope: Rows = EVERYTHING, output: PrintedOrWritten = TERMINAL) -> None:
+    """Runs of agents that monitors stopped: what they had spent, and what the stop spares."""
+    found = booked_stops(ledger, scope)
+    output.show(sheets.stops(found), sheets.stops(found, with_total=True))
 
 
 def _read(path: Path) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from comptroller.books.postings import CallQuote, ReleasePosting, ReservationPosting, SettlementPosting
 from comptroller.books.rates import RateClaim, RateExceededError
+from comptroller.costs.carbon import CallEnergy
 from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage
 from comptroller.costs.usage import own_cost, require_region
 from comptroller.errors import BudgetExceededError, UnsupportedError
@@ -231,6 +232,12 @@ class CallAttempt:
         if self.load is not None:
             self.load.end()
         self.service.queue.leave()
+
+    def least_cost(self, counted: int) -> Cost:
+        """What it takes for certain, once so many tokens have arrived."""
+        receipt = self.service.tariff.receipt(TokenUsage(0, counted), CallEnergy())
+        usd = 0.0 if receipt.pusd is None else receipt.pusd / PUSD
+        return Cost(tokens=TokenCounts(output=counted), usd=usd)
 
     @property
     def cost(self) -> Cost:
