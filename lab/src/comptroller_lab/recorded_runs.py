@@ -7,14 +7,20 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from comptroller.strategies.drive import FinishedRun
-from comptroller.strategies.protocol import Ask, Reply
-from comptroller.strategies.replay import RECORDED
+import numpy as np
+
+from comptroller.strategies.drive import FinishedRun, StrategyDriver, play
+from comptroller.strategies.prepared_contexts import prepared_context, prepared_question
+from comptroller.strategies.protocol import UNLIMITED, Ask, Reply, Strategy
+from comptroller.strategies.replay import RECORDED, EvidenceReplay, RecordedService
+from comptroller.strategies.study import SOLVERS
 from comptroller.work.evidence import SOLVER, STEP, Evidence
 from comptroller.work.evidence_rows import RawEvidence, evidence_of_rows
 
 ONE = "recorded"
 """Model of replies whose role names none."""
+ROLES = (*SOLVERS, "reward", "checker", "weak", "strong", "fast", "slow", "draft", "target")
+"""Roles that are bound in a replay of runs."""
 
 
 def evidence_of_runs(
@@ -68,3 +74,23 @@ def _row(reply: Reply, names: dict[Ask, str], models: Mapping[str, str], questio
         "usd": float(reply.cost.usd),
         "latency_s": reply.done_s - reply.started_s,
     }
+
+
+def replay_of_runs(strategy: Strategy, runs: Sequence[FinishedRun]) -> tuple[EvidenceReplay, dict[str, FinishedRun]]:
+    """The runs of a strategy as evidence, and the strategy replayed on it, by the question's id.
+
+    Seeds of the replay are those of `drawn_replies.drawn_run`: the number at the end of the question's id.
+    """
+    models = {role: role for role in getattr(strategy, "roles", ())}
+    evidence = evidence_of_runs(runs, models)
+    arms = {arm.model: arm for arm in evidence.arms}
+    services = {role: RecordedService(arms.get(models.get(role, ONE), evidence.arms[0])) for role in ROLES}
+    replay = EvidenceReplay(evidence, services)
+    asked, found = {run.question.id for run in runs}, {}
+    for number, item in enumerate(replay.evidence.items):
+        if item.id in asked:
+            made = prepared_context(strategy, replay, number)
+            question, known = prepared_question(replay, number, made)
+            drive = StrategyDriver(strategy, question, UNLIMITED, np.random.default_rng([0, int(item.id[1:])]))
+            found[item.id] = play(drive, replay.world(number, known))
+    return replay, found
