@@ -164,8 +164,8 @@ def main() -> None:
         f"# Budgeted memory, live\n\n{(__doc__ or '').partition(chr(10))[0]}",
         table(heads, rows),
         f"{len(found['once'])} questions on {SHOPS} texts of {LINES} sentences that the router has not seen, a third "
-        "of them on two sentences; SmolLM2-135M on the CPU, tokens a question, $ per million questions at a declared $0.1 "
-        "and $0.4 per million tokens, joules by CPU seconds of a busy machine. The memory is shorter: "
+        "of them on two sentences; SmolLM2-135M on the CPU, tokens a question, $ per million questions at a declared "
+        "$0.1 and $0.4 per million tokens, joules by CPU seconds of a busy machine. The memory is shorter: "
         f"{middle['notes']:.0f} tokens of notes for a prompt of {middle['context']:.0f}, and an answer reads "
         f"{middle['answer_prompt']:.0f} tokens in place of {base['answer_prompt']:.0f}. The router, fitted to answers "
         f"on {SHOPS} other texts, chose {chosen}; the one that ships, trained on MMLU, sends all of them to the "

@@ -150,7 +150,7 @@ def main() -> None:
         f"# Monitors, live\n\n{(__doc__ or '').partition(chr(10))[0]}",
         table(heads, rows),
         f"`{AGENT}` with a checker as its tool on arithmetic in words, SmolLM2-135M on the CPU, $0.1 and $0.4 per "
-        f"million tokens declared. {count} runs teach ({solved} solved), read from the books of `books export --as runs`: "
+        f"million tokens declared. {count} runs teach ({solved} solved), as `books export --as runs` has them: "
         "kinds of questions are held out as groups; a threshold may lose "
         f"{MOST_LOST:.0%} of the solved runs. Then {TESTED} other runs, with the same questions and seeds without a "
         "monitor and with each: a call that runs alone repeats with its seed, so that the run without the monitor "

@@ -10,7 +10,7 @@ import numpy as np
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.drive import FinishedRun, StrategyDriver, play
 from comptroller.strategies.prepared_contexts import offline_of
-from comptroller.strategies.protocol import UNLIMITED, Ask, Reply, Strategy, StrategyQuestion
+from comptroller.strategies.protocol import UNLIMITED, Ask, Finish, Reply, Strategy, StrategyQuestion
 from comptroller.strategies.world_inputs import needs
 
 JUDGES = ("checker", "verifier", "reward", "difficulty")
@@ -35,7 +35,9 @@ class DrawnWorld:
         output = int(rng.integers(1, 20))
         cost = Cost(tokens=TokenCounts(input=5.0, output=float(output)), usd=self.usd * output, j=2.0 * output)
         luck, answer, score = rng.random(), str(rng.choice(list("abc"))), float(rng.random())
-        finish = "failed" if luck < self.failing else "length" if luck < self.failing + self.truncated else "stop"
+        finish: Finish = (
+            "failed" if luck < self.failing else "length" if luck < self.failing + self.truncated else "stop"
+        )
         quiet = self.silent or finish != "stop"
         return Reply(
             ask,
