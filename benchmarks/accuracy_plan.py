@@ -13,7 +13,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +20,8 @@ import numpy.typing as npt
 from accuracy_causes import why
 from accuracy_data import ROOT, data_folder
 from accuracy_folds import SPLIT_DATE, unfitted
-from accuracy_runs import answered, gpt_oss, recorded_runs, speed, wide_experts
+from accuracy_runs import answered, gpt_oss, speed
+from accuracy_sections import notes, sections
 from comptroller.costs.causes import TIMED, strangeness
 from comptroller.costs.closed_loop import ClosedLoopDemand, closed_first_token
 from comptroller.costs.serving_time import closed_prompts_per_step, marginal_prompt_s, token_time_s
@@ -287,14 +287,6 @@ def worst(judged: JudgedRuns, errors: HeldErrors) -> Iterator[str]:
         yield f"| {name} | {group.rows} | {group.bias:+.0f} % | {why(name)} |"
 
 
-def beside_peer() -> Iterator[str]:
-    """What `accuracy_peer.py` found, where it was run."""
-    path = ROOT / "benchmarks" / "results" / "accuracy_peer.md"
-    if path.exists():
-        yield "\n## Beside aiconfigurator, on a common sample\n"
-        yield from path.read_text(encoding="utf-8").strip().splitlines()
-
-
 def main() -> None:
     """Fit, judge, write."""
     data = data_folder(sys.argv[1:])
@@ -317,13 +309,11 @@ def main() -> None:
         *breakdown(judged, held["model"], "engine"),
         *breakdown(judged, held["source"], "source"),
         *worst(judged, held["source"]),
-        *beside_peer(),
-        *recorded_runs(data),
-        *wide_experts(),
+        *(line for section in sections(data) for line in section),
         *answered(banks),
         *gpt_oss(data, banks),
         *speed(),
-        *NOTES.read_text(encoding="utf-8").splitlines(),
+        *notes(),
         "\n## Left out, by rules on input columns\n",
         *left_out,
     ]
@@ -342,8 +332,6 @@ def main() -> None:
     path = ROOT / "benchmarks" / "results" / "accuracy_plan.json"
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
-
-NOTES = Path(__file__).with_name("results") / "accuracy_plan_notes.md"
 
 HEAD = (
     "<!-- written by benchmarks/accuracy_plan.py -->",

@@ -37,11 +37,12 @@ POOL_GB = 16_000.0
 
 @dataclass(frozen=True)
 class TierChoice:
-    """Tiers by their gigabytes, and the routing beside them."""
+    """Tiers by their gigabytes, the routing beside them, and whether writes take from loads everywhere."""
 
     words: str
     routing: str
     tiers: tuple[tuple[str, float], ...] = ()
+    one_way: bool = False
 
 
 CHOICES = (
@@ -56,6 +57,8 @@ CHOICES = (
     TierChoice("RDMA pool", "least_request", (("rdma_pool", POOL_GB),)),
     TierChoice("RDMA pool", "prefix_load", (("rdma_pool", POOL_GB),)),
     TierChoice("RDMA pool, a quarter", "least_request", (("rdma_pool", POOL_GB / 4),)),
+    TierChoice("host, one way", "prefix_load", (("host_memory", HOST_GB),), one_way=True),
+    TierChoice("RDMA pool, one way", "least_request", (("rdma_pool", POOL_GB),), one_way=True),
     TierChoice("CXL pool", "least_request", (("cxl_pool", POOL_GB),)),
     TierChoice("FengHuang (what-if)", "least_request", (("what_if_fenghuang", POOL_GB),)),
 )
@@ -65,7 +68,8 @@ CHOICES = (
 class CacheLine:
     """One run. hit, loaded: shares of whole blocks, found and of them from outside the device.
 
-    load_s: seconds that loads took on the link, mean over requests.  ttft_change_s: against the first line.
+    load_s, write_s: seconds that loads and writes took of links, mean over requests.  ttft_change_s: against the first
+    line.
     """
 
     tiers: str
@@ -77,6 +81,7 @@ class CacheLine:
     ttft_p50_s: float
     ttft_p99_s: float
     load_s: float
+    write_s: float
     busy: float
     ttft_change_s: float = 0.0
 
@@ -86,6 +91,9 @@ def fleet_of(one: StepTable, choice: TierChoice, trace: RequestTrace) -> Simulat
     assert trace.blocks is not None
     tiers = [CacheTierDocument(tier=name, gb=gigabytes) for name, gigabytes in choice.tiers]
     own, shared = stores_of_tiers(tiers, accelerator(DEVICE), one, 1)
+    if choice.one_way:
+        own = tuple(replace(store, duplex=False) for store in own)
+        shared = shared and replace(shared, duplex=False)
     service = SimulatedService("all", (SimulatedReplica(one, stores=own),) * REPLICAS)
     return SimulatedFleet(
         (service,), ServingPolicies(choice.routing), prefix_block_tokens=trace.blocks.tokens, shared_store=shared
@@ -100,8 +108,9 @@ def line(choice: TierChoice, found: EngineOutcome, calls: CallTable, bound: floa
     hit = np.ceil(found.requests.cached[served] / size).sum() / blocks
     stores = stores_of(found.fleet)
     assert found.stores is not None
-    block_s = [store.block_s(size * replica.table.kv_bytes_per_token) for store, replica in stores]
-    load_s = float(np.dot(block_s, found.stores.loads)) if stores else 0.0
+    block_bytes = [size * replica.table.kv_bytes_per_token for _, replica in stores]
+    load_s = sum(s.block_s(b) * n for (s, _), b, n in zip(stores, block_bytes, found.stores.loads, strict=True))
+    write_s = sum(s.write_s(b) * n for (s, _), b, n in zip(stores, block_bytes, found.stores.writes, strict=True))
     p50, p99 = np.percentile(found.ttft_s[served], (50, 99)).tolist()
     return CacheLine(
         choice.words,
@@ -112,7 +121,8 @@ def line(choice: TierChoice, found: EngineOutcome, calls: CallTable, bound: floa
         float(found.ttft_s[served].mean()),
         p50,
         p99,
-        load_s / int(served.sum()),
+        float(load_s / served.sum()),
+        float(write_s / served.sum()),
         float(found.meters.busy_s.mean() / found.horizon_s),
     )
 
@@ -199,7 +209,7 @@ def apart_table(lines: list[ApartLine]) -> str:
 
 HEADS = (
     *("tiers", "routing", "blocks found", "of the bound", "loaded", "TTFT mean", "TTFT p50", "TTFT p99"),
-    *("time of loads", "TTFT against first", "busy"),
+    *("time of loads", "of writes", "TTFT against first", "busy"),
 )
 NOTE = f"""# Cache tiers on the Mooncake traces
 
@@ -208,8 +218,11 @@ of prefix blocks; modelled are steps, memory and links. A block that a device ev
 ({HOST_GB:.0f} GB a device), what that evicts to a drive ({NVME_GB / 1000:.2f} TB a device); a pool
 ({POOL_GB / 1000:.0f} TB, shared) gets blocks as soon as they are computed. Loads pass a replica's link one after the
 other, before the request's own prompt and beside the steps of others; bandwidths are those of
-`comptroller show cache_tiers`. Writes cross the other direction and hold nobody up. The bound is the share of whole
-blocks that occurred before in the trace; the target is {GOAL:.0%} of it. Time of loads is the mean over requests.
+`comptroller show cache_tiers`. Writes take their time on the link of the tier, one behind the other, and a block can be
+loaded once it is written; a drive (and FengHuang's bridge, of which nothing is stated) reads and writes by turns, other
+links carry both ways at once. "One way": there too reads and writes wait for each other. A device's memory is free as
+soon as a block is sent. The bound is the share of whole blocks that occurred before in the trace; the target is
+{GOAL:.0%} of it. Times of loads and writes are means over requests.
 
 The second table of a trace takes the first {APART:,} requests a minute apart on one replica, so that nobody waits:
 there the first token comes sooner by the prompt steps that are spared, less the loads, and by nothing else."""
@@ -218,7 +231,7 @@ there the first token comes sooner by the prompt steps that are spared, less the
 def cells(one: CacheLine) -> list[str]:
     """A row of the table."""
     shares = (f"{one.hit:.1%}", f"{one.of_bound:.0%}", f"{one.loaded:.1%}")
-    times = (one.ttft_mean_s, one.ttft_p50_s, one.ttft_p99_s, one.load_s)
+    times = (one.ttft_mean_s, one.ttft_p50_s, one.ttft_p99_s, one.load_s, one.write_s)
     return [
         one.tiers,
         one.routing,

@@ -29,7 +29,7 @@ from comptroller.planning.risk.cross_fit import DOUBT
 from comptroller.planning.solve.problem import PlanningProblem, pose_problem
 from comptroller.planning.solve.way_frontiers import WHOLE_CLASSES
 from comptroller.work.workload import load
-from confidence import aimed, halves, other_half, part_of
+from confidence import aimed, halves, on_questions, part_of
 from joint_planners import PLANNERS, FairPlanner, priced, with_router
 from record import table, write
 
@@ -119,7 +119,7 @@ def judged(problem: PlanningProblem, planner: FairPlanner, half: Bools) -> Judge
     """The plan that one half's questions come to, judged on the other; `None` where there is none."""
     try:
         asked, best = planner.plan(part_of(problem, half))
-        usd, solved = priced(other_half(problem, asked, half), asked.goal, best.share[0])
+        usd, solved = priced(on_questions(problem, asked, ~half), asked.goal, best.share[0])
     except InfeasibleError:
         return None
     support, lower = asked.support, asked.goal.quality[0][1] < problem.goal.quality[0][1]

@@ -223,7 +223,7 @@ def main() -> int:
         f"# Strategies in their worlds\n\n{(__doc__ or '').partition(chr(10))[0]}",
         table(["strategy", *worlds], rows),
         "Recorded: at most 20 questions of the first record that has the inputs; where none has, the strategy's own "
-        "live runs as evidence, replayed ask by ask. Drawn: replies from a seed. Live: SmolLM2-135M on the CPU through the "
+        "live runs as evidence, replayed ask by ask. Drawn: replies from a seed. Live: SmolLM2-135M by the "
         "gateway, least parameters. That a strategy runs and answers is shown here, not that it is right.",
     ))  # fmt: skip
     write("strategy_worlds", dict(sorted(found.items())), text, ("xllamacpp",))

@@ -61,7 +61,8 @@ ROOM_LINES = {
     # requests drawn from a load (40 lines)
     # grids of scores by solutions and verdicts, and their law (340 lines)
     # data by difficulty (230 lines)
-    "work": 13_760,
+    # runs of agents as evidence, predictions with results beside them, the map that leaves columns out (70 lines)
+    "work": 13_850,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -71,7 +72,8 @@ ROOM_LINES = {
     # keys in texts, thoughts within what is held, replies in other words
     # waits of tools and of checkers as rows (250 lines)
     # monitors of agents' runs, live: their records, stops and rows; what stands before a question (310 lines)
-    "gateway": 9_600,
+    # queues by the simulator's scheduling policies, with what a gateway counts for them (190 lines)
+    "gateway": 9_750,
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (340 lines)
@@ -83,7 +85,8 @@ ROOM_LINES = {
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
     # replicas that come and go (280 lines), scaling policies (260) and what they see
-    # stores of blocks outside the device, adapters in slots, counters of tenants, switches of contexts (650 lines)
+    # stores of blocks outside the device, adapters in slots, counters of tenants, switches of contexts (650 lines);
+    # what is written to them takes time (50)
     # replicas that change speed, samples of the step under way (150 lines)
     # contexts prepared on a fleet (50 lines)
     # replicas that come and go (400 lines), with a notice or without, scaling policies (260) and what they see
@@ -130,7 +133,8 @@ ROOM_LINES = {
     # calls as traces, logs and evidence of the next plan
     # contexts that all gateways know, and who makes their notes (180 lines); names of meters (100)
     # drift of services (130 lines)
-    "books": 5_480,
+    # who waited for whom (110 lines)
+    "books": 5_500,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload

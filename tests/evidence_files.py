@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from agent_runs import write_runs
+
 DATA = Path(os.environ.get("COMPTROLLER_DATA", Path(__file__).parents[2] / "shared" / "data")) / "evidence"
 
 
@@ -218,6 +220,12 @@ def swe_agent(folder):
     return home
 
 
+def agent_calls(folder):
+    path = folder / "agent_calls.csv"
+    write_runs(path, runs=3)
+    return path
+
+
 def openhands(folder):
     usage = {"prompt_tokens": 1000, "completion_tokens": 50, "cache_read_tokens": 600, "cache_write_tokens": 0}
     run = {
@@ -284,5 +292,5 @@ def openrouter(folder):
 MAKERS = (
     plain_csv, plain_jsonl, plain_counts, openai_log, openai_batch, litellm_spend,
     inspect_json, inspect_eval, lm_eval, routerarena, routerbench, swe_bench, swe_agent, openhands, helm, langfuse,
-    openrouter,
+    openrouter, agent_calls,
 )  # fmt: skip

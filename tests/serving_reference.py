@@ -47,6 +47,7 @@ class ReferenceRank:
         self.policies, self.replica, self.table = fleet.policies, replica, replica.table
         self.stores = [ReferenceStore(store, fleet) for store in replica.stores] + ([shared] if shared else [])
         self.pooled, self.loading, self.loaded, self.link = shared, [], [], 0
+        self.lanes = [[0, 0] for _ in self.stores]
         self.slots = [[-1, 0, 0, 0] for _ in range(replica.adapter_slots)]
         self.turn, self.counters, self.last = 0, ReferenceCounters(fleet, self), -1
         self.ticks, self.block = TickTable.of(replica.table), replica.table.kv_block_tokens
@@ -81,12 +82,29 @@ class ReferenceRank:
         growth = sum(self.pages(r.context + 1) - self.pages(r.context) for r in self.batch)
         return self.capacity - self.occupied() - growth
 
-    def trim(self) -> None:
+    def trim(self, tick: int) -> None:
         while self.idle and len(self.idle) * self.shared > self.capacity - self.occupied():
             block = self.idle.popitem(last=False)[0]
             del self.users[block]
-            put(self.stores, block, self.table.kv_bytes_per_token)
+            self.put(0, block, tick)
             self.meters["evictions"] += 1
+
+    def put(self, first: int, block: int, tick: int) -> None:
+        """A block is sent at a tick to the first store from there on that takes any; what that forgets to the next."""
+        for place, store in enumerate(self.stores):
+            if place < first or not store.most:
+                continue
+            if block in store.blocks:
+                store.blocks.move_to_end(block)
+                return
+            old = store.blocks.popitem(last=False) if len(store.blocks) == store.most else None
+            there, way = tick, int(store.of.duplex)
+            if store.write_ticks:
+                there = self.lanes[place][way] = max(tick, self.lanes[place][way]) + store.write_ticks
+            store.blocks[block] = there
+            if old:
+                self.put(place + 1, old[0], max(tick, old[1]))
+            return
 
     def matched(self, request: Any, tokens: int) -> int:
         known = [block in self.users for block in request.blocks[: (tokens - 1) // self.size if self.size else 0]]
@@ -147,13 +165,13 @@ class ReferenceRank:
             request.due = self.load(request, slot, hits, tick)
             if request.due > tick:
                 self.loading.append(request)
-                self.trim()
+                self.trim(tick)
                 continue
             self.prompts.append(request)
             self.find(request, request.context)
-            self.trim()
+            self.trim(tick)
             self.hold(request, request.context + max(0, min(goal - request.context, left)))
-            self.trim()
+            self.trim(tick)
 
     def find(self, request: Any, context: int) -> None:
         """A request has its first tokens in cache."""
@@ -178,23 +196,24 @@ class ReferenceRank:
                 request.adapter_loads += 1
                 self.meters["adapter_loads"] += 1
             slot[1], slot[2], request.slot, due = slot[1] + 1, self.turn, slot, max(due, slot[3])
-        request.ready, ticks = hits, 0
+        request.ready, there, before = hits, max(tick, self.link), request.loaded
         for block in request.blocks[hits : (request.goal - 1) // self.size if self.size else 0]:
-            having = [store for store in self.stores if block in store.blocks]
+            having = [place for place, store in enumerate(self.stores) if block in store.blocks]
             if block not in self.users and not having:
                 break
             request.ready += 1
             if block not in self.users:
-                having[0].blocks.move_to_end(block)
-                request.loaded, ticks = request.loaded + self.size, ticks + having[0].ticks
-        if ticks:
-            self.link = max(tick, self.link) + ticks
-            due = max(due, self.link)
+                store, lane = self.stores[having[0]], self.lanes[having[0]]
+                store.blocks.move_to_end(block)
+                request.loaded += self.size
+                there = lane[0] = max(there, lane[0], store.blocks[block]) + store.ticks
+        if request.loaded > before:
+            self.link, due = there, max(due, there)
         return due
 
-    def share(self, request: Any) -> None:
+    def share(self, request: Any, tick: int) -> None:
         for block in reversed(request.blocks[: request.held] if self.pooled else []):
-            put([self.pooled], block, 0)
+            self.put(len(self.stores) - 1, block, tick)
 
     def begin(self, tick: int) -> int:
         """Make up the next step; the ticks it takes alone, 0 if there is nothing to do."""
@@ -272,7 +291,7 @@ class ReferenceRank:
             self.counters.made(request)
             self.meters["output_tokens"] += 1
         self.spans.append((now - ticks, now, self.meters["step_j"] - before))
-        self.trim()
+        self.trim(now)
 
     def join_queue(self, request: Any) -> None:
         self.counters.lift(request.tenant)
@@ -294,34 +313,24 @@ class ReferenceRank:
                 request.first = tick if request.first < 0 else request.first
                 request.generated += 1
                 self.counters.made(request)
-                self.share(request)
+                self.share(request, tick)
                 self.meters["output_tokens"] += 1
             if request.generated == request.output:
                 self.hold(request, min(request.context, request.prompt + request.output - 1))
-                self.share(request)
+                self.share(request, tick)
                 self.leave(request)
                 request.state, request.last = RequestState.DONE, tick
 
 
 class ReferenceStore:
-    """Blocks outside the device, in order of last use."""
+    """Blocks outside the device, in order of last use, each with the tick from which on it is there."""
 
     def __init__(self, store: BlockStore, fleet: SimulatedFleet) -> None:
         table, size = fleet.replicas()[0][1].table, fleet.prefix_block_tokens
         self.most = store.tokens // size if size else 0
-        self.ticks = int(store.block_s(size * table.kv_bytes_per_token) * TICKS_PER_S + 0.5)
-        self.blocks: OrderedDict[int, None] = OrderedDict()
-
-
-def put(stores: list[ReferenceStore], block: int, _: float) -> None:
-    """A block comes to the first store that takes any; what that forgets goes to the next."""
-    for place, store in enumerate(stores):
-        if store.most:
-            store.blocks[block] = None
-            store.blocks.move_to_end(block)
-            if len(store.blocks) > store.most:
-                put(stores[place + 1 :], store.blocks.popitem(last=False)[0], _)
-            return
+        block_s = store.block_s, store.write_s
+        self.ticks, self.write_ticks = [int(of(size * table.kv_bytes_per_token) * TICKS_PER_S + 0.5) for of in block_s]
+        self.of, self.blocks = store, OrderedDict[int, int]()
 
 
 class ReferenceCounters:

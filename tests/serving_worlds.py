@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 from hypothesis import strategies as st
@@ -73,9 +74,21 @@ def footprints(draw: st.DrawFn, made: StepTable) -> StepTable:
 
 @st.composite
 def stores(draw: st.DrawFn) -> tuple[BlockStore, ...]:
-    """None, or up to two, small enough to forget; their loads last from a step to many."""
+    """None, or up to two, small enough to forget; their loads, and writes that take time, last from a step to many."""
     rates = draw(st.lists(st.sampled_from([1e8, 1e9]), max_size=draw(st.sampled_from([0, 0, 2]))))
-    return tuple(BlockStore(draw(st.sampled_from([0, 16, 48, 4000])), rate, 1e-4) for rate in rates)
+    return tuple(
+        BlockStore(draw(st.sampled_from([0, 16, 48, 4000])), rate, 1e-4, "store", *draw(writes())) for rate in rates
+    )
+
+
+def writes() -> st.SearchStrategy[tuple[float, bool]]:
+    """Bytes/s at which a store is written, and whether loads do not wait for that."""
+    return st.tuples(st.sampled_from([math.inf, 3e7, 5e8]), st.booleans())
+
+
+def pools() -> st.SearchStrategy[BlockStore | None]:
+    """A store that all share, or none."""
+    return st.one_of(st.none(), st.none(), writes().map(lambda own: BlockStore(400, 3e8, 0.0, "pool", *own)))
 
 
 @st.composite
@@ -154,7 +167,7 @@ def fleets(draw: st.DrawFn) -> SimulatedFleet:
     prefix = draw(st.sampled_from([0, 4, 8]))
     if any(one.pool or one.storage is not None for service in made for one in service.replicas):
         policies = dataclasses.replace(policies, scheduling=policies.scheduling.replace("vtc", "fair_share"))
-    shared = draw(st.sampled_from([None, None, BlockStore(400, 3e8)]))
+    shared = draw(pools())
     return SimulatedFleet(made, policies, telemetry, split, prefix, tenants=3, shared_store=shared)
 
 
@@ -222,7 +235,7 @@ def plain_fleets(draw: st.DrawFn) -> SimulatedFleet:
         seed=draw(st.integers(0, 99)),
     )
     prefix = draw(st.sampled_from([0, 4, 8]))
-    shared = draw(st.sampled_from([None, None, BlockStore(400, 3e8)]))
+    shared = draw(pools())
     return SimulatedFleet(
         (SimulatedService("a", members),), policies, prefix_block_tokens=prefix, tenants=3, shared_store=shared
     )

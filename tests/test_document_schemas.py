@@ -30,7 +30,7 @@ def examples(kind: str) -> list[Path]:
 FILES: dict[str, list[Path]] = {
     **{kind: examples(kind) for kind in ("workload", *KINDS.values())},
     "training_plan": [ROOT / "tests" / "golden" / "training.json"],
-    "gateway": [ROOT / "deploy" / "gateway.toml"],
+    "gateway": [ROOT / "deploy" / "gateway.toml", *sorted((ROOT / "examples" / "gateway").glob("*.toml"))],
     "calibration": [folder("calibration") / "serving.toml"],
     "plan": sorted(path for path in (ROOT / "tests" / "golden").glob("*.json") if path.stem != "training"),
     **{kind: sorted(folder(f"{kind}s").glob("*.toml")) for kind in DOCUMENTS if folder(f"{kind}s").is_dir()},

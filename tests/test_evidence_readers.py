@@ -18,6 +18,7 @@ from evidence_files import (
     DATA,
     ISSUES,
     MAKERS,
+    agent_calls,
     helm,
     inspect_eval,
     inspect_json,
@@ -340,3 +341,28 @@ def test_counts_are_read_from_parquet_too(tmp_path):
     write_columns(tmp_path / "counts.parquet", {**cells, "Num. Samples Correct": [4]}, {})
     read = read_evidence(tmp_path / "counts.parquet")
     assert read.n.tolist() == [[10]] and read.correct.tolist() == [[4.0]]
+
+
+def test_a_run_of_calls_is_a_reply_that_took_what_its_calls_took(tmp_path):
+    path = agent_calls(tmp_path)
+    read = read_evidence(path)
+    calls = [line.split(",") for line in path.read_text().splitlines()[1:]]
+    assert [item.id for item in read.items] == [f"repo{n}__task-{n}" for n in range(3)] and len(read.rows) == 3
+    for place in range(3):
+        mine = [row for row in calls if row[1] == str(place)]
+        assert read.rows.usd[place] == pytest.approx(sum(float(row[9]) for row in mine))
+        sent = read.rows.input_tokens[place] + read.rows.cached_tokens[place]
+        assert sent == sum(int(row[5]) for row in mine)
+        assert read.rows.score[place] == float(mine[0][-1] == "true")
+        assert read.rows.latency_s[place] == pytest.approx(
+            sum(float(row[10]) for row in mine) + sum(float(row[11]) for row in mine[:-1])
+        )
+
+
+def test_predictions_are_read_with_the_results_beside_them_and_refused_without(tmp_path):
+    results = swe_bench(tmp_path)
+    predictions = results.parents[1] / "all_preds.jsonl"
+    assert same(read_evidence(predictions), read_evidence(results))
+    results.unlink()
+    with pytest.raises(FactError, match="do not say what was resolved"):
+        read_evidence(predictions)

@@ -22,7 +22,8 @@ from comptroller.books.postings import CallQuote, ReleasePosting, ReservationPos
 from comptroller.costs.rating import pusd
 from comptroller.gateway.body_fields import DIALECTS, bounded_body
 from comptroller.gateway.problems import GatewayError
-from comptroller.gateway.service import CALLERS, FAILURES, CircuitBreaker, UpstreamQueue
+from comptroller.gateway.service import CALLERS, FAILURES, CircuitBreaker
+from comptroller.gateway.upstream_queue import UpstreamQueue
 from comptroller.work.call import Call
 from gateway_houses import House, config, held, rows, running, until
 from gateway_upstream import USAGE, WORDS, Upstream, chunk, upstream, whole
@@ -532,13 +533,13 @@ def test_the_upstream_s_words_about_our_key_stay_here(up: Upstream, tmp_path: Pa
 
 def test_places_go_to_callers_in_turn_and_a_long_line_gives_way() -> None:
     async def work() -> None:
-        queue, served = UpstreamQueue("a", most=1, waiting=6, wait_s=600.0), list[str]()
+        queue, served, places = UpstreamQueue("a", most=1, waiting=6, wait_s=600.0), list[str](), list[Any]()
 
         async def ask(caller: str) -> None:
-            await queue.enter(caller)
+            places.append(await queue.enter(caller))
             served.append(caller)
 
-        await queue.enter("first")
+        places.append(await queue.enter("first"))
         many = [asyncio.create_task(ask("many")) for _ in range(6)]
         await until(lambda: queue.waiting == 6)
         few = [asyncio.create_task(ask("few")) for _ in range(2)]
@@ -547,13 +548,13 @@ def test_places_go_to_callers_in_turn_and_a_long_line_gives_way() -> None:
         with pytest.raises(GatewayError, match="6 wait"):
             await queue.enter("many")
         for _ in range(6):
-            queue.leave()
+            places.pop().leave()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         told = await asyncio.gather(*many, *few, return_exceptions=True)
         assert served == ["many", "few", "many", "few", "many", "many"]
         assert sum(isinstance(item, GatewayError) for item in told) == 2
-        queue.leave()
+        places.pop().leave()
         assert (queue.busy, queue.waiting) == (0, 0)
 
     asyncio.run(work())

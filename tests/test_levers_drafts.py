@@ -24,7 +24,7 @@ from comptroller.costs.speculation import speculation_refusal, tokens_per_step
 from comptroller.costs.steady import UniformRequests
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.tabulate import SiteRates, tabulate
-from comptroller.costs.timing import ReplicaTimer
+from comptroller.costs.timing import ReplicaTimer, StepTime
 from comptroller.errors import FactError, UnsupportedError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
@@ -37,6 +37,7 @@ from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica, Simulate
 from comptroller.serving.jobs import calls_of
 from comptroller.work.trace import RequestTrace
 from comptroller.work.workload import parse
+from comptroller_lab.published_drafts import BATCHES, published_speedups, speedups
 from lever_workloads import cost, planned, problem_of, workload
 
 DRAFT = SpeculativeDecoding(3, 0.8, model("llama_3_2_1b"))
@@ -90,6 +91,35 @@ def test_experts_make_verification_dearer_at_first_and_then_no_more() -> None:
     moe, dense = "qwen3_30b_a3b", "qwen3_32b"
     assert stretch(moe, 1.0) > stretch(dense, 1.0)
     assert stretch(moe, 64.0) < stretch(moe, 4.0)
+
+
+def test_speed_ups_of_experts_are_those_of_moesd() -> None:
+    """24 peaks measured on A800 (arXiv 2505.19645): levels, order, moderate batches; no constant is fitted to them."""
+    told = list(published_speedups())
+    curves = [one.predicted(shipped_calibration(), "v0") for one in told]
+    measured, found = np.array([one.speedup for one in told]), np.array([curve.max() for curve in curves])
+    assert abs(np.median(found / measured - 1)) < 0.2 and (np.abs(found / measured - 1) < 0.4).all()
+    assert np.corrcoef(np.log(found), np.log(measured))[0, 1] > 0.9
+    assert all(8 <= BATCHES[curve.argmax()] <= 40 and curve[0] < curve.max() > curve[-1] for curve in curves)
+    dense = speedups("qwen2_5_14b", 2, SpeculativeDecoding(3, 0.8, model("qwen2_5_0_5b")), shipped_calibration(), "v0")
+    assert (np.diff(dense) < 0).all()
+
+
+def test_an_engine_before_v1_makes_a_sequence_of_each_drafted_token_in_captured_graphs() -> None:
+    batch, kv = np.array([16.0]), np.array([16_000.0])
+
+    def verify(generation: str, **settings: Any) -> StepTime:
+        one = replica("llama_3_1_8b", 1, "vllm", speculation=NGRAM, generation=generation, **settings)
+        return replica_timer(one, shipped_calibration()).decode(batch, kv)
+
+    one = replica("llama_3_1_8b", 1, "vllm", speculation=NGRAM, generation="v0")
+    assert one.engine.verify_sequences == 4 == one.engine.verify_tokens
+    assert (
+        replace(one.engine, eager=True).verify_sequences == 1 == replace(one.engine, generation="v1").verify_sequences
+    )
+    host = replica_timer(one, shipped_calibration()).overheads
+    assert verify("v0").by_name()["overhead"] == pytest.approx(float(host.total_s(32, 64.0, 1)))
+    assert verify("v0").by_name()["attention"] > 1.5 * verify("v0", eager=True).by_name()["attention"]
 
 
 def test_drafts_take_memory() -> None:

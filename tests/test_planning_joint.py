@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -201,6 +202,36 @@ def test_joules_leave_out_what_is_not_known(recorded: Path) -> None:
     problem = posed(workload(recorded, objective="j"))
     assert {route for option in problem.space.options for route in option.routes.values()} == {"own"}
     assert "no API" in problem.rejected.count
+
+
+def test_a_vote_in_a_plan_is_its_mean_over_all_choices_of_samples(recorded: Path) -> None:
+    """As a replay says it: the order in which samples were recorded decides nothing."""
+    space = posed(workload(recorded, quality={"strategies": ["once(greedy=false)", "sample_and_vote"]})).space
+    evidence = space.plays.evidence
+    assert evidence is not None
+    samples = evidence.rows.temperature > 0
+    single = [play for play in space.plays.plays if play.strategy == "once(greedy=False)"]
+    assert len(single) == 2
+    for play in single:
+        use = samples & (evidence.rows.arm == play.models[0])
+        means = [evidence.rows.score[use & (evidence.rows.question == q)].mean() for q in space.plays.question]
+        assert play.score == pytest.approx(means)
+    votes = [play for play in space.plays.plays if play.strategy == "sample_and_vote(n=4)"]
+    assert any(np.any((play.score > 0.01) & (play.score < 0.99)) for play in votes)
+
+
+def test_tokens_that_are_not_recorded_are_unknown_and_not_none(recorded: Path, tmp_path: Path) -> None:
+    rows = [json.loads(line) for line in recorded.read_text().splitlines()]
+    bare = [{name: cell for name, cell in row.items() if not name.endswith("_tokens")} for row in rows]
+    (tmp_path / "bare.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bare))
+    asked = {"strategies": ["once", "verdict_cascade"], "checker": {"tpr": 1.0, "fpr": 0.0}, "routes": ["api"]}
+    found = plan(parse(workload(tmp_path / "bare.jsonl", 50.0, quality=asked)), rehearsal=FEW)
+    (tmp_path / "plan.json").write_text(found.to_json())
+    again = load_plan(tmp_path / "plan.json")
+    assert np.isnan(again.totals.usd_per_million_tokens.value)
+    assert all(np.isnan(offer.output_tokens_per_s) for offer in again.offers)
+    assert again.totals.usd_per_h.value > 0
+    assert any("scores and dollars" in note for note in again.notes)
 
 
 def test_spares_are_rented_for_every_kind_in_use(recorded: Path) -> None:

@@ -22,7 +22,7 @@ from comptroller.serving.state import PoolRole
 from comptroller.serving.ticks import linear
 from comptroller.work.call import CallTable
 from comptroller.work.trace import RequestTrace, TracePrefixBlocks
-from comptroller_lab.layouts import shared_store, speculative
+from comptroller_lab.layouts import speculative
 
 TABLE = linear()
 
@@ -118,9 +118,10 @@ def test_a_long_prompt_queue_draws_a_token_replica_in() -> None:
 
 
 def test_a_shared_store_needs_no_transfer() -> None:
-    outcome = simulate(one(*shared_store(TABLE, 0.5)), calls([1000], [11]))
-    assert outcome.ttft_s[0] == pytest.approx(2 * (6e-3 + 1000 * 22e-6), rel=1e-9)
-    assert outcome.e2e_s[0] - outcome.ttft_s[0] == pytest.approx(10 * 2 * 6.06e-3, rel=1e-9)
+    pair = (SimulatedReplica(TABLE, pool=pool, storage=0) for pool in (PoolRole.PROMPT, PoolRole.TOKEN))
+    outcome = simulate(one(*pair), calls([1000], [11]))
+    assert outcome.ttft_s[0] == pytest.approx(6e-3 + 1000 * 22e-6, rel=1e-9)
+    assert outcome.e2e_s[0] - outcome.ttft_s[0] == pytest.approx(10 * 6.06e-3, rel=1e-9)
 
 
 DRAFT = linear(base_s=5e-4, token_s=1e-6, sequence_s=0.0)
@@ -258,7 +259,6 @@ def test_bad_rows_are_named_and_nothing_is_simulated() -> None:
         (lambda: RouterTelemetry(0.0, 1.0), "needs a period_s"),
         (lambda: ServingPolicies(bound=0.5), "at least 1"),
         (lambda: one(SimulatedReplica(TABLE), prefix_block_tokens=100), "no multiple of 16"),
-        (lambda: shared_store(TABLE, 1.0), "between 0 and 1"),
         (lambda: replace(TABLE, mixed_s=TABLE.mixed_s * 0), "positive time"),
         (lambda: replace(TABLE, pair_knots=TABLE.pair_knots + 1), "first pair knot must be 0"),
     ],

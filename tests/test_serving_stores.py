@@ -132,6 +132,52 @@ def test_the_first_token_comes_later_by_the_load_and_sooner_by_what_was_saved() 
     assert loaded.ttft_s[2] < computed.ttft_s[1]
 
 
+def written(store: BlockStore, gap_s: float) -> EngineOutcome:
+    """A prompt, one that drives it out at 5 s, and the first again so much after that."""
+    fill = CallTable.of(
+        None,
+        (np.r_[np.arange(10), np.arange(1000, 1024), np.arange(10)], [0, 10, 34, 44]),
+        arrival_s=[0.0, 5.0, 5.0 + gap_s],
+        input_tokens=[85, 195, 85],
+        output_tokens=[3, 1, 3],
+    )
+    return simulate(fleet_with(small(stores=(store,))), fill)
+
+
+def test_a_block_can_be_loaded_once_it_is_written() -> None:
+    """Ten blocks go out at 5 s, one behind the other; who comes at once waits for the last, who comes late does not."""
+    free, slow = BlockStore(400, 1e10), BlockStore(400, 1e10, write_bytes_per_s=1e6)
+    write_s = slow.write_s(BLOCK * 1e5)
+    assert write_s == pytest.approx(0.8) and free.write_s(BLOCK * 1e5) == 0.0
+    soon, late, before = written(slow, 1.0), written(slow, 60.0), written(free, 60.0)
+    for outcome in (soon, late, before):
+        assert outcome.requests.loaded[2] == 80
+    np.testing.assert_allclose(late.ttft_s, before.ttft_s, rtol=0, atol=1e-11)
+    # The tail goes first: the prompt's first block is there after ten writes, and all ten are loaded after it.
+    assert soon.ttft_s[2] - before.ttft_s[2] == pytest.approx(10 * write_s - 1.0, abs=1e-9)
+
+
+def test_loads_wait_for_writes_where_the_link_has_one_direction() -> None:
+    """At 100 s a prompt drives another out, which is written for seconds; a third that lies in the store is loaded."""
+    first, second, third = np.arange(10), np.arange(500, 510), np.arange(1000, 1024)
+    calls = CallTable.of(
+        None,
+        (np.concatenate([second, first, third, first, second]), [0, 10, 20, 44, 54, 64]),
+        arrival_s=[0.0, 25.0, 50.0, 100.0, 100.5],
+        input_tokens=[85, 85, 195, 85, 85],
+        output_tokens=[3, 3, 1, 3, 1],
+    )
+    seen = {}
+    for duplex in (True, False):
+        fleet = fleet_with(small(stores=(BlockStore(4000, 1e10, write_bytes_per_s=1e6, duplex=duplex),)))
+        found = simulate(fleet, calls)
+        assert found.requests.loaded[3:].tolist() == [80, 80]
+        np.testing.assert_array_equal(found.requests.first, reference(fleet, calls).requests.first)
+        seen[duplex] = found.ttft_s
+    np.testing.assert_allclose(seen[True][:4], seen[False][:4], rtol=0, atol=1e-12)
+    assert seen[True][4] < 0.2 and seen[False][4] > 5.0
+
+
 def test_loads_do_not_hold_up_the_steps_of_others() -> None:
     """A slow load beside a request that decodes: the latter's tokens come as if nobody loaded."""
     fill = CallTable.of(

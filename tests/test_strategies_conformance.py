@@ -1,5 +1,7 @@
 """One suite over every file in `strategies/rules`, and over strategies of kinds that no file has yet."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from comptroller.strategies.drive import MEASURES, StrategyDriver, play
 from comptroller.strategies.protocol import UNLIMITED, Answer, QuestionBudget, Strategy
 from comptroller.strategies.spelling import model_id, names, parse, settings, spell
 from strategy_kinds import KINDS
-from strategy_worlds import QUESTION, DrawnWorld, run, trace
+from strategy_worlds import JUDGES, QUESTION, DrawnWorld, run, trace
 
 SHIPPED = [parse(name) for name in names()]
 VARIANTS = [
@@ -99,6 +101,44 @@ def test_it_lives_with_failures_and_truncated_replies(strategy, seed):
     reply = played.answer.reply
     assert reply is None or reply.finish in ("stop", "length")
     assert len({reply.ask for reply in played.replies}) == len(played.replies)
+
+
+class CutWorld(DrawnWorld):
+    """Every generation is truncated, with what reads like an answer; every check accepts all that it is shown."""
+
+    def reply(self, ask, at_s):
+        drawn = super().reply(ask, at_s)
+        if ask.role in JUDGES or ask.role in ("judge", "planner"):
+            return replace(drawn, score=1.0)
+        return replace(drawn, finish="length", content="the answer is a", answer="a")
+
+
+@pytest.mark.parametrize("strategy", EVERY)
+def test_a_truncated_reply_is_no_answer_and_is_not_checked(strategy):
+    played = run(strategy, CutWorld(2))
+    assert played.answer.answer is None
+    assert all(reply.answer is None for reply in played.replies if reply.finish == "length")
+    judged = [reply.ask.after for reply in played.replies if reply.ask.role in JUDGES and reply.ask.after]
+    assert not [reply for reply in judged if reply.finish == "length"]
+
+
+@pytest.mark.parametrize("strategy", EVERY)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_truncated_reply_has_no_vote(strategy, seed):
+    """Truncated replies that all read the same change nothing beside ones that read differently."""
+    played = [run(strategy, HalfCutWorld(seed, truncated=0.5, said=said)) for said in ("a", "z")]
+    assert played[0].answer.answer == played[1].answer.answer != "z"
+
+
+@dataclass
+class HalfCutWorld(DrawnWorld):
+    """Some generations are truncated; all of those read like the same answer."""
+
+    said: str = "z"
+
+    def reply(self, ask, at_s):
+        drawn = super().reply(ask, at_s)
+        return replace(drawn, answer=self.said) if drawn.finish == "length" else drawn
 
 
 @pytest.mark.parametrize("strategy", EVERY)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import combinations
+from math import comb
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from comptroller.strategies.spelling import names, parse
 from comptroller.strategies.study import ReplayConditions, study
 from comptroller.strategies.success_prediction import reply_signals, success_predictor
 from comptroller.work.evidence import Evidence, RecordedAskKey, RecordedModel, RecordedQuestion, columns
+from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.vote_means import expected_vote
 from comptroller_lab import closed_forms
 from comptroller_lab.baseline import BaselineCalibration
@@ -524,6 +526,27 @@ def test_a_vote_is_the_mean_over_all_choices_of_its_samples_and_says_so():
     assert told.score.value == pytest.approx(np.mean(expected), abs=0.012)
     assert told.score.low < told.score.value < told.score.high and told.results.deals == 3
     assert any("means over 3 deals" in note for note in found.notes)
+
+
+def test_where_some_samples_are_judged_those_are_dealt_to_who_reads_verdicts(tmp_path):
+    """A study records more solutions than it judges: every deal of a strategy that reads verdicts is on judged ones."""
+    rng, rows = np.random.default_rng(1), ["id,parent,question,model,role,sample,answer,score,judgement"]
+    for q, s in np.ndindex(30, 12):
+        right = int(rng.random() < 0.2)
+        rows.append(f"{q}/{s},,q{q},m,solver,{s},{'x' if right else s},{right},")
+        if s % 2:
+            rows += [f"{q}/{s}/{v},{q}/{s},q{q},m,verifier,{v},,,{right}" for v in range(2)]
+    file = tmp_path / "judged.csv"
+    file.write_text("\n".join(rows) + "\n")
+    recorded = read_evidence(file)
+    asked = [parse("generative_verification(s=4,v=2)"), parse("generative_verification(s=4,v=3)")]
+    found = study(recorded, asked, ReplayConditions(deals=16))
+    told = next(one for one in found.settings if one.strategy == "generative_verification(s=4,v=2)")
+    assert told.results.deals == 16
+    assert [name for name, _ in found.missing] == ["generative_verification(s=4,v=3)"]
+    some = np.array([recorded.rows.score[recorded.at(RecordedAskKey(q, 0))][1::2] for q in range(30)])
+    chance = 1 - np.array([comb(6 - n, 4) / comb(6, 4) for n in some.sum(axis=1).astype(int)])
+    assert told.score.value == pytest.approx(chance.mean(), abs=0.05), "perfect verdicts find what is there"
 
 
 def test_deals_that_give_the_same_are_replayed_twice_and_no_more():

@@ -35,9 +35,8 @@ class DrawnWorld:
         output = int(rng.integers(1, 20))
         cost = Cost(tokens=TokenCounts(input=5.0, output=float(output)), usd=self.usd * output, j=2.0 * output)
         luck, answer, score = rng.random(), str(rng.choice(list("abc"))), float(rng.random())
-        finish: Finish = (
-            "failed" if luck < self.failing else "length" if luck < self.failing + self.truncated else "stop"
-        )
+        long = luck < self.failing + self.truncated
+        finish: Finish = "failed" if luck < self.failing else "length" if long else "stop"
         quiet = self.silent or finish != "stop"
         return Reply(
             ask,

@@ -1,4 +1,4 @@
-"""Replicas made from step tables: speculative decoding, and stores shared by two engines."""
+"""Replicas made from step tables: speculative decoding."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.steptable import StepTable
-from comptroller.errors import InputError
 from comptroller.serving.fleet import SimulatedReplica
-from comptroller.serving.state import PoolRole
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,23 +40,3 @@ def _line(knots: Floats, values: Floats, x: float) -> float:
     left = int(np.clip(np.searchsorted(knots, x, side="right") - 1, 0, knots.size - 2))
     slope = (values[left + 1] - values[left]) / (knots[left + 1] - knots[left])
     return float(values[left] + slope * (x - knots[left]))
-
-
-def shared_store(table: StepTable, prompt_share: float, storage: int = 0) -> tuple[SimulatedReplica, SimulatedReplica]:
-    """Two engines on the same devices, one for prompts and one for tokens, over one cache (semi-PD).
-
-    Each has its share of the compute: its steps take 1 / share as long (an upper bound: what is bound by
-    memory bandwidth loses less). A request's cache stays where it is when it changes engine. Both replicas
-    stand for the same devices: each carries its share of the idle power and of the price.
-
-    Raises:
-        InputError: the share is not between 0 and 1.
-    """
-    if not 0 < prompt_share < 1:
-        raise InputError(f"shared store: prompt share is {prompt_share:g}; it must lie between 0 and 1")
-    made = []
-    for pool, share in ((PoolRole.PROMPT, prompt_share), (PoolRole.TOKEN, 1 - prompt_share)):
-        times = {f"{name}_s": getattr(table, f"{name}_s") / share for name in ("decode", "mixed", "pair")}
-        half = replace(table, **times, idle_w=table.idle_w * share, usd_per_s=table.usd_per_s * share)
-        made.append(SimulatedReplica(half, pool=pool, storage=storage))
-    return made[0], made[1]

@@ -69,12 +69,13 @@ MOMENTS = (
     "pusd",
     "j_prefill",
     "j_decode",
+    "attempt",
 )
 """Columns of a call that its latencies and its cost are read from."""
 
 
 def last_calls(ledger: CallLedger, most: int = LAST) -> list[dict[str, Any]]:
-    """The last calls of the books, the latest first, with the names of their service and their plan.
+    """The last calls of the books, the latest first, with the names of their service, plan and key.
 
     They are read along the key of the rows, so that it does not matter how many came before. Corrections of older calls
     are left out.
@@ -87,12 +88,12 @@ def last_calls(ledger: CallLedger, most: int = LAST) -> list[dict[str, Any]]:
     last = last.order_by(entry.c.segment.desc(), entry.c.number.desc()).limit(most)
     with schema.refusals("latency"), ledger.engine.connect() as connection:
         rows = connection.execute(last).all()
-        accounts = connection.execute(select(account.c.id, account.c.service, account.c.plan))
-        names = {one.id: (one.service, one.plan) for one in accounts}
+        accounts = connection.execute(select(account.c.id, account.c.service, account.c.plan, account.c.key))
+        names = {one.id: (one.service, one.plan, one.key) for one in accounts}
     found = []
     for row in rows:
-        service, plan = names[row.account]
-        found.append({**dict(zip(MOMENTS, row, strict=False)), "service": service, "plan": plan})
+        service, plan, key = names[row.account]
+        found.append({**dict(zip(MOMENTS, row, strict=False)), "service": service, "plan": plan, "key": key})
     return found
 
 

@@ -1,4 +1,5 @@
-"""Commands that keep the books or hand them on: `verify`, `digest`, `archive`, `export`, `stops`."""
+"""Commands that keep the books, hand them on, or read single rows: `verify`, `digest`, `archive`, `export`, `waits`,
+`stops`."""
 
 from __future__ import annotations
 
@@ -14,8 +15,10 @@ from comptroller.books import archive as archiving
 from comptroller.books import export as exporting
 from comptroller.books import verify as verifying
 from comptroller.books.agent_runs import booked_stops, calls_of_runs
+from comptroller.books.latency import LAST
 from comptroller.books.pseudonyms import PseudonymBook
 from comptroller.books.query import EVERYTHING
+from comptroller.books.tenant_waits import tenant_waits
 from comptroller.cli._books_options import (
     TERMINAL,
     AnonymisedOption,
@@ -31,6 +34,7 @@ from comptroller.cli._progress import ProgressBar
 from comptroller.errors import InputError
 from comptroller.report import books as sheets
 from comptroller.report.terminal import console
+from comptroller.report.wait_tables import waits_sheet
 
 
 def verify(
@@ -113,3 +117,12 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
+
+
+def waits(
+    ledger: OpenBooks,
+    calls: Annotated[int, typer.Option(help="So many of the last calls.", min=1)] = LAST,
+    output: PrintedOrWritten = TERMINAL,
+) -> None:
+    """How long keys waited before services, and because of whose calls."""
+    output.show(waits_sheet(tenant_waits(ledger, calls)))

@@ -12,7 +12,7 @@ slices (as Melange's load, arXiv 2404.14527, does), and at usage 1 the batch is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -167,17 +167,26 @@ class MixtureSteadyState:
 
 
 def prompts(ready: ReplicaTimer, load: SlicedLoad, batch: Array) -> PrefillOverhead:
-    """What prompts take beside `batch` decoding sequences, shape (columns,), and alone; cached tokens are only read.
+    """What prompts take beside `batch` decoding sequences, shape (columns,), and alone; cached tokens are only read."""
+    return from_tier(ready.replica, load, batch * load.context_tokens, lambda of: _prompts_with(ready, load, of, batch))
 
-    With a tier for beginnings of prompts, in the mean over those that are in the device, in the tier and in neither.
+
+def from_tier(
+    replica: ModelReplica, load: SlicedLoad, running_tokens: Array, taken: Callable[[UniformRequests], PrefillOverhead]
+) -> PrefillOverhead:
+    """What prompts take of a replica, with a tier for their beginnings in the mean over those that are in the device,
+    in the tier and in neither.
+
+    running_tokens: (columns,), in the device's cache beside beginnings.  taken: what requests take of the replica,
+    (slices, columns), that find all they have cached in the device.
     """
-    asked, store = load.requests.kept_by(ready.replica), ready.replica.engine.prefix_store
-    found = _prompts_with(ready, load, asked, batch)
+    asked, store = load.requests.kept_by(replica), replica.engine.prefix_store
+    found = taken(asked)
     if store is None or not load.working_tokens or not np.any(asked.cached_tokens):
         return found
-    where = places_of(ready.replica, store, load.working_tokens, batch * load.context_tokens)
-    anew = _prompts_with(ready, load, UniformRequests(asked.input_tokens, asked.output_tokens), batch)
-    loaded = stored_prompt_s(ready.replica, store, np.asarray(asked.cached_tokens)[:, None], found.solo_s)
+    where = places_of(replica, store, load.working_tokens, running_tokens)
+    anew = taken(UniformRequests(asked.input_tokens, asked.output_tokens))
+    loaded = stored_prompt_s(replica, store, np.asarray(asked.cached_tokens)[:, None], found.solo_s)
     marginal = (1.0 - where.anew) * found.marginal_s + where.anew * anew.marginal_s
     return PrefillOverhead(marginal, where.device * found.solo_s + where.store * loaded + where.anew * anew.solo_s)
 

@@ -149,6 +149,7 @@ class EngineSettings:
     present one (`EngineFacts.generation_of`).  offload_bytes: weights of each device that lie in the host's memory.
     tile_vectors: vectors of a tile on a CPU (`costs.tiles`).  eager: whether kernels are launched one by one.
     prefix_store: where beginnings of prompts lie that the device has no room for (`costs.prefix_store`).
+    draft_expansion: generation whose verifications have a sequence for every token (`EngineFacts`).
     """
 
     id: str
@@ -171,6 +172,13 @@ class EngineSettings:
     eager: bool = False
     tile_vectors: int = 1
     prefix_store: PrefixStore | None = None
+    draft_expansion: str = ""
+
+    @property
+    def verify_sequences(self) -> int:
+        """Sequences that a decode step makes of each: one, or one for each of its `verify_tokens`."""
+        expands = bool(self.generation) and self.generation == self.draft_expansion and not self.eager
+        return self.verify_tokens if expands else 1
 
     @property
     def verify_tokens(self) -> int:
@@ -201,6 +209,7 @@ class EngineSettings:
             poll_steps=facts.poll_steps,
             generation=facts.generation_of(facts.version),
             tile_vectors=facts.tile_vectors,
+            draft_expansion=facts.draft_expansion,
         )
 
     @classmethod

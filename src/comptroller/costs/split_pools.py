@@ -25,6 +25,7 @@ from comptroller.costs.capacity import (
     PrefillOverhead,
     SlicedLoad,
     batch_caps,
+    from_tier,
     mean_batch,
     tail_s,
 )
@@ -33,7 +34,7 @@ from comptroller.costs.memory import ReplicaMemory
 from comptroller.costs.power import device_w as step_w
 from comptroller.costs.power import idle_w
 from comptroller.costs.serving_time import first_token
-from comptroller.costs.steady import chunk_alone, prompt_chunks
+from comptroller.costs.steady import UniformRequests, chunk_alone, prompt_chunks
 from comptroller.costs.step import ReplicaStep
 from comptroller.costs.timing import ReplicaTimer
 from comptroller.errors import InputError
@@ -167,9 +168,19 @@ def decoded_tokens(load: SlicedLoad) -> Array:
 
 
 def pool_prompts(ready: ReplicaTimer, load: SlicedLoad, columns: int) -> PrefillOverhead:
-    """What prompts take of a prefill replica, in steps filled with like prompts and alone; the same in every column."""
+    """What prompts take of a prefill replica, in steps filled with like prompts and alone; the same in every column.
+
+    With a tier its device holds beginnings beside the prompts of one step, and loads others (`capacity.from_tier`).
+    """
     replica = prompt_pool_replica(ready.replica)
-    asked = load.requests.kept_by(replica).only(np.ones(len(load.rate_per_s), bool))
+    running = np.full(columns, float(max(replica.engine.chunk_tokens, load.requests.input_tokens.max())))
+    return from_tier(replica, load, running, lambda of: _full_steps(ready, replica, of, load, columns))
+
+
+def _full_steps(
+    ready: ReplicaTimer, replica: ModelReplica, requests: UniformRequests, load: SlicedLoad, columns: int
+) -> PrefillOverhead:
+    asked = requests.only(np.ones(len(load.rate_per_s), bool))
     fresh, past = asked.fresh_tokens, asked.cached_tokens
     chunks = prompt_chunks(replica, fresh)
     together = np.maximum(np.floor(replica.engine.chunk_tokens / np.maximum(fresh, 1.0)), 1.0)

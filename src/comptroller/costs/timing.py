@@ -205,12 +205,13 @@ class ReplicaTimer:
     def decode(self, batch: Array, kv_tokens: Array) -> StepTime:
         """A decode step of `batch` sequences with so many cached tokens; with drafts their verification alone.
 
-        k drafted tokens and one of every sequence pass all matrices, and so touch more experts; caches are read once.
-        The host counts sequences, not tokens.
+        k drafted tokens and one of every sequence pass all matrices, and so touch more experts; caches are read once
+        and the host counts sequences, but for an engine that makes a sequence of each token (`verify_sequences`).
         """
-        time = self.step(ReplicaStep.decode(batch * float(self.replica.engine.verify_tokens), kv_tokens))
-        if self.replica.engine.verify_tokens > 1:
-            time.terms[-1] = self.overheads.total_s(self.replica.model.layers, batch, self.replica.layout.dp)
+        engine, copies = self.replica.engine, float(self.replica.engine.verify_sequences)
+        time = self.step(ReplicaStep.decode(batch * float(engine.verify_tokens), kv_tokens * copies))
+        if engine.verify_tokens > 1:
+            time.terms[-1] = self.overheads.total_s(self.replica.model.layers, batch * copies, self.replica.layout.dp)
         return time
 
     def decode_s(self, batch: Array, kv_tokens: Array) -> Array:

@@ -21,7 +21,8 @@ class CacheTier:
     link: over which a device loads from it: to its `host`, over the `network` of its node, or the tier's `own`.
     bytes_per_s: of an own link, reading, for each device.  access_s: seconds until a block begins to come, beside its
     bytes.  shared: whether all replicas have one together.  passes_host: whether what comes from it also crosses the
-    device's link to its host.
+    device's link to its host.  write_bytes_per_s: of an own link, writing; as it reads, where not stated.  duplex:
+    whether reads and writes do not take from each other.
     """
 
     id: str
@@ -33,6 +34,8 @@ class CacheTier:
     provenance: Mapping[str, str]
     bytes_per_s: Annotated[float, Field(gt=0)] | None = None
     access_s: Annotated[float, Field(ge=0)] = 0.0
+    write_bytes_per_s: Annotated[float, Field(gt=0)] | None = None
+    duplex: bool = True
     note: str = ""
 
 

@@ -33,6 +33,7 @@ class EngineFacts:
     generations: older generations of the program, oldest first: its name -> the first version that is none of it.
     asynchronous_since: first version whose scheduler prepares a step while the one before runs, without being told to;
     empty where all do, or no source says.  asynchronous_flag: what tells earlier versions of the present generation.
+    draft_expansion: older generation in which a verification in captured graphs has a sequence for every token.
     graph_sizes: batches for which graphs are captured, as far as twice `max_batch`; empty where graph_bytes is fixed.
     logit_bytes: bytes per sequence and entry of the vocabulary that live at once while a full batch is sampled: logits,
     their fp32 copy and what the sampler makes of it. Where no source tells more, fp32 logits alone.
@@ -57,6 +58,7 @@ class EngineFacts:
     generations: Mapping[str, str] = field(default_factory=dict)
     asynchronous_since: str = ""
     asynchronous_flag: str = ""
+    draft_expansion: str = ""
     vendors: tuple[str, ...] = ()
     program: str = ""
     note: str = ""

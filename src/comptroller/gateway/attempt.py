@@ -26,6 +26,7 @@ from comptroller.gateway.problems import UpstreamError
 from comptroller.gateway.replica_choice import RoutedLoad
 from comptroller.gateway.service import UpstreamReplica, UpstreamService
 from comptroller.gateway.tariff import usage_of
+from comptroller.gateway.upstream_queue import QueuePlace
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.protocol import Finish
 
@@ -64,6 +65,7 @@ class CallAttempt:
     """One try of an order at one replica: holds a place and a hold until it is closed. begun: whether it was sent."""
 
     replica: UpstreamReplica
+    place: QueuePlace
     load: RoutedLoad | None = None
 
     def __init__(self, desk: SettlementDesk, order: UpstreamRequest, service: UpstreamService, number: int) -> None:
@@ -76,6 +78,16 @@ class CallAttempt:
         self.usage: TokenUsage | None = None
         self.open = self._asked = self.begun = False
         self.first_s = nan
+
+    async def enter(self) -> None:
+        """Waits for a place at the service.
+
+        Raises:
+            GatewayError: the queue is full, or none came free in time.
+        """
+        prompt = self.order.routed_prompt(self.service, self.body)
+        predicted = self.service.router.predicted(prompt.most)
+        self.place = await self.service.queue.enter(self.call.key, prompt.tokens, predicted)
 
     async def reserve(self, avoid: UpstreamReplica | None = None) -> None:
         """Takes the place that was waited for, chooses the replica, and writes the hold.
@@ -90,7 +102,7 @@ class CallAttempt:
             prompt = order.routed_prompt(service, self.body) if service.routed else None
             self.replica, self.load = service.place(prompt, self.call.key, avoid)
         except BaseException:
-            service.queue.leave()
+            self.place.leave()
             raise
         number = self._number
         own = desk.books.new_id() if number else order.call.call
@@ -140,11 +152,19 @@ class CallAttempt:
         billable: bool = True,
         reading: UpstreamStreamReader | None = None,
     ) -> None:
-        """Books how it ended, once; later calls change nothing."""
+        """Books how it ended, once, and leaves its place; later calls change nothing."""
         if not self.open:
             return
-        self._leave()
+        self.open = False
         self.order.attempts.append(self)
+        try:
+            self._book(finish, said, why, billable, reading)
+        finally:
+            self._leave()
+
+    def _book(
+        self, finish: Finish, said: Json | None, why: str, billable: bool, reading: UpstreamStreamReader | None
+    ) -> None:
         energy = self.meter.end(reading.timings if reading else None)
         ends: dict[str, Any] = {"finish": finish, "first_s": self.first_s, "last_s": time.time()}
         if not billable:
@@ -155,8 +175,8 @@ class CallAttempt:
             usage = usage_of(said, reading.counted if reading else 0)
             self._require_permitted(usage)
             require_region(said, self.service.config.region)
-            if self.load is not None:
-                self.service.router.learn(usage.output_tokens)
+            self.place.serve(usage.output_tokens, usage.prompt_tokens)
+            self.service.router.learn(usage.output_tokens)
             served = (reading.tier if reading else None) or (said or {}).get("service_tier")
             receipt = self.service.tariff.receipt(usage, energy, served)
             self.usage, self.receipt = usage, self._beside_own_cost(receipt, own_cost(said))
@@ -231,7 +251,7 @@ class CallAttempt:
         self.desk.open -= 1
         if self.load is not None:
             self.load.end()
-        self.service.queue.leave()
+        self.place.leave()
 
     def least_cost(self, counted: int) -> Cost:
         """What it takes for certain, once so many tokens have arrived."""

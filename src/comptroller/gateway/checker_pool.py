@@ -21,7 +21,7 @@ from comptroller.errors import InputError, UnsupportedError
 from comptroller.gateway.config import CheckerConfig
 from comptroller.gateway.formats import CheckerOptions
 from comptroller.gateway.problems import GatewayError
-from comptroller.gateway.service import UpstreamQueue
+from comptroller.gateway.upstream_queue import UpstreamQueue
 
 CHILD = Path(__file__).with_name("check_child.py")
 LIMITS = CheckerConfig(python="", seconds=2.0)
@@ -98,15 +98,15 @@ class CheckerPool:
         """Runs a check when its key has a place, and there is one."""
         own = self._by_key.setdefault(key, UpstreamQueue("the checkers", PER_KEY, WAITING, WAIT_S))
         try:
-            await own.enter()
+            turn = await own.enter()
             try:
-                await self._places.enter(key)
+                place = await self._places.enter(key)
                 try:
                     return await _child_reply(task, limits)
                 finally:
-                    self._places.leave()
+                    place.leave()
             finally:
-                own.leave()
+                turn.leave()
         finally:
             if not own.busy and not own.waiting:
                 self._by_key.pop(key, None)

@@ -42,6 +42,7 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     dollars per million tokens.  context_tokens: longest prompt plus output.  max_output_tokens: cap of a
     generation.  max_in_flight: calls at once; max_waiting: in the queue before 429; wait_s: longest there.
     routing: policy that chooses among the replicas, by id, path or dotted path; else the plan's, else bounded_hash.
+    scheduling: policy by which calls that wait get places, by id, path or dotted path; else vtc.
     weights: of the replicas, for `weighted`.  kv_tokens: of each replica's cache; else the plan's.
     attempts: tries of a call.  fallback: services to try next.  first_s: longest to the first byte; idle_s:
     between two; total_s: of a whole call.  hedge: share of the calls that may get a second request at another
@@ -70,6 +71,7 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     max_waiting: Annotated[int, Meta(ge=0)] = 256
     wait_s: Positive = 30.0
     routing: str = ""
+    scheduling: str = ""
     weights: tuple[Positive, ...] = ()
     kv_tokens: Whole | None = None
     attempts: Whole = 3
@@ -124,6 +126,17 @@ class RateLimits(Struct, forbid_unknown_fields=True, frozen=True):
     usd: Positive | None = None
 
 
+class TenantConfig(Struct, forbid_unknown_fields=True, frozen=True):
+    """A key among those that wait for a service.
+
+    weight: share of a service against the others', where its scheduling goes by service or shares.  priority: the
+    larger goes first, where its scheduling goes by priority.
+    """
+
+    weight: Positive = 1.0
+    priority: float = 0.0
+
+
 class GuardConfig(Struct, forbid_unknown_fields=True, frozen=True):
     """Against answers without end.
 
@@ -171,6 +184,7 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
     book_users: whether the books keep the field `user` of requests, for budgets and reports by user.
     monitors: what stops agents' runs, by its name.
     roles: role -> service where a request does not say.  key_limits: by the name of the key.
+    tenants: weights and priorities in the queues of services, by the name of the key; others have 1 and 0.
     calibration: folder of an own calibration, by which the plan's latencies are judged.
     hosts: further names by which clients call it, beside the loopback's and `host`.  origins: of the pages that may.
     max_connections: at once; header_s, body_s: how long headers and a body may take to come.
@@ -194,6 +208,7 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
     book_users: bool = False
     limits: RateLimits = RateLimits()
     key_limits: dict[str, RateLimits] = field(default_factory=dict)
+    tenants: dict[str, TenantConfig] = field(default_factory=dict)
     guard: GuardConfig = GuardConfig()
     max_body_bytes: Whole = 32 * 2**20
     hosts: tuple[str, ...] = ()
@@ -294,6 +309,7 @@ MOST_FAULTS = 20
 
 TABLES_OF = {
     "services": ServiceConfig, "checkers": CheckerConfig, "monitors": MonitorConfig, "key_limits": RateLimits,
+    "tenants": TenantConfig,
 }  # fmt: skip
 """Tables of tables by name, which msgspec checks without telling the name."""
 

@@ -64,7 +64,8 @@ class UpstreamStream:
         self.reading = UpstreamStreamReader(attempt.service.native)
         self._first: list[UpstreamEvent] | None = None
         load = attempt.load
-        self._grows = load.grow if load is not None and attempt.service.router.keeps_kv else None
+        self._grows = [load.grow] if load is not None and attempt.service.router.keeps_kv else []
+        self._grows += [attempt.place.serve] if attempt.place.counts else []
 
     async def begin(self) -> UpstreamStream:
         """Waits for the first event.
@@ -105,8 +106,8 @@ class UpstreamStream:
             self.attempt.close(self.reading.finish, self.reading.usage, reading=self.reading)
             return None
         events = [self.reading.read(payload) for payload in data]
-        if self._grows is not None:
-            self._grows(self.reading.counted)
+        for grow in self._grows:
+            grow(self.reading.counted)
         return events
 
     async def close(self, finish: Finish = "cancelled", why: str = "") -> None:
@@ -275,7 +276,7 @@ class UpstreamDispatcher:
         """One attempt, beside which a second one goes out where it takes long and its service is hedged."""
         service.healthy(order.call.key)  # or it would wait for a place in vain
         attempt = CallAttempt(self, order, service, next(numbers))
-        await service.queue.enter(order.call.key)
+        await attempt.enter()
         await attempt.reserve()
         timer, streamed = service.hedges, order.stream
         delay_s = timer.delay_s(streamed) if order.hedge else None
@@ -307,7 +308,7 @@ class UpstreamDispatcher:
     ) -> tuple[T, CallAttempt]:
         """A second request, with a hold of its own, for which nothing else waits."""
         attempt = CallAttempt(self, order, service, number)
-        await service.queue.enter(order.call.key)
+        await attempt.enter()
         await attempt.reserve(avoid)
         return await self._carry(attempt, work)
 

@@ -92,6 +92,7 @@ class RoutedCall(NamedTuple):
     fair_start: float = 0.0
     tenant: int = 0
     adapter: int = 0
+    counter: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,7 @@ class ReplicaRouter:
         """
         session = session_number((self._opens and prompt.opening) or prompt.session)
         tenant = max(session_number(prompt.tenant), 0)
-        call = RoutedCall(self._turn, prompt.tokens, self._predicted(prompt.most), session, tenant=tenant)
+        call = RoutedCall(self._turn, prompt.tokens, self.predicted(prompt.most), session, tenant=tenant)
         blocks: list[int] = []
         if self._matches:
             blocks = prompt_blocks(prompt.body)
@@ -263,7 +264,7 @@ class ReplicaRouter:
             self._indices[chosen].add(blocks)
         return RoutedLoad(self, chosen, call)
 
-    def _predicted(self, most: int | None) -> int:
+    def predicted(self, most: int | None) -> int:
         """Output tokens: the mean so far, at most the cap; the cap alone before any answer."""
         if self._output is None:
             return most or 0

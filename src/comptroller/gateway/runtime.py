@@ -100,7 +100,7 @@ class GatewayRuntime:
         self.checkers, self.turns = CheckerPool(config.checkers), SessionTurns(config.monitors)
         plan = served_plan(config) if config.plan else None
         self.services = {
-            name: UpstreamService(name, item, replica_routing(name, item, plan))
+            name: UpstreamService(name, item, replica_routing(name, item, plan), config.tenants)
             for name, item in config.services.items()
         }
         self.metrics, self.forecast = GatewayMetrics(), RequestCostForecast()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
 from collections.abc import Mapping
 from hashlib import blake2b
 from math import log
@@ -13,12 +12,14 @@ from math import log
 from comptroller.books.latency import last_calls
 from comptroller.books.ledger import CallLedger
 from comptroller.books.service_names import ServiceNames, put_names
+from comptroller.gateway.admission_order import DEFAULT_SCHEDULING, AdmissionOrder
 from comptroller.gateway.backends import GatewayBackend, backend
-from comptroller.gateway.config import ServiceConfig
+from comptroller.gateway.config import ServiceConfig, TenantConfig
 from comptroller.gateway.hedging import record_calls
-from comptroller.gateway.problems import GatewayError, UpstreamError
+from comptroller.gateway.problems import UpstreamError
 from comptroller.gateway.replica_choice import ReplicaRouter, ReplicaRoutingSettings, RoutedLoad, RoutedPrompt
 from comptroller.gateway.tariff import ServiceTariff
+from comptroller.gateway.upstream_queue import Ticket, UpstreamQueue
 from comptroller.serving.hedge_timer import HedgeTimer
 
 FAILURES = 5
@@ -110,88 +111,6 @@ class CircuitBreaker:
         return max(0.0, self._until - now)
 
 
-class UpstreamQueue:
-    """At most so many at once, and so many that wait for a bounded time; the others are told to come later.
-
-    Places go to callers in turn, and a caller that waits with many gives way to one that waits with few.
-    """
-
-    def __init__(self, name: str, most: int, waiting: int, wait_s: float) -> None:
-        self.name, self._most, self._room, self._wait_s = name, most, waiting, wait_s
-        self.busy = 0
-        self.waiting = 0
-        self._lines: dict[str, deque[asyncio.Future[None]]] = {}
-
-    async def enter(self, caller: str = "") -> None:
-        """Waits for a place.
-
-        Raises:
-            GatewayError: the queue is full, or none came free in time.
-        """
-        if self.free:
-            self.busy += 1
-            return
-        if self.waiting >= self._room:
-            self._make_room(caller)
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lines.setdefault(caller, deque()).append(place)
-        self.waiting += 1
-        try:
-            async with asyncio.timeout(self._wait_s):
-                await place
-        except BaseException as error:
-            if place.done() and not place.cancelled() and place.exception() is None:
-                self.leave()
-            elif place in self._lines.get(caller, ()):
-                self._lines[caller].remove(place)
-                self._shrink(caller)
-            if isinstance(error, TimeoutError):
-                raise self._full(f"no place at {self.name} came free within {self._wait_s:g} s") from error
-            raise
-
-    @property
-    def free(self) -> bool:
-        """Whether a call would get a place at once."""
-        return self.busy < self._most and not self.waiting
-
-    def leave(self) -> None:
-        """Gives the place to the next caller in turn, of whose calls to the one that has waited longest."""
-        while self._lines:
-            caller = next(iter(self._lines))
-            line = self._lines.pop(caller)
-            place = line.popleft()
-            self.waiting -= 1
-            if line:
-                self._lines[caller] = line  # at the end: the others come first
-            if not place.done():
-                place.set_result(None)
-                return
-        self.busy -= 1
-
-    def _shrink(self, caller: str) -> None:
-        self.waiting -= 1
-        if not self._lines[caller]:
-            del self._lines[caller]
-
-    def _make_room(self, caller: str) -> None:
-        """Sends the newest call of the longest line away where a caller waits with fewer.
-
-        Raises:
-            GatewayError: nobody waits with more.
-        """
-        full = self._full(f"{self.name} serves {self.busy} calls and {self.waiting} wait")
-        longest = max(self._lines, key=lambda name: len(self._lines[name]), default=caller)
-        if len(self._lines.get(longest, ())) <= len(self._lines.get(caller, ())) + 1:
-            raise full
-        place = self._lines[longest].pop()
-        self._shrink(longest)
-        if not place.done():
-            place.set_exception(full)
-
-    def _full(self, why: str) -> GatewayError:
-        return GatewayError(429, f"{why}; come again later", "queue_full", None, 1.0)
-
-
 class UpstreamReplica:
     """One backend with its breaker."""
 
@@ -205,16 +124,23 @@ class UpstreamService:
     """What clients name as a model. `tariff` is set when the gateway starts.
 
     Raises:
-        UnknownIdError, InputError, UnsupportedError: the routing policy is unknown, or cannot be run here.
+        UnknownIdError, InputError, UnsupportedError: a policy is unknown, or cannot be run here.
     """
 
-    def __init__(self, name: str, config: ServiceConfig, routing: ReplicaRoutingSettings | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: ServiceConfig,
+        routing: ReplicaRoutingSettings | None = None,
+        tenants: Mapping[str, TenantConfig] | None = None,
+    ) -> None:
         kind = backend(config.backend)
         config = kind.filled(config)
         self.id, self.config = name, config
         self.model = config.model or name
         self.hedges = HedgeTimer(config.hedge)
-        self.queue = UpstreamQueue(name, config.max_in_flight, config.max_waiting, config.wait_s)
+        order = AdmissionOrder[Ticket](name, config.scheduling or DEFAULT_SCHEDULING, tenants or {})
+        self.queue = UpstreamQueue(name, config.max_in_flight, config.max_waiting, config.wait_s, order)
         self.replicas = [UpstreamReplica(kind, name, config, url) for url in config.replicas or ("",)]
         self.router = ReplicaRouter(name, routing or ReplicaRoutingSettings(), len(self.replicas))
         self._numbers = list(range(len(self.replicas)))

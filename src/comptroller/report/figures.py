@@ -40,11 +40,13 @@ def with_prefix(value: float, unit: str) -> str:
 
 
 def dollars(value: float) -> str:
-    """Dollars with cents, or three significant digits below ten cents.
+    """Dollars with cents, or three significant digits below ten cents; a dash where unknown.
 
-    >>> dollars(9.56), dollars(0.000132778), dollars(1234.5)
-    ('$9.56', '$0.000133', '$1,234.50')
+    >>> dollars(9.56), dollars(0.000132778), dollars(1234.5), dollars(float("nan"))
+    ('$9.56', '$0.000133', '$1,234.50', '–')
     """
+    if math.isnan(value):
+        return number(value)
     return f"${value:,.2f}" if abs(value) >= 0.1 else f"${number(value)}"
 
 

@@ -176,10 +176,10 @@ class EventEngine:
             known = f"; it has levels 0 to {len(placed[replica].levels)}" if 0 <= replica < len(placed) else ""
             raise InputError(f"level {level} of replica {replica} of {len(placed)}{known}")
         first = sum(one.ranks for one in placed[:replica])
-        ranks, clock = self._world.ranks, self._world.clock[0]
-        ranks.level_due[first : first + placed[replica].ranks] = level
-        leader = ranks[first]
-        if leader.kind == GroupActivity.RUN and leader.level != level and not leader.poked:
+        leader, clock = self._world.ranks[first], self._world.clock[0]
+        self._world.ranks.level_due[first : first + placed[replica].ranks] = level
+        same = leader.level in (level, level + leader.besides)
+        if leader.kind == GroupActivity.RUN and not (same or leader.poked):
             leader.poked = 1
             self._world.ints[clock.pokes + clock.poke_count] = first
             clock.poke_count += 1

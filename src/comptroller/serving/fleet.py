@@ -31,18 +31,23 @@ class BlockStore:
     """Where prefix blocks lie that the device has evicted: host memory, NVMe, a pool of memory over a link.
 
     tokens: of cache that it takes.  bytes_per_s: at which one replica loads from it.  call_s: seconds that each block
-    takes beside its bytes, for the calls that move it.  name: what reports call it.
+    takes beside its bytes, for the calls that move it.  name: what reports call it.  write_bytes_per_s: at which one
+    replica writes to it (infinite: writes take no time).  duplex: whether loads and writes do not wait for each other.
     """
 
     tokens: int
     bytes_per_s: float
     call_s: float = 0.0
     name: str = "store"
+    write_bytes_per_s: float = math.inf
+    duplex: bool = True
 
     def __post_init__(self) -> None:
-        if self.tokens < 0 or not self.bytes_per_s > 0 or not 0 <= self.call_s < math.inf:
+        rates = self.bytes_per_s > 0 and self.write_bytes_per_s > 0
+        if self.tokens < 0 or not rates or not 0 <= self.call_s < math.inf:
             raise InputError(
-                f"store {self.name!r}: {self.tokens} tokens, {self.bytes_per_s:g} bytes/s, {self.call_s:g} s a block;"
+                f"store {self.name!r}: {self.tokens} tokens, {self.bytes_per_s:g} bytes/s, {self.write_bytes_per_s:g}"
+                f" when written, {self.call_s:g} s a block;"
                 " allowed: tokens from 0, bytes/s above 0, seconds finite and not negative"
             )
 
@@ -53,6 +58,14 @@ class BlockStore:
         0.00101
         """
         return block_bytes / self.bytes_per_s + self.call_s
+
+    def write_s(self, block_bytes: float) -> float:
+        """Seconds for which a block occupies the lane of the replica that writes it; 0 where writes take no time.
+
+        >>> round(BlockStore(1000, 50e9, 1e-5, write_bytes_per_s=25e9).write_s(50e6), 5)
+        0.00201
+        """
+        return 0.0 if math.isinf(self.write_bytes_per_s) else block_bytes / self.write_bytes_per_s + self.call_s
 
 
 @dataclass(frozen=True)
@@ -65,13 +78,14 @@ class SimulatedReplica:
     each is kept (the table then prices a whole draft-and-verify step, see `costs.tabulate`).  swap_tokens:
     tokens of cache that the host's memory takes from preempted sequences of a rank; beyond it, and with 0, they
     are recomputed.  weight: share of traffic under weighted routing.  storage: replicas of the same number share
-    one cache (see `layouts.shared`).  prefixes: whether it keeps prefixes, in a fleet that has blocks for them.
+    one cache.  prefixes: whether it keeps prefixes, in a fleet that has blocks for them.
     stores: of each of its ranks, in the order in which evicted blocks pass through them.  adapter_slots: adapters that
     are in the device at once (0: all that are asked for, or none).  adapter_load_s: seconds that fetching one takes.
     swap_chunk_tokens, swap_chunk_s: swapping moves so many tokens a call, each of which takes so long beside its bytes
     (0: bytes alone).  swap_beside: caches cross the host link beside the steps, and only what the host has no copy of.
     levels: how it steps at other settings of its devices (a clock, a power limit, a neighbour's interference), in the
-    same memory; `EventEngine.set_level` sets one while it runs.
+    same memory; `EventEngine.set_level` sets one while it runs.  beside: of two engines of one storage, how it steps at
+    each level while the other is at work on the same devices, which is seen when a step begins (none: as without it).
     """
 
     table: StepTable
@@ -90,6 +104,7 @@ class SimulatedReplica:
     swap_chunk_s: float = 0.0
     swap_beside: bool = False
     levels: tuple[StepTable, ...] = ()
+    beside: tuple[StepTable, ...] = ()
 
     def __post_init__(self) -> None:
         if self.ranks < 1 or self.swap_tokens < 0 or not self.weight > 0:
@@ -107,7 +122,13 @@ class SimulatedReplica:
             raise InputError("replica: swap_chunk_tokens and swap_chunk_s must not be negative")
         if self.adapter_slots and self.swap_tokens:
             raise InputError("replica: slots of adapters beside swapping are not modelled; set swap_tokens to 0")
-        odd = [name for table in self.levels for name in _MEMORY if getattr(table, name) != getattr(self.table, name)]
+        if self.beside and (self.storage is None or len(self.beside) != len(self.tables)):
+            raise InputError(
+                f"replica: {len(self.beside)} tables beside another engine; it takes one for each of its"
+                f" {len(self.tables)} levels, and a storage that both share"
+            )
+        others = (*self.levels, *self.beside)
+        odd = [name for table in others for name in _MEMORY if getattr(table, name) != getattr(self.table, name)]
         if odd:
             raise InputError(f"replica: its levels differ in {', '.join(dict.fromkeys(odd))}, which is no setting")
 

@@ -142,10 +142,10 @@ RANK = np.dtype(
         "held_entries idle_entries oldest newest spare evictions link_free "
         # what it loads from outside, and whose turn it is
         "store shared_store loaded load_free slots slot_table slot_turn adapter_ticks adapter_loads "
-        "turns counters last_turn epoch swap_chunk swap_chunk_ticks swap_beside "
+        "turns counters last_turn epoch swap_chunk swap_chunk_ticks swap_beside lanes own_stores timed_writes "
         # what it does
         "kind since started planned length poked budget step_prompt step_decode stall disturbed freed own_ticks "
-        "level level_due part_ticks "
+        "level level_due besides part_ticks "
         # what it did
         "busy steps prompt_done decode_done recomputed",
     )
@@ -168,10 +168,10 @@ CLOCK = np.dtype(
 
 STORE = np.dtype(
     _fields("i8", "next shared entry_count buckets bucket_mask entries oldest newest spare count block_ticks")
-    + _fields("i8", "loads writes evictions")
+    + _fields("i8", "write_ticks duplex loads writes evictions")
 )
-"""A store of blocks outside of devices: the one after it (-1: none), how many blocks it takes, and how long each
-occupies the link of a rank that loads it."""
+"""A store of blocks outside of devices: the one after it (-1: none), how many blocks it takes, how long each occupies
+the link of a rank that loads it or writes it, and whether the two directions do not hold each other up."""
 
 CANCELS = 1024
 """How many requests the kernel cancels in one call; the engine calls it once more for every further thousand."""

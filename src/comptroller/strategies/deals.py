@@ -27,7 +27,7 @@ as many take twice the time and make it a sixth."""
 def results_over_deals(
     replay: EvidenceReplay, deals: int, results_of: Callable[[EvidenceReplay], Sequence[ReplayResults]]
 ) -> list[ReplayResults]:
-    """The results of every strategy as means over deals, the first as the replay deals.
+    """The results of every strategy as means over the deals that are recorded, the first as the replay deals.
 
     Where a second deal gives the same, every deal does: nothing is sampled, or all that is recorded is asked for in any
     order. No further ones are replayed.
@@ -35,10 +35,23 @@ def results_over_deals(
     by_deal: list[dict[str, ReplayResults]] = []
     for again in deals_of(replay, deals):
         by_deal.append({one.strategy: one for one in results_of(again)})
-        if len(by_deal) == 2 and all(_alike(one, by_deal[1][name]) for name, one in by_deal[0].items()):
+        if len(by_deal) == 2 and all(
+            name in by_deal[1] and _alike(one, by_deal[1][name]) for name, one in by_deal[0].items()
+        ):
             del by_deal[1]
             break
-    return [_mean([found[name] for found in by_deal if name in found]) for name in by_deal[0]]
+    names = dict.fromkeys(name for found in by_deal for name in found)
+    return [_mean([found[name] for found in by_deal if name in found]) for name in names]
+
+
+def expected_results(
+    replay: EvidenceReplay,
+    strategies: Sequence[Strategy],
+    deals: int,
+    results_of: Callable[[EvidenceReplay], Sequence[ReplayResults]],
+) -> list[ReplayResults]:
+    """As `results_over_deals`, with the scores of plain votes exact."""
+    return with_exact_votes(replay, strategies, results_over_deals(replay, deals, results_of))
 
 
 def with_exact_votes(

@@ -152,6 +152,8 @@ class StrategyDriver:
         """
         self.now_s = max(self.now_s, reply.done_s)
         ask = reply.ask
+        if reply.finish == "length" and reply.answer is not None:
+            reply = replace(reply, answer=None)  # what looks like an answer may be one that was going to be taken back
         if ask in self._outstanding:
             del self._outstanding[ask]
             if self.expired and reply.finish == "cancelled":

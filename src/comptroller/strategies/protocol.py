@@ -104,9 +104,9 @@ class Reply:
     """The reply to an ask. Whether it is right is known only to the scorer.
 
     content: the text.  answer: the value compared in votes, the content itself where nothing is extracted from it, None
-    where there is none.  score: the judgement of a verifier or reward model, NaN where there is none.  logprobs:
-    log-probability of each token, in nats.  cost: that of the partial tokens if it was cut.  started_s, done_s: seconds
-    of the world's clock.
+    where there is none; a truncated reply has none (`drive` takes it off).  score: judgement of a verifier or reward
+    model, NaN where there is none.  logprobs: log-probability of each token, in nats.  cost: that of the partial tokens
+    if it was cut.  started_s, done_s: seconds of the world's clock.
     """
 
     ask: Ask
@@ -123,6 +123,11 @@ class Reply:
     def whole(self) -> bool:
         """Whether generation ended by itself, so that content and answer are complete."""
         return self.finish == "stop"
+
+    @property
+    def ended(self) -> bool:
+        """Whether generation ended, by itself or truncated by its limit, so that its text can be gone on from."""
+        return self.finish in ("stop", "length")
 
     @property
     def likelihood(self) -> float:

@@ -15,6 +15,7 @@ from math import isnan, nan
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from comptroller.errors import UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
@@ -29,6 +30,8 @@ from comptroller.strategies.recorded_service import (
     ServicePace,
 )
 from comptroller.work.evidence import ASIDE, REVISER, SLEEPER, SOLVER, STEP, VERIFIER, Evidence, Ints, RecordedAskKey
+
+Bools = npt.NDArray[np.bool_]
 
 __all__ = ["RIGHT", "EvidenceReplay", "ModelledChecker", "RecordedService", "ReplayWorld", "ServicePace"]
 
@@ -71,6 +74,7 @@ class EvidenceReplay:
         self._prices = {arm: recorded_price(evidence, number) for arm, number in self._arms.items()}
         self._records: dict[tuple[str, int], RecordedReply] = {}
         self.dealt: dict[RecordedAskKey, list[int]] = {}
+        self.read: frozenset[str] = frozenset()
         self.prepared: dict[tuple[Strategy, int], PreparedContext] = {}
         of_arms = np.isin(evidence.rows.arm, list(self._arms.values()))
         recorded = not np.isnan(evidence.rows.latency_s[of_arms]).any()
@@ -81,6 +85,29 @@ class EvidenceReplay:
         other = copy(self)
         other.seed, other.dealt, other.prepared = seed, {}, {}
         return other
+
+    def for_readers(self, uses: Sequence[str]) -> EvidenceReplay:
+        """The same for a strategy that reads verdicts on samples, or revisions of them: of each question those samples
+        are dealt first that have some, in as random an order, since a study seldom judges all that it records."""
+        read = {RECORDED[role] for role in uses if RECORDED.get(role) in (VERIFIER, REVISER)}
+        if not read:
+            return self
+        other = copy(self)
+        other.dealt, other.read = {}, frozenset(read)
+        return other
+
+    @cached_property
+    def _answered_by(self) -> Mapping[str, Bools]:
+        """By role in the evidence, which rows some row of that role was recorded after."""
+        rows, found = self.evidence.rows, dict[str, Bools]()
+        for role in (VERIFIER, REVISER):
+            after = rows.parent[(rows.role == role) & (rows.parent >= 0)]
+            found[role] = np.isin(np.arange(len(rows)), after)
+        return found
+
+    def is_read(self, row: int) -> bool:
+        """Whether a row has a verdict, or a revision, of every kind that the strategy reads."""
+        return all(bool(self._answered_by[role][row]) for role in self.read)
 
     @cached_property
     def strong_roles(self) -> frozenset[str]:
@@ -327,11 +354,14 @@ class ReplayWorld:
             rows = evidence.at(key._replace(greedy=False))
             rows = rows[np.isnan(evidence.rows.temperature[rows])]
             return rows.tolist() if len(rows) == 1 else []
-        if self.replay.seed is None or len(rows) < 2:
-            return list(rows.tolist())
-        seeds = [self.replay.seed, key.question, key.arm, key.parent + 1, len(key.role)]
-        dealt: list[int] = np.random.default_rng(seeds).permutation(rows).tolist()
-        return sorted(dealt, key=self._refused) if key.role == STEP else dealt
+        dealt: list[int] = rows.tolist()
+        if self.replay.seed is not None and len(rows) > 1:
+            seeds = [self.replay.seed, key.question, key.arm, key.parent + 1, len(key.role)]
+            dealt = np.random.default_rng(seeds).permutation(rows).tolist()
+            dealt = sorted(dealt, key=self._refused) if key.role == STEP else dealt
+        if self.replay.read and key.role == SOLVER and key.parent < 0:
+            dealt.sort(key=lambda row: not self.replay.is_read(row))
+        return dealt
 
     def _refused(self, row: int) -> bool:
         return bool(self.replay.evidence.rows.finish[row] == "refused")

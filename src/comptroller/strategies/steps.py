@@ -58,8 +58,8 @@ def next_steps(step: Reply, count: int) -> tuple[Ask, ...]:
 
 
 def usable(replies: Iterable[Reply]) -> list[Reply]:
-    """The replies that can be continued or answer: ended by themselves, or truncated."""
-    return [reply for reply in replies if reply.finish in ("stop", "length")]
+    """The replies that can be continued or answer: those that ended by themselves. A truncated one is no step."""
+    return [reply for reply in replies if reply.whole]
 
 
 def ends_solution(step: Reply, mark: str) -> bool:
@@ -113,8 +113,8 @@ def cache_use(run: FinishedRun) -> TreeCacheUse:
     The measure of ETS (Hooper et al., arXiv 2502.13575): tokens of the distinct nodes that are kept, by step.
     """
     waves: dict[float, list[Reply]] = {}
-    for reply in usable(run.replies):
-        if reply.ask.stop:
+    for reply in run.replies:
+        if reply.ended and reply.ask.stop == STOP:
             waves.setdefault(reply.started_s, []).append(reply)
     held = [dict.fromkeys(node for step in steps for node in path(step)) for steps in waves.values()]
     tokens = [_prompt_tokens(nodes) + sum(_made_tokens(node) for node in nodes) for nodes in held]

@@ -17,7 +17,7 @@ import numpy as np
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, elasticity
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.strategies.choosing import DifficultyAllocation, spread
-from comptroller.strategies.deals import deal_notes, deals_of, results_over_deals, with_exact_votes
+from comptroller.strategies.deals import deal_notes, deals_of, expected_results
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
 from comptroller.strategies.results import (
@@ -292,9 +292,8 @@ def _settings_of_binding(
         for once in (OnceStrategy(), OnceStrategy(greedy=False))
     )
     base = next((replayed for replayed in tried if replayed), None)
-    if base:
-        missing.clear()  # one of the two is enough; the notes name it
     results = {base.strategy: base} if base else {}
+    missing = [] if base else missing  # one of the two is enough; the notes name it
     for strategy in strategies:
         for one in _points(strategy, replay, conditions, chosen, grid, missing):
             results.setdefault(one.strategy, one)
@@ -325,7 +324,9 @@ def _points(
         runs = grid_runs(points, again, chosen, missing, conditions.budget)
         return [gather(spell(point), chosen, rows, again) for point, rows in runs]
 
-    return with_exact_votes(replay, points, results_over_deals(replay, conditions.deals, dealt))
+    found = expected_results(replay, points, conditions.deals, dealt)
+    missing[:] = [gap for gap in missing if all(gap[0] != one.strategy for one in found)]
+    return found
 
 
 def _results_or_gap(
@@ -336,10 +337,9 @@ def _results_or_gap(
     missing: list[tuple[str, str]],
 ) -> ReplayResults | None:
     try:
-        (one,) = results_over_deals(
-            replay, conditions.deals, lambda again: [replay_strategy(point, again, chosen, conditions.budget)]
-        )
-        return one
+        return expected_results(
+            replay, [point], conditions.deals, lambda again: [replay_strategy(point, again, chosen, conditions.budget)]
+        )[0]
     except UnsupportedError as gap:
         missing.append((spell(point), str(gap)))
         return None

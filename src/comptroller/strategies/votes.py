@@ -30,14 +30,16 @@ WEIGHTS: Mapping[str, Callable[[Reply], float]] = {"plain": _plain, "score": _sc
 
 
 def candidates(replies: Iterable[Reply]) -> list[Reply]:
-    """The completed or truncated replies that have an answer; all completed or truncated ones where none has."""
-    ended = [reply for reply in replies if reply.finish in ("stop", "length")]
-    return [reply for reply in ended if reply.answer is not None] or ended
+    """The whole replies that have an answer; all whole ones where none has. A truncated one never is an answer."""
+    whole = [reply for reply in replies if reply.whole]
+    return [reply for reply in whole if reply.answer is not None] or whole
 
 
 def first(replies: Iterable[Reply]) -> Answer:
-    """The answer of the first candidate; an empty answer where there is none."""
-    return Answer.of(next(iter(candidates(replies)), None))
+    """The answer of the first candidate; where there is none the text of the first truncated reply, which has no answer
+    to compare, else an empty answer."""
+    given = list(replies)
+    return Answer.of(next(iter(candidates(given)), next((reply for reply in given if reply.ended), None)))
 
 
 def tally(replies: Sequence[Reply], weigh: Callable[[Reply], float] = _plain) -> dict[str, float]:
@@ -54,8 +56,8 @@ def tally(replies: Sequence[Reply], weigh: Callable[[Reply], float] = _plain) ->
 
 
 def count(counts: dict[str, float], reply: Reply, weigh: Callable[[Reply], float] = _plain) -> None:
-    """Adds the weight of a reply to a tally in place, if it has an answer and was not cut."""
-    if reply.answer is not None and reply.finish in ("stop", "length"):
+    """Adds the weight of a reply to a tally in place, if it has an answer and is whole."""
+    if reply.answer is not None and reply.whole:
         counts[reply.answer] = counts.get(reply.answer, 0.0) + weigh(reply)
 
 
@@ -66,15 +68,15 @@ def vote(replies: Sequence[Reply], weigh: Callable[[Reply], float] = _plain) -> 
         return first(replies)
     winner = max(counts, key=counts.__getitem__)
     total = sum(counts.values())
-    leader = next(reply for reply in replies if reply.answer == winner)
+    leader = next(reply for reply in replies if reply.whole and reply.answer == winner)
     return Answer.of(leader, counts[winner] / total if total > 0 else 0.0)
 
 
 def best(replies: Sequence[Reply], score: Callable[[Reply], float]) -> Answer:
-    """The candidate of the greatest score; the confidence is its score."""
+    """The candidate of the greatest score; the confidence is its score. Where there is none, as `first`."""
     choices = candidates(replies)
     if not choices:
-        return Answer()
+        return first(replies)
     scores = [score(reply) for reply in choices]
     winner = max(range(len(scores)), key=scores.__getitem__)
     return Answer.of(choices[winner], scores[winner])

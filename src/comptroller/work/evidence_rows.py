@@ -111,11 +111,14 @@ def unknown_columns(path: Path, names: Iterable[str], line: int) -> None:
     """Checks names of columns.
 
     Raises:
-        RecordError: a column is neither in `KNOWN` nor in `COUNTED`.
+        RecordError: a column is neither in `KNOWN` nor in `COUNTED`; says the map that leaves it out.
     """
-    strange = sorted(set(names) - set(KNOWN) - set(COUNTED))
+    named = list(names)
+    strange = sorted(set(named) - set(KNOWN) - set(COUNTED))
     if strange:
-        problem = f"unknown column{'s' * (len(strange) > 1)} {', '.join(strange)}; known: {', '.join(KNOWN)}"
+        rest = ",".join(f"{name}={name}" for name in named if name not in strange)
+        told = f"unknown column{'s' * (len(strange) > 1)} {', '.join(strange)}"
+        problem = f"{told}; known: {', '.join(KNOWN)}; to leave out what is not: --map {rest}"
         raise RecordError(path.name, [(line, problem)], 1)
 
 

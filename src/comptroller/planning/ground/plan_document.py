@@ -16,7 +16,7 @@ from comptroller.planning.ground.odds_document import ChoiceOdds, PlannedLoad, U
 from comptroller.planning.ground.over_time_document import OverTimeDocument
 from comptroller.planning.ground.picture_document import AcceleratorChoice, ArrivalDrawDocument
 from comptroller.planning.ground.risk_document import ChoiceSupport, RiskDocument, SelectionOptimism
-from comptroller.planning.ground.service_document import LatencyDocument, PredictedFigure, ServiceDocument
+from comptroller.planning.ground.service_document import Known, LatencyDocument, PredictedFigure, ServiceDocument
 from comptroller.result_views import ResultViews
 
 SCHEMA_VERSION = 1
@@ -59,8 +59,8 @@ class OfferService(DocumentPart):
     model: str
     usd_per_h: float
     calls_per_s: float
-    input_tokens_per_s: float
-    output_tokens_per_s: float
+    input_tokens_per_s: Known
+    output_tokens_per_s: Known
     usd_per_million: tuple[float, float] | None
     source: str
 

@@ -13,7 +13,7 @@ from comptroller.errors import UnsupportedError
 from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, gather, no_progress
 from comptroller.planning.ground.strategy_plays import Floats, Ints, OptionCalls, PlaySet, StrategyPlay
 from comptroller.planning.offer.deployments import RejectionTally
-from comptroller.planning.offer.question_judges import replay_of
+from comptroller.planning.offer.question_judges import played_scores, replay_of
 from comptroller.planning.offer.stage_plays import StagePlayCache
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Strategy
@@ -189,7 +189,7 @@ def _play_options(
         rejected.add("not recorded", told, len(left_out))
         return
     for point, rows in grid_runs(_points(strategy, quality), replay, question.tolist(), missing):
-        score = np.array([value for value, _ in rows])
+        score = played_scores(replay, point, question.tolist(), [value for value, _ in rows])
         if not _has_scores(spell(point), score, rejected):
             continue
         kept = {role: arm for role, arm in roles.items() if _plays(role, rows)}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
 
 from comptroller.errors import UnsupportedError
 from comptroller.strategies.modelled_reward import recorded_reward
+from comptroller.strategies.protocol import Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
+from comptroller.strategies.vote_odds import exact_votes
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.quality import WorkloadQuality
@@ -44,3 +49,15 @@ def _reward_of_scores(scores: str, model: str) -> ModelledChecker:
     if not isinstance(records, Evidence):
         raise UnsupportedError(f"quality.reward.scores: {scores} holds counts, no scores of steps")
     return recorded_reward(records, model)
+
+
+def played_scores(
+    replay: EvidenceReplay, strategy: Strategy, questions: Sequence[int], played: Sequence[float]
+) -> npt.NDArray[np.float64]:
+    """(questions,): what a strategy scores of each: the mean over all choices of its samples where there is a closed
+    form (a plain vote, one sample), else as played.
+
+    played: the scores of one run on each question.
+    """
+    exact = exact_votes(replay, strategy, questions)
+    return np.array(played, float) if exact is None else exact

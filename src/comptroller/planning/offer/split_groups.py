@@ -28,8 +28,6 @@ def split_refusal(replica: ModelReplica) -> str:
         return f"{engine.id} is not known to hand caches from prefill to decode"
     if engine.adapters is not None:
         return f"{replica.model.id}: adapters in split pools are not modelled"
-    if engine.prefix_store is not None:
-        return f"{replica.model.id}: a cache tier for prompts of split pools is not modelled"
     if replica.model.recurrent:
         return f"{replica.model.id}: how recurrent states are handed on is not known"
     if device.scale_out is None:

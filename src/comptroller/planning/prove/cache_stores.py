@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from comptroller.costs.steptable import StepTable
-from comptroller.costs.tiers import tier_to_device_bytes_per_s
+from comptroller.costs.tiers import device_to_tier_bytes_per_s, tier_to_device_bytes_per_s
 from comptroller.errors import InputError
 from comptroller.facts.accelerator import Accelerator
 from comptroller.facts.cache_tier import CacheTier, cache_tier
@@ -43,6 +43,8 @@ def stores_of_tiers(
             tier_bytes_per_s(tier, device, table),
             tier.access_s,
             tier.id,
+            device_to_tier_bytes_per_s(tier, device) * table.devices,
+            tier.duplex,
         )
         for one, tier in zip(tiers, found, strict=True)
     ]

@@ -131,7 +131,8 @@ def _replicas(service: ServiceDocument, tables: StepTableCache) -> tuple[Simulat
         table = tables.of(service, pool)
         drafts = service.deployment.engine.speculation
         one = SimulatedReplica(table, ranks=pool.dp, pool=PHASES[pool.phase])
-        one = replace(one, stores=_tier_stores(service, pool, tables)[0])
+        if PHASES[pool.phase] != PoolRole.TOKEN:  # only prompts have beginnings to load
+            one = replace(one, stores=_tier_stores(service, pool, tables)[0])
         if drafts is not None:
             one = replace(one, draft_tokens=drafts.tokens, acceptance=drafts.acceptance)
         replicas += [one] * pool.replicas

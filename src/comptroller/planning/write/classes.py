@@ -67,7 +67,7 @@ def _role_shares(
 
 
 def api_offers(problem: PlanningProblem, best: Fleet) -> Iterator[OfferService]:
-    """What is bought from each API."""
+    """What is bought from each API; tokens are unknown where a call's are not recorded."""
     plays, rate = problem.space.plays, problem.space.rate_per_s
     bought: dict[int, Floats] = {}
     for option, gets in options_in_use(problem, best):
@@ -76,8 +76,13 @@ def api_offers(problem: PlanningProblem, best: Fleet) -> Iterator[OfferService]:
         for model in (m for m, route in option.routes.items() if route == "api"):
             own = calls.model == model
             per_s = share[calls.question[own]] * rate
-            columns = (np.ones(own.sum()), calls.input_tokens[own], calls.output_tokens[own], calls.usd[own])
-            amounts = np.array([per_s @ np.nan_to_num(column) for column in columns])
+            columns = (
+                np.ones(own.sum()),
+                calls.input_tokens[own],
+                calls.output_tokens[own],
+                np.nan_to_num(calls.usd[own]),
+            )
+            amounts = np.array([per_s[per_s > 0] @ column[per_s > 0] for column in columns])
             bought[model] = bought.get(model, np.zeros(4)) + amounts
     for model, (calls_per_s, inputs, outputs, usd) in sorted(bought.items()):
         assert plays.evidence is not None
@@ -99,11 +104,12 @@ def _offer_id(model: str) -> str:
 
 
 def tokens_per_question(problem: PlanningProblem, best: Fleet, name: str) -> float:
-    """Mean tokens of a kind that a question takes over all its calls."""
+    """Mean tokens of a kind that a question takes over all its calls; unknown where a call's are not recorded."""
     plays, mean = problem.space.plays, problem.search.mean
     total = 0.0
     for option, gets in options_in_use(problem, best):
         calls = option.play.calls
         values = np.bincount(calls.question, getattr(calls, name), len(plays.task))
-        total += float(gets @ mean @ np.nan_to_num(values))
+        counted = gets @ mean
+        total += float(counted[counted > 0] @ values[counted > 0])
     return total

@@ -10,7 +10,8 @@ from comptroller.costs.eager import LAUNCH_S
 from comptroller.costs.network import node_devices
 from comptroller.costs.operations import BUSIEST
 from comptroller.costs.speculation import tokens_per_step
-from comptroller.costs.tiers import tier_bound_per_s
+from comptroller.costs.tiers import tier_bound_per_s, tokens_with_full_cache
+from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.prove.services import ModelServices
 from comptroller.work.demand import TrafficDemand
 from comptroller.work.workload import Workload
@@ -35,7 +36,7 @@ def lever_notes(own: ModelServices) -> Iterator[str]:
                 f"{service.id}: kernels are launched one by one, {LAUNCH_S * 1e6:.0f} us each by two published hosts "
                 "that differ by a factor of three; its interval says so, and it was chosen at the upper end of it"
             )
-        yield from _offload_notes(service.id, deployment.replica, service.batch)
+        yield from _offload_notes(service, deployment.replica)
         yield from _spread_notes(service.id, deployment.replica)
         yield from _draft_notes(service.id, deployment.replica.engine.speculation)
         replicas = sum(pool.replicas for pool in service.deployment.pools)
@@ -84,16 +85,25 @@ def _draft_notes(name: str, drafts: SpeculativeDecoding | None) -> Iterator[str]
         )
 
 
-def _offload_notes(name: str, replica: ModelReplica, batch: float) -> Iterator[str]:
+def _offload_notes(service: ServiceDocument, replica: ModelReplica) -> Iterator[str]:
     offloaded, link = replica.engine.offload_bytes, replica.device.host
     if offloaded and link is not None:
         gib = offloaded / 2**30
-        most = tier_bound_per_s(max(batch, 1.0), offloaded, link.one_way_bytes_per_s)
+        weight = sum(part.rate_per_s * part.share for part in service.slices)
+        sizes = (
+            sum(getattr(part, name) * part.rate_per_s * part.share for part in service.slices) / weight
+            for name in ("input_tokens", "output_tokens")
+        )
+        full = tokens_with_full_cache(service.kv_capacity_tokens, *sizes)
+        most, ever = (
+            tier_bound_per_s(tokens, offloaded, link.one_way_bytes_per_s) for tokens in (max(service.batch, 1.0), full)
+        )
         yield (
-            f"{name}: {gib:.3g} GiB of each device's weights lie in the host's memory and are read through "
+            f"{service.id}: {gib:.3g} GiB of each device's weights lie in the host's memory and are read through "
             f"its link in every step ({offloaded / link.one_way_bytes_per_s * 1e3:,.0f} ms by the datasheet's rate; of "
-            f"experts those that tokens touch), which alone bounds a replica to {most:,.0f} tokens/s at its batch; one "
-            "published pair of measurements is met within 7 %"
+            f"experts those that tokens touch), which alone bounds a replica to {most:,.0f} tokens/s at its batch, and "
+            f"to {ever:,.0f}, prompts counted, with its cache full of such requests (MoE-Lens); one published pair "
+            " of measurements is met within 7 %"
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from comptroller.planning.ground.nouns import Fleet, Goal
 from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.offer.space import ENGINES
@@ -77,7 +79,9 @@ def _question_notes(problem: PlanningProblem, best: Fleet, unverified: bool) -> 
     assert quality is not None
     options = [option for option, _ in options_in_use(problem, best)]
     yield from strategy_notes(quality, plays, options)
-    yield f"recorded: scores and tokens of {len(plays.task):,} questions in {plays.source}"
+    counted = any(np.isfinite(option.play.calls.output_tokens).any() for option in options)
+    what = "tokens" if counted else "dollars"
+    yield f"recorded: scores and {what} of {len(plays.task):,} questions in {plays.source}"
     if unverified:
         yield "steady state: percentiles come from the queueing approximation, not from a simulation"
         yield "samples of one question reach a fleet together, which the steady state takes for independent arrivals"

@@ -11,6 +11,7 @@ from comptroller.planning.ground.strategy_plays import PlaySet
 from comptroller.strategies.gate_notes import GatedPlay, trained_notes
 from comptroller.strategies.results import uses
 from comptroller.strategies.spelling import asks_checker, parse
+from comptroller.strategies.verdict_notes import break_even_notes
 from comptroller.work.quality import WorkloadQuality
 
 
@@ -30,11 +31,20 @@ def strategy_notes(quality: WorkloadQuality, plays: PlaySet, options: Sequence[O
         how = f"errs on steps as {errors.model} did" if errors.model else stated
         yield f"modelled: a reward model {how}, at no cost"
     if plays.evidence is not None:
+        if quality.checker:
+            for option in options:
+                yield from break_even_notes(
+                    plays.evidence, option.play.strategy, _models_of(plays, option), plays.question, quality.checker.tpr
+                )
         yield from trained_notes(plays.evidence, [_gate_of(plays, option) for option in options])
 
 
 def _gate_of(plays: PlaySet, option: Option) -> GatedPlay:
     """What an option's strategy does with the questions of the evidence."""
-    models = {role: str(plays.models[number]) for role, number in option.play.bound.items()}
     calls = np.bincount(option.play.calls.question, minlength=len(plays.question)).astype(float)
-    return GatedPlay(option.play.strategy, models, plays.question, calls)
+    return GatedPlay(option.play.strategy, _models_of(plays, option), plays.question, calls)
+
+
+def _models_of(plays: PlaySet, option: Option) -> dict[str, str]:
+    """Who plays each role of an option."""
+    return {role: str(plays.models[number]) for role, number in option.play.bound.items()}

@@ -38,7 +38,7 @@ def build(fleet: SimulatedFleet, sample_s: float) -> KernelWorld:
     """The world at second 0, without requests."""
     ints, floats = ArrayArena(np.int64), ArrayArena(np.float64)
     placed = fleet.replicas()
-    tables = {id(table): TickTable.of(table) for _, replica in placed for table in replica.tables}
+    tables = {id(t): TickTable.of(t) for _, replica in placed for t in (*replica.tables, *replica.beside)}
     packed = {key: _pack(table, ints, floats) for key, table in tables.items()}
     levels = {id(replica): _pack_levels(replica, packed, ints) for _, replica in placed}
     ranks = records(RANK, sum(replica.ranks for _, replica in placed))
@@ -52,9 +52,10 @@ def build(fleet: SimulatedFleet, sample_s: float) -> KernelWorld:
             _describe(rank, fleet, replica)
             for name, value in packed[id(replica.table)].items():
                 setattr(rank, name, value)
-            rank.levels = levels[id(replica)]
+            rank.levels, rank.besides = levels[id(replica)], len(replica.beside)
             _allot(rank, fleet, replica, ints, floats)
             own = _join_stores(rank, own, replica, stores)
+            rank.lanes = ints.room(2 * (len(replica.stores) + 1))
         first += replica.ranks
     _pair_stores(ranks, fleet)
     for store in stores:
@@ -91,8 +92,9 @@ def _pack(table: TickTable, ints: ArrayArena, floats: ArrayArena) -> dict[str, i
 
 
 def _pack_levels(replica: SimulatedReplica, packed: dict[int, dict[str, int]], ints: ArrayArena) -> int:
-    """Where the step tables of a replica's levels stand."""
-    return ints.put([[packed[id(table)][name] for name in LEVEL_FIELDS] for table in replica.tables])
+    """Where the step tables of a replica's levels stand, then those beside the other engine of its storage."""
+    tables = (*replica.tables, *replica.beside)
+    return ints.put([[packed[id(table)][name] for name in LEVEL_FIELDS] for table in tables])
 
 
 def _describe(rank: Any, fleet: SimulatedFleet, replica: SimulatedReplica) -> None:
@@ -159,7 +161,9 @@ def _stores(fleet: SimulatedFleet) -> Any:
     for record, (store, replica) in zip(stores, found, strict=True):
         record.oldest = record.newest = record.next = -1
         record.entry_count = store.tokens // size if size else 0
-        record.block_ticks = ticks(store.block_s(size * replica.table.kv_bytes_per_token))
+        block_bytes = size * replica.table.kv_bytes_per_token
+        record.block_ticks, record.write_ticks = ticks(store.block_s(block_bytes)), ticks(store.write_s(block_bytes))
+        record.duplex = store.duplex
     if fleet.shared_store:
         stores[-1].shared = 1
     return stores
@@ -173,6 +177,8 @@ def _join_stores(rank: Any, own: int, replica: SimulatedReplica, stores: Any) ->
     for place, following in pairwise(chain):
         stores[place].next = following
     rank.store, rank.shared_store = chain[0] if chain else -1, shared
+    rank.own_stores = len(replica.stores)
+    rank.timed_writes = any(stores[place].write_ticks > 0 for place in chain)
     return after
 
 

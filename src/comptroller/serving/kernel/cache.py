@@ -114,6 +114,16 @@ def free(w: KernelWorld, r: int) -> int:
 
 
 @jit
+def room_beside_idle(w: KernelWorld, r: int) -> int:
+    """Blocks that a rank may take before an idle cached one has to go, of its own or of its peer's."""
+    rank = w.ranks[r]
+    idle = rank.idle_entries * rank.cache_blocks
+    if rank.peer >= 0:
+        idle += w.ranks[rank.peer].idle_entries * rank.cache_blocks
+    return int(free(w, r) - idle)
+
+
+@jit
 def in_flight(w: KernelWorld, r: int) -> int:
     """Blocks that the decode step under way on a rank will have taken up at its end."""
     rank = w.ranks[r]
@@ -198,7 +208,7 @@ def _evict(w: KernelWorld, r: int) -> None:
     block = w.ints[rank.entries + 5 * entry + ID]
     unchain(w, rank, entry)
     if rank.store >= 0:
-        put(w, rank.store, block)
+        put(w, r, rank.store, block)
     rank.evictions += 1
 
 
@@ -256,7 +266,7 @@ def share(w: KernelWorld, r: int, i: int) -> None:
     rank, request = w.ranks[r], w.requests[i]
     if rank.shared_store >= 0:
         for back in range(request.held):
-            put(w, rank.shared_store, w.blocks[request.blocks + request.held - 1 - back])
+            put(w, r, rank.shared_store, w.blocks[request.blocks + request.held - 1 - back])
 
 
 @jit

@@ -10,6 +10,7 @@ from comptroller.serving.kernel.cache import free, growth, move_on, pages, publi
 from comptroller.serving.kernel.decisions import budget
 from comptroller.serving.kernel.queues import pop, push, set_key
 from comptroller.serving.kernel.ranks import compose, fill, full, join_decode, leave_decode, leave_prefill, private
+from comptroller.serving.kernel.runs import run_length
 from comptroller.serving.kernel.steps import (
     decode_ticks,
     meter_part,
@@ -158,43 +159,6 @@ def _take_over(w: KernelWorld, r: int) -> bool:
 
 
 @part
-def _steps_that_fit(w: KernelWorld, r: int, most: int, room: int) -> int:
-    """The most decode steps, fewer than `most`, whose growth does not exceed the room."""
-    fit, over = 0, most
-    while over - fit > 1:
-        middle = (fit + over) // 2
-        if growth(w, r, middle) <= room:
-            fit = middle
-        else:
-            over = middle
-    return fit
-
-
-@part
-def _run_length(w: KernelWorld, r: int) -> int:
-    """Decode steps until a request of the rank is done or its memory is full."""
-    rank = w.ranks[r]
-    clock = w.clock[0]
-    if rank.verify > 1 or (clock.counts and rank.waiting > 0 and not full(w, r)):
-        return 1
-    steps = w.ints[rank.due] - rank.g
-    if clock.every > 0:
-        steps = min(steps, clock.every - rank.steps % clock.every)
-    room = free(w, r)
-    if (rank.parts == 0 and rank.batch * steps <= room) or growth(w, r, steps) <= room:
-        return int(steps)
-    if rank.parts > 0:
-        return int(_steps_that_fit(w, r, int(steps), room))
-    tokens = room // rank.batch * rank.block
-    left, place = room % rank.batch, rank.phase
-    while w.ints[rank.hist + place] <= left:
-        left -= w.ints[rank.hist + place]
-        tokens += 1
-        place = place - 1 if place > 0 else rank.block - 1
-    return int(min(steps, tokens))
-
-
-@part
 def _step_ticks(w: KernelWorld, r: int) -> int:
     rank = w.ranks[r]
     ticks = rank.stall
@@ -215,7 +179,7 @@ def start(w: KernelWorld, group: int, tick: int) -> None:
         rank = w.ranks[r]
         if rank.peer >= 0:
             cut(w, rank.peer, tick)
-        if rank.level != rank.level_due:
+        if rank.besides > 0 or rank.level != rank.level_due:
             take_level(w, r)
         compose(w, r, tick)
         rank.budget, mixes = budget(w.clock[0].batching, rank.batch * rank.verify, rank.chunk)
@@ -242,7 +206,7 @@ def start(w: KernelWorld, group: int, tick: int) -> None:
         leader.kind = RUN
         for r in range(group, group + leader.ranks):
             if w.ranks[r].batch > 0:
-                steps = min(steps, _run_length(w, r))
+                steps = min(steps, run_length(w, r))
         leader.planned, ticks = walk_group(w, group, steps, NEVER)
     leader.length = ticks
     set_key(w, group, 4 * (tick + ticks) + END)

@@ -20,15 +20,17 @@ def load(w: KernelWorld, r: int, i: int, tick: int) -> int:
         due = max(due, claim_slot(w, r, i, tick))
     if rank.store >= 0:
         request.ready = reachable_blocks(w, r, i, request.goal)
-        ticks = 0
+        there = max(tick, rank.load_free)
+        loads = 0
         for place in range(request.held, request.ready):
             block = w.blocks[request.blocks + place]
             if find(w, r, block) < 0:
-                ticks += load_block(w, store_with(w, rank.store, block), block)
+                there = load_block(w, r, store_with(w, rank.store, block), block, there)
                 request.loaded += rank.prefix_tokens
-        if ticks > 0:
-            rank.load_free = max(tick, rank.load_free) + ticks
-            due = max(due, rank.load_free)
+                loads += 1
+        if loads > 0:
+            rank.load_free = there
+            due = max(due, there)
     return int(due)
 
 

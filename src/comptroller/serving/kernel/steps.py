@@ -8,9 +8,10 @@ import numpy as np
 
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.cache import move_on
-from comptroller.serving.state import LEVEL_FIELDS, NEVER, TICKS_PER_S, KernelWorld
+from comptroller.serving.state import LEVEL_FIELDS, NEVER, TICKS_PER_S, GroupActivity, KernelWorld
 
 LEVELS = len(LEVEL_FIELDS)
+READY = int(GroupActivity.READY)
 
 
 @jit
@@ -38,11 +39,24 @@ def _curve(w: KernelWorld, base: int, count: int, part: int, x: float) -> float:
     return float(value + w.floats[base + (part + 1) * count + low] * (x - w.floats[base + low]))
 
 
+@jit
+def _at_work(w: KernelWorld, r: int) -> bool:
+    """Whether a rank is in a step, or has somebody to begin one with in this tick."""
+    rank = w.ranks[r]
+    return bool(rank.kind > READY or (rank.kind == READY and (rank.batch + rank.pre_count > 0 or rank.intake >= 0)))
+
+
 @part
 def take_level(w: KernelWorld, r: int) -> None:
-    """The steps of a rank from here on are those of the level that was set."""
+    """The steps of a rank from here on are those of the level that was set; of a shared store with tables for that,
+    those beside the other engine where it is at work."""
     rank = w.ranks[r]
-    rank.level = rank.level_due
+    level = rank.level_due
+    if rank.besides > 0 and _at_work(w, rank.peer):
+        level += rank.besides
+    if level == rank.level:
+        return
+    rank.level = level
     row = rank.levels + LEVELS * rank.level
     rank.nk, rank.nt, rank.np = w.ints[row], w.ints[row + 1], w.ints[row + 2]
     rank.kv_x, rank.kv_v, rank.kv_m = w.ints[row + 3], w.ints[row + 4], w.ints[row + 5]

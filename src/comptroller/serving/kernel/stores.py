@@ -2,7 +2,8 @@
 
 A store keeps blocks in order of last use. What a device evicts goes to the rank's first store, what that evicts to the
 next; the last may be shared by all ranks, and then gets blocks as soon as they are computed. Loads of a rank pass its
-link one after another; what is written crosses the other direction and holds nobody up.
+link one after another. What is written to a store passes the rank's lane to it, one block after another, and can be
+loaded once it is there; where the lane has one direction for both, loads and writes wait for each other.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ MIX = -7046029254386353131
 """2^64 over the golden ratio, as 64 signed bits: multiples of it spread evenly over the buckets (Knuth, 6.4)."""
 
 ID, REFS, OLDER, NEWER, CHAIN = range(5)
-"""Fields of an entry, five numbers each in the arena; of those in a store nobody counts uses (`REFS`)."""
+"""Fields of an entry, five numbers each in the arena."""
+THERE = REFS
+"""Of an entry in a store, where nobody counts uses: the tick from which on it can be loaded."""
 
 ADAPTER, USERS, TURN, READY = range(4)
 """Fields of a slot, four numbers each in the arena: who is in it, requests that use it, its last use, when it is in."""
@@ -82,9 +85,28 @@ def unchain(w: KernelWorld, table: Any, entry: int) -> None:
 
 
 @jit
-def put(w: KernelWorld, first: int, block: int) -> None:
-    """A block comes to a store as the newest; what has to go for it goes to the next."""
-    s = first
+def _lane(w: KernelWorld, r: int, s: int) -> int:
+    """Where it stands until when a rank's lane to a store is taken by loads; by writes, one further if it is duplex."""
+    rank = w.ranks[r]
+    place = rank.own_stores if w.stores[s].shared else s - rank.store
+    return int(rank.lanes + 2 * place)
+
+
+@jit
+def _write(w: KernelWorld, r: int, s: int, since: int) -> int:
+    """When a block that a rank sends to a store from a tick on is there."""
+    store = w.stores[s]
+    if store.write_ticks == 0:
+        return since
+    lane = _lane(w, r, s) + store.duplex
+    w.ints[lane] = max(since, w.ints[lane]) + store.write_ticks
+    return int(w.ints[lane])
+
+
+@jit
+def put(w: KernelWorld, r: int, first: int, block: int) -> None:
+    """A block comes from a rank to a store as the newest; what has to go for it goes to the next."""
+    s, since = first, w.clock[0].now >> 2
     while s >= 0:
         store = w.stores[s]
         if store.entry_count == 0:
@@ -95,10 +117,11 @@ def put(w: KernelWorld, first: int, block: int) -> None:
             _unlink(w, s, entry)
             _make_newest(w, s, entry)
             return
-        gone, forgets = 0, store.count == store.entry_count
+        gone, left, forgets = 0, since, store.count == store.entry_count
         if forgets:
             entry = store.oldest
             gone = w.ints[store.entries + 5 * entry + ID]
+            left = max(since, w.ints[store.entries + 5 * entry + THERE])
             _unlink(w, s, entry)
             unchain(w, store, entry)
             store.count -= 1
@@ -108,6 +131,7 @@ def put(w: KernelWorld, first: int, block: int) -> None:
         store.spare = w.ints[base + CHAIN]
         bucket = bucket_of(store, block)
         w.ints[base + ID] = block
+        w.ints[base + THERE] = _write(w, r, s, since)
         w.ints[base + CHAIN] = w.ints[bucket]
         w.ints[bucket] = entry
         _make_newest(w, s, entry)
@@ -115,7 +139,7 @@ def put(w: KernelWorld, first: int, block: int) -> None:
         store.writes += 1
         if not forgets:
             return
-        block, s = gone, store.next
+        block, s, since = gone, store.next, left
 
 
 @jit
@@ -130,14 +154,15 @@ def store_with(w: KernelWorld, first: int, block: int) -> int:
 
 
 @jit
-def load_block(w: KernelWorld, s: int, block: int) -> int:
-    """Ticks for which a block occupies the rank's link on its way from a store, where it is now the newest."""
-    store = w.stores[s]
+def load_block(w: KernelWorld, r: int, s: int, block: int, since: int) -> int:
+    """When a block is in the device that a rank loads from a tick on out of a store, where it is now the newest."""
+    store, lane = w.stores[s], _lane(w, r, s)
     entry = _find(w, s, block)
     _unlink(w, s, entry)
     _make_newest(w, s, entry)
     store.loads += 1
-    return int(store.block_ticks)
+    w.ints[lane] = max(since, w.ints[lane], w.ints[store.entries + 5 * entry + THERE]) + store.block_ticks
+    return int(w.ints[lane])
 
 
 @jit

@@ -11,7 +11,7 @@ declares no gateway knows, and none runs it.
 Policies say in NEEDS which columns of a trace they read, `tenant`, `priority` or `adapter`; a trace without them is
 refused. A scheduling policy that needs `counter` is asked anew at every admission, of the first call of each tenant
 (`call.counter` is the service that it has had, prompt and output tokens by INPUT_WEIGHT and OUTPUT_WEIGHT); one with
-PREEMPTS sets aside running calls of lower priority.
+PREEMPTS sets aside running calls of lower priority. A gateway's queues run the others (`gateway/admission_order.py`).
 """
 
 from __future__ import annotations

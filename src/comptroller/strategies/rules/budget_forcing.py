@@ -15,9 +15,9 @@ import numpy as np
 
 from comptroller.errors import InputError
 from comptroller.strategies.checks import at_least, between
-from comptroller.strategies.protocol import All, Answer, Ask, AssistantPrefill, QuestionBudget, Run, StrategyQuestion
+from comptroller.strategies.protocol import All, Ask, AssistantPrefill, QuestionBudget, Run, StrategyQuestion
 from comptroller.strategies.success_prediction import success_predictor, text_signals
-from comptroller.strategies.votes import candidates
+from comptroller.strategies.votes import candidates, first
 
 FINAL = AssistantPrefill("\n\nFinal answer:")
 WAIT = AssistantPrefill("\nWait")
@@ -76,5 +76,5 @@ class BudgetForcingStrategy:
             answering = reply if candidates([reply]) else answering
         if answering.finish == "length" and self.final_tokens:
             (forced,) = yield All(Ask(after=answering, content=FINAL, max_tokens=self.final_tokens, effort=effort))
-            answering = next(iter(candidates([forced, answering])), forced)
-        return Answer.of(answering if candidates([answering]) else None)
+            return first([forced, answering])
+        return first([answering])

@@ -20,7 +20,7 @@ from comptroller.errors import InputError
 from comptroller.strategies.checks import at_least
 from comptroller.strategies.protocol import GREEDY, All, Ask, FreshPrompt, QuestionBudget, Run, StrategyQuestion
 from comptroller.strategies.success_prediction import success_predictor, text_signals
-from comptroller.strategies.votes import candidates, vote
+from comptroller.strategies.votes import vote
 
 PROMPT = "{context}\n\n{question} Copy the sentences of the text above that say it."
 """Asked for the notes. Copying keeps figures as they are: of a model of 135 million parameters asked to write down what
@@ -62,7 +62,7 @@ class BudgetMemoryStrategy:
             return vote((yield All(*Ask(content=whole).times(self.n))))
         prompt = PROMPT.format(context=question.context, question=text)
         (notes,) = yield All(Ask("memory", content=prompt, max_tokens=limit, sampling=GREEDY))
-        if not candidates([notes]):
+        if not notes.ended:
             return vote((yield All(*Ask(content=whole).times(self.n))))
         fresh = FreshPrompt(f"{notes.content}\n\n{text}")
         return vote((yield All(*Ask(after=notes, content=fresh).times(self.n))))

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from comptroller.strategies.checks import at_least, between
-from comptroller.strategies.protocol import All, Answer, Ask, CarriedTail, QuestionBudget, Reply, Run, StrategyQuestion
-from comptroller.strategies.votes import candidates
+from comptroller.strategies.protocol import All, Ask, CarriedTail, QuestionBudget, Reply, Run, StrategyQuestion
+from comptroller.strategies.votes import first
 
 
 def tail_of(reply: Reply, tokens: int) -> str:
@@ -60,5 +60,5 @@ class ChunkedThinkingStrategy:
                 break
             tail = CarriedTail(tail_of(reply, carried))
             (reply,) = yield All(Ask(after=reply, content=tail, max_tokens=self.chunk - carried))
-            last = reply if candidates([reply]) else last
-        return Answer.of(last if candidates([last]) else None)
+            last = reply if reply.ended else last
+        return first([last])

@@ -14,7 +14,7 @@ import numpy as np
 
 from comptroller.strategies.checks import at_least
 from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Run, StrategyQuestion
-from comptroller.strategies.votes import candidates
+from comptroller.strategies.votes import candidates, first
 
 PLAN = "\n\nBefore answering, write a plan of at most {steps} short steps."
 STEP = "Carry out step {step} of the plan."
@@ -38,10 +38,10 @@ class PlanAndExecuteStrategy:
         (turn,) = yield All(Ask(self.planner, content=question.content + PLAN.format(steps=self.steps)))
         last = Answer()
         for step in range(1, self.steps + 2):
-            if turn.finish not in ("stop", "length"):
+            if not turn.ended:
                 break
             content = LAST if step > self.steps else STEP.format(step=step)
             (turn,) = yield All(Ask(after=turn, content=content))
             if candidates([turn]):
                 last = Answer.of(turn)
-        return last
+        return last if last.reply else first([turn])

@@ -18,10 +18,11 @@ import numpy as np
 from comptroller.errors import UnsupportedError
 from comptroller.strategies.checks import at_least, between, require_known
 from comptroller.strategies.protocol import All, Ask, AssistantPrefill, QuestionBudget, Reply, Run, StrategyQuestion
-from comptroller.strategies.steps import usable
 from comptroller.strategies.votes import candidates, tally, vote
 
 FINAL = AssistantPrefill("\n\nFinal answer:")
+LINE = ("\n",)
+"""Ends a probe, so that what fits into its tokens is whole: a truncated reply has no answer."""
 BY = ("likelihood", "probe")
 """What paths are compared by."""
 
@@ -65,7 +66,7 @@ class ProbeAndPruneStrategy:
         probed: Sequence[Reply] = ()
         for turn in range(self.most):
             replies = yield All(*asks)
-            if turn == 0 and self.by == "likelihood" and any(not reply.logprobs for reply in usable(replies)):
+            if turn == 0 and self.by == "likelihood" and any(reply.ended and not reply.logprobs for reply in replies):
                 raise UnsupportedError("a path carries no log-probabilities, so it cannot be compared")
             grown = [[*before[reply.ask], reply] for reply in replies]
             ended += [path[-1] for path in grown if path[-1].finish == "stop"]
@@ -82,7 +83,7 @@ class ProbeAndPruneStrategy:
         return vote(ended or candidates(probed) or [path[-1] for path in paths])
 
     def _probe(self, reply: Reply) -> Ask:
-        return Ask("probe", after=reply, content=FINAL, max_tokens=self.probe_tokens)
+        return Ask("probe", after=reply, content=FINAL, max_tokens=self.probe_tokens, stop=LINE)
 
     def _kept(self, paths: list[list[Reply]], probed: Sequence[Reply]) -> list[list[Reply]]:
         """The paths that go on: the surest, or those whose probed answer most others share."""

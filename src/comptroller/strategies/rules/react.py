@@ -16,7 +16,7 @@ import numpy as np
 
 from comptroller.strategies.checks import at_least, between
 from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Run, StrategyQuestion
-from comptroller.strategies.votes import candidates
+from comptroller.strategies.votes import candidates, first
 
 PROMPT = "That was the observation. Think about what it says, then act again: give the next answer."
 
@@ -50,7 +50,7 @@ class ReactStrategy:
         last, best, idle = Answer(), -1.0, 0
         for step in range(self.steps):
             if not candidates([turn]):
-                break
+                return last if last.reply else first([turn])
             last = Answer.of(turn, 0.0)
             (seen,) = yield All(Ask(self.tool, after=turn))
             if seen.score >= self.accept:

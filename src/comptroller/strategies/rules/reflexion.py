@@ -14,7 +14,7 @@ import numpy as np
 
 from comptroller.strategies.checks import at_least, between
 from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Run, StrategyQuestion
-from comptroller.strategies.votes import candidates
+from comptroller.strategies.votes import candidates, first
 
 PROMPT = "The check above found this answer wrong. Say in one or two sentences why, and what to do instead."
 
@@ -46,7 +46,7 @@ class ReflexionStrategy:
             notes = "".join(f"\n\nLearned before: {note}" for note in learned[-self.memory :])
             (reply,) = yield All(Ask(content=question.content + notes))
             if not candidates([reply]):
-                break
+                return last if last.reply else first([reply])
             last = Answer.of(reply, 0.0)
             (check,) = yield All(Ask(self.checker, after=reply))
             if check.score >= self.accept:
@@ -54,7 +54,7 @@ class ReflexionStrategy:
             if check.finish != "stop" or trial + 1 == self.trials:
                 break
             (thought,) = yield All(Ask("reviser", after=check, content=PROMPT))
-            if not candidates([thought]):
+            if not thought.ended:
                 break
             learned.append(thought.content)
         return last

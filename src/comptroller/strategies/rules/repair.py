@@ -14,7 +14,7 @@ import numpy as np
 
 from comptroller.strategies.checks import at_least
 from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Run, StrategyQuestion
-from comptroller.strategies.votes import candidates
+from comptroller.strategies.votes import candidates, first
 
 PROMPT = "The check above found this answer wrong. Correct it and give the final answer."
 
@@ -37,7 +37,7 @@ class RepairStrategy:
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Runs one chain: answer, check, repair, check. The last answer has confidence 0 if none is accepted."""
         (reply,) = yield All(Ask(content=question.content))
-        last = Answer.of(reply, 0.0) if candidates([reply]) else Answer()
+        last = first([reply]).sure(0.0)
         for turn in range(self.rounds + 1):
             if not candidates([reply]):
                 break

@@ -77,7 +77,7 @@ class ScaleStrategy:
             limit = self.fast_tokens if judged.score <= self.threshold else self.slow_tokens
             asked = f"{text}\n\nFirst: {part}" if before is None else f"Now: {part}"
             (reply,) = yield All(Ask(after=before, content=asked, max_tokens=limit or None))
-            if not candidates([reply]):
+            if not reply.ended:
                 break
             before = reply
             known.append(f"{place + 1}. {reply.content}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from comptroller.strategies.checks import at_least
 from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Run, StrategyQuestion
-from comptroller.strategies.votes import candidates, vote
+from comptroller.strategies.votes import vote
 
 PROMPT = (
     "Questions about the text above will come later. Work out now what they may need: write down the facts, the "
@@ -36,7 +36,7 @@ class ContextNotesStrategy:
         """Asks the role `sleeper` once about the context."""
         content = f"{question.context}\n\n{PROMPT}"
         (reply,) = yield All(Ask("sleeper", content=content, max_tokens=self.max_tokens))
-        return Answer.of(reply if candidates([reply]) else None)
+        return Answer.of(reply if reply.ended else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,5 @@
-"""Submissions to SWE-bench: results/results.json of a submission's folder, or per_instance_details.json beside it.
+"""Submissions to SWE-bench: results/results.json or all_preds.jsonl of a submission's folder, or
+per_instance_details.json beside it.
 
 results.json lists the issues `resolved`, and those with `no_generation` and `no_logs`; issues that were tried and not
 resolved are those of all_preds.jsonl beside it (SWE-bench/experiments). per_instance_details.json has `resolved`,
@@ -17,7 +18,7 @@ from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers.openai_log import table
 from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader
 
-PREDICTIONS = "all_preds.jsonl"
+PREDICTIONS, PREDICTED = "all_preds.jsonl", ".jsonl"
 FAILED = ("no_generation", "no_logs")
 
 
@@ -29,10 +30,13 @@ def submission_folder(path: Path) -> Path:
 
 def resolved_issues(folder: Path) -> frozenset[str] | None:
     """Issues that a submission resolved, by its results.json; `None` where there is none."""
-    file = next(
-        (each for each in (folder / "results" / "results.json", folder / "results.json") if each.exists()), None
-    )
+    file = _results_file(folder)
     return None if file is None else frozenset(_issues(only_object(file), "resolved"))
+
+
+def _results_file(folder: Path) -> Path | None:
+    places = (folder / "results" / "results.json", folder / "results.json")
+    return next((each for each in places if each.exists()), None)
 
 
 def repository_of(issue: str) -> str:
@@ -50,6 +54,12 @@ def _issues(document: Object, name: str) -> list[str]:
 
 
 def _read(path: Path) -> Evidence:
+    if path.suffix == PREDICTED:
+        results = _results_file(submission_folder(path))
+        if results is None:
+            told = "predictions do not say what was resolved"
+            raise FactError(path.name, "resolved", told, "results/results.json in the submission's folder")
+        path = results
     document: Object = only_object(path)
     details = document.get("per_instance_details", document)
     if "resolved" in document and isinstance(document["resolved"], list):
@@ -83,6 +93,8 @@ def _row(issue: str, model: str, score: Any) -> Object:
 
 
 def _recognises(peek: EvidencePreview) -> bool:
+    if peek.kind == "jsonl" and peek.names >= {"instance_id", "model_patch"} and peek.path.suffix == PREDICTED:
+        return True
     if peek.kind != "json" or not isinstance(peek.first, dict):
         return False
     lists = isinstance(peek.first.get("resolved"), list) and bool(peek.names & set(FAILED))
@@ -92,5 +104,8 @@ def _recognises(peek: EvidencePreview) -> bool:
 
 
 READER = EvidenceReader(
-    "swe_bench", "results.json or per_instance_details.json of a SWE-bench submission", _recognises, _read
+    "swe_bench",
+    "results.json, all_preds.jsonl or per_instance_details.json of a SWE-bench submission",
+    _recognises,
+    _read,
 )
