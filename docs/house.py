@@ -110,7 +110,8 @@ ROOM_LINES = {
     # jobs with a deadline, faults (135 lines)
     # work on hourly grids, jobs as a page (60 lines)
     # memory of a training run by stage, recipes of training (60 lines)
-    "report": 8_760,
+    # runs that monitors stopped (30 lines)
+    "report": 8_800,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -134,7 +135,8 @@ ROOM_LINES = {
     # contexts that all gateways know, and who makes their notes (180 lines); names of meters (100)
     # drift of services (130 lines)
     # who waited for whom (110 lines)
-    "books": 5_500,
+    # calls of agents' runs, and what monitors stopped (130 lines)
+    "books": 5_620,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload

@@ -32,6 +32,8 @@ def evidence_of_runs(
         RecordError: a question is there twice with different texts.
     """
     rows = [row for run in runs for row in _rows(run, models or {})]
+    contexts = {run.question.context for run in runs if run.question.context and run.question.prepared is None}
+    rows = [*(_bare(context) for context in sorted(contexts)), *rows]
     columns = {name: [cells[name] for cells in rows] for name in rows[0]}
     return evidence_of_rows(RawEvidence(range(1, len(rows) + 1), columns, source), Path(source))
 
@@ -42,11 +44,14 @@ def _rows(run: FinishedRun, models: Mapping[str, str]) -> Iterable[dict[str, Any
     context = question.context or (None if question.prepared is None else "context")
     if question.prepared is not None:
         yield _row(question.prepared, names, models, context or "") | {"text": question.context}
-    elif context:
-        yield _row(Reply(Ask("sleeper"), "failed"), {}, models, context) | {"text": context}
     for reply in sorted(run.replies, key=lambda reply: run.order[reply.ask]):
         about = {"text": question.content, "context": context}
         yield _row(reply, names, models, question.id) | about
+
+
+def _bare(context: str) -> dict[str, Any]:
+    """A row of a context of which nothing was prepared: its text."""
+    return _row(Reply(Ask("sleeper"), "failed"), {}, {}, context) | {"text": context}
 
 
 def _row(reply: Reply, names: dict[Ask, str], models: Mapping[str, str], question: str) -> dict[str, Any]:
