@@ -107,6 +107,9 @@ def _traces(folder: Path) -> None:
         plain.write(stream(60), folder / name)
     shutil.copy(ROOT / "tests" / "traces" / "azure.csv", folder / "azure_2023_conv.csv")
     shutil.copy(ROOT / "tests" / "traces" / "mooncake.jsonl", folder / "mooncake_conversation.jsonl")
+    for part in ("arrivals", "lengths"):
+        text = (ROOT / "tests" / "traces" / "servegen_tables" / f"pool_{part}.csv").read_text()
+        (folder / f"servegen_{part}.csv").write_text(text.replace("small,1,", "m-small,27,"))
     head = "arrival_s,input_tokens,output_tokens,when,prompt,reply,customer"
     rows = [f"{n},{100 + n},{20 + n},2026-10-01T08:00:{n:02d}Z,{100 + n},{20 + n},c{n % 3}" for n in range(40)]
     (folder / "zones.csv").write_text(record_file(["a,0,5,4", "a,5,9,0", "a,9,60,4", "b,0,60,4"]))

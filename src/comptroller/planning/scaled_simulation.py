@@ -169,7 +169,7 @@ class ScalingStage:
         """A policy that fills a share of each replica and begins with so many, the plan's where 0."""
         return ScalingSettings(
             policy, fill * self.in_flight, fill * self.per_s, first=first or self.first, most=self.most,
-            start_up_s=self.start_up_s,
+            start_up_s=self.start_up_s, fill=fill,
         )  # fmt: skip
 
     def play(self, trace: RequestTrace, calls: CallTable, settings: ScalingSettings) -> ScaledSimulation:

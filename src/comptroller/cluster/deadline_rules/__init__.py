@@ -16,7 +16,7 @@ def deadline_rule_names() -> tuple[str, ...]:
     """Ids of the rules that ship.
 
     >>> deadline_rule_names()
-    ('greedy', 'on_demand', 'uniform_progress')
+    ('expected_cost', 'greedy', 'on_demand', 'uniform_progress')
     """
     return registry_stems(sys.modules[__name__])
 
