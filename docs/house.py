@@ -158,12 +158,12 @@ ROOM_LINES = {
     # roles of simulated questions, gates
     # options of forecasts
     # judges and contexts of simulated questions
-    # monitors, audits (250 lines)
+    # monitors and their files, audits (300 lines)
     # rows within a power budget (100 lines)
     # jobs on a cluster
     # tool waits of simulate (30 lines)
     # options of jobs with a deadline, of faults (150 lines)
-    "cli": 6_750,
+    "cli": 6_800,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
