@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 from comptroller.books.postings import CallQuote, ReleasePosting, ReservationPosting, SettlementPosting
 from comptroller.books.rates import RateClaim, RateExceededError
-from comptroller.costs.carbon import CallEnergy
 from comptroller.costs.rating import PUSD, CallReceipt, TokenUsage
 from comptroller.costs.usage import own_cost, require_region
 from comptroller.errors import BudgetExceededError, UnsupportedError
@@ -255,7 +254,7 @@ class CallAttempt:
 
     def least_cost(self, counted: int) -> Cost:
         """What it takes for certain, once so many tokens have arrived."""
-        receipt = self.service.tariff.receipt(TokenUsage(0, counted), CallEnergy())
+        receipt = self.service.tariff.receipt(TokenUsage(0, counted), CallReceipt(0).energy)
         usd = 0.0 if receipt.pusd is None else receipt.pusd / PUSD
         return Cost(tokens=TokenCounts(output=counted), usd=usd)
 
