@@ -95,7 +95,8 @@ ROOM_LINES = {
     # rows, samples of power and power policies (610 lines)
     # what followed moments like now (50 lines), HARMONY's decision
     # replicas that fault (230 lines); copies of calls and codes (360), the timer of hedges, which the gateway had (80)
-    "serving": 9_070,
+    # rows within a power budget while replicas come and go, tier by tier (120 lines)
+    "serving": 9_230,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -112,7 +113,8 @@ ROOM_LINES = {
     # work on hourly grids, jobs as a page (60 lines)
     # memory of a training run by stage, recipes of training (60 lines)
     # runs that monitors stopped (30 lines)
-    "report": 8_800,
+    # who waited for whom in the books (50 lines); scaling and power together (95 lines)
+    "report": 8_900,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -163,7 +165,8 @@ ROOM_LINES = {
     # jobs on a cluster
     # tool waits of simulate (30 lines)
     # options of jobs with a deadline, of faults (150 lines)
-    "cli": 6_800,
+    # scaling and power together, waits of keys (60 lines)
+    "cli": 6_900,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
@@ -183,7 +186,8 @@ ROOM_LINES = {
     # training runs: configurations of four programs, three kinds of jobs (380 lines)
     # who chooses among replicas: the tool's own policy, the gateway's, or a refusal (100 lines)
     # adapters, and what lies outside of devices (130 lines)
-    "export": 1_790,
+    # (torchtune, with what it builds: 90)
+    "export": 1_890,
     # errors, all of a document among them, quantities, a user's own code, the exported names
     # how results are shown in Python, beside them; the solver, which strategies call too (150 lines)
     # one lookup in registries (25 lines)

@@ -44,6 +44,17 @@ class ReplicaScalingOptions:
             self.start_up_s, weights_from=self.weights_from, image_pulled=self.image_pulled, scale=scale
         )
 
+    def conditions(self, scale: float) -> ScalingConditions:
+        """How the policies scale a trace that is replayed so many times as fast."""
+        return ScalingConditions(
+            self.start_up_s, self.most, scale, self.weights_from, self.image_pulled, self.fill, self.shifts
+        )
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The policies, after the one that leaves a fleet as it is."""
+        return (AS_IT_IS, *(name for name in dict.fromkeys(self.policies) if name != AS_IT_IS))
+
     def show(
         self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool,
         files: Mapping[str, Path | None],
@@ -55,11 +66,7 @@ class ReplicaScalingOptions:
         """
         if refused := [name for name in ("perfetto", "calls") if files.get(name)]:
             raise InputError(f"--{refused[0]} is of one fleet: leave out --scaling, or write --html, --png or --json")
-        names = [AS_IT_IS, *(name for name in dict.fromkeys(self.policies) if name != AS_IT_IS)]
-        conditions = ScalingConditions(
-            self.start_up_s, self.most, scale, self.weights_from, self.image_pulled, self.fill, self.shifts
-        )
-        found = simulate_scaling(plan, trace, names, conditions, priced)
+        found = simulate_scaling(plan, trace, self.compared, self.conditions(scale), priced)
         make: dict[str, Callable[[], FileContent]] = {
             "html": lambda: scaling_page(found),
             "png": lambda: scaling_picture(found),

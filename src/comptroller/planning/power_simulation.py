@@ -102,15 +102,19 @@ def simulate_power(
         how = PowerConditions(
             policy, conditions.row_budget_w, conditions.rows, conditions.other_w, tpot_s, tiers_as=policy
         )
-        calls = _with_priorities(policy, asked, replayed, conditions)
+        calls = with_priorities(policy, asked, replayed, conditions)
         free = simulate_rows(fleet, calls, replace(how, policy=UNCAPPED), levels)
         outcome = free if policy == UNCAPPED else simulate_rows(fleet, calls, how, levels)
         found.append(PowerSimulation(plan, replayed, conditions, outcome, free))
     return tuple(found)
 
 
-def _with_priorities(policy: str, calls: CallTable, trace: RequestTrace, conditions: RowConditions) -> CallTable:
-    """The calls, with drawn priorities where a policy needs some, the trace has none and their share is stated."""
+def with_priorities(policy: str, calls: CallTable, trace: RequestTrace, conditions: RowConditions) -> CallTable:
+    """The calls, with drawn priorities where a policy needs some, the trace has none and their share is stated.
+
+    Raises:
+        InputError: the policy needs priorities, and there are none.
+    """
     if not needs("power", policy, "priority") or trace.priority is not None:
         return calls
     if conditions.low_share is None:
