@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,16 @@ def test_where_inputs_lack_all_are_named_with_who_supplies_them(strategy):
             require_inputs(strategy, replay, spell(strategy))
         assert all(INPUTS[name].what in str(refusal.value) for name in missing)
         assert all(INPUTS[name].recorded in str(refusal.value) for name in missing)
+
+
+def test_the_table_of_worlds_says_of_every_strategy_by_what_it_was_run():
+    """Written by `benchmarks/strategy_worlds.py`: recorded, drawn and live; none is left out and none failed to answer."""
+    path = Path(__file__).parents[1] / "benchmarks" / "results" / "strategy_worlds.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["figures"]
+    assert set(found) == set(names())
+    for cells in found.values():
+        assert set(cells) == {"recorded", "drawn", "live"} and all(cells.values())
+        assert cells["drawn"].startswith("3 of 3 answered") and cells["live"].startswith("1 of 1 answered")
 
 
 CONTEXT = "The shop sold 5 lamps in May."

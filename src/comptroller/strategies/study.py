@@ -278,7 +278,8 @@ def _within_record(
         for replay, chosen in questions.items()
     }
     left = sum(len(chosen) - len(kept[replay]) for replay, chosen in questions.items())
-    notes = [f"{left} questions left out: a search continues a step there that was never continued in the record"]
+    hint = "; --deals 1 keeps the recorded order of steps" if conditions.deals > 1 else ""
+    notes = [f"{left} questions left out: a search continues a step there that was never continued in the record{hint}"]
     return kept, notes if left else []
 
 
