@@ -84,7 +84,7 @@ def test_where_inputs_lack_all_are_named_with_who_supplies_them(strategy):
 
 
 def test_the_table_of_worlds_says_of_every_strategy_by_what_it_was_run():
-    """Written by `benchmarks/strategy_worlds.py`: recorded, drawn and live; none is left out and none failed to answer."""
+    """Written by `benchmarks/strategy_worlds.py`: none is left out, and none failed to answer."""
     path = Path(__file__).parents[1] / "benchmarks" / "results" / "strategy_worlds.json"
     found = json.loads(path.read_text(encoding="utf-8"))["figures"]
     assert set(found) == set(names())
