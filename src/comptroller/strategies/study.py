@@ -278,8 +278,7 @@ def _within_record(
         for replay, chosen in questions.items()
     }
     left = sum(len(chosen) - len(kept[replay]) for replay, chosen in questions.items())
-    hint = "; --deals 1 keeps the recorded order of steps" if conditions.deals > 1 else ""
-    notes = [f"{left} questions left out: a search continues a step there that was never continued in the record{hint}"]
+    notes = [f"{left} questions left out: a search continues a step there that was never continued in the record"]
     return kept, notes if left else []
 
 
