@@ -1,6 +1,7 @@
 """Every claim beside what our data gives: claim, published, ours, data, standing.
 
     python benchmarks/claims.py        (data at ../shared/data or COMPTROLLER_DATA)
+    python benchmarks/claims.py fleets (the lines of fleets alone, from the last results of their benchmarks)
 
 Writes results/claims.{md,json}. Standing: `recorded` rests on recorded outcomes alone; `modelled` on declared
 assumptions, listed with the line; `not reproducible here` needs what we lack. Only `recorded` counts as reproduced.
@@ -8,12 +9,15 @@ assumptions, listed with the line; `not reproducible here` needs what we lack. O
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import asdict
 
 import claims_evidence
+import claims_fleets
 import claims_strategies
 from claims_strategies import Claim
-from record import table, write
+from record import RESULTS, table, write
 
 ABSENT = (
     Claim("ETS keeps 1.8x less KV cache than REBASE", "1.8x (arXiv 2502.13575)", "–",
@@ -37,9 +41,18 @@ def strategies() -> list[Claim]:
     ]
 
 
+def kept(fresh: list[Claim]) -> list[Claim]:
+    """The lines of the last table but those that are written anew."""
+    before = [Claim(**line) for line in json.loads((RESULTS / "claims.json").read_text())["figures"]["claims"]]
+    anew = {line.claim for line in (*fresh, *ABSENT)}
+    return [line for line in before if line.claim not in anew]
+
+
 def main() -> None:
-    """Computes every line and writes the table."""
-    claims = [*claims_evidence.lines(), *strategies(), *ABSENT]
+    """Computes every line, or with `fleets` those alone, and writes the table."""
+    fleets = claims_fleets.lines()
+    rest = kept(fleets) if sys.argv[1:] == ["fleets"] else [*claims_evidence.lines(), *strategies()]
+    claims = [*rest, *fleets, *ABSENT]
     heads = ["claim", "published", "ours", "data", "standing"]
     text = "# Claims\n\n" + table(heads, [claim.row for claim in claims])
     print(write("claims", {"claims": [asdict(claim) for claim in claims]}, text).read_text())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ from served import ROOT, recorded
 DAY_S = 86400.0
 FOLDER = Path(os.environ.get("COMPTROLLER_DATA", ROOT.parent / "shared" / "data")) / "fleet"
 LENGTHS = "azure_2023_conv.csv"
-BUSIEST_PER_S = 10.0
-"""Requests a second in the busiest step: some eight replicas, so that one more or less is an eighth."""
+BUSIEST_PER_S, LARGE_PER_S = 10.0, 30.0
+"""Requests a second in the busiest step: three replicas, of which one more or less is a third, and three times as many
+as the second attempt at the goal, where a fleet may follow the load more closely."""
 START_UP_S, DRAIN_S = 180.0, 10.0
 WISH = OverTimeWish(
-    0.95, 3, ("forecast", "hpa"), (SpotShare("spread_cover", 1.0, 0), SpotShare("spread_cover", 0.5, 0))
+    0.95, 3, ("forecast", "harmony", "hpa"), (SpotShare("spread_cover", 1.0, 0), SpotShare("spread_cover", 0.5, 0))
 )
 RECORD = "2023-02-15"
 """Zones: five, none of which stands all the time."""
@@ -46,7 +47,8 @@ RECORD = "2023-02-15"
 
 @dataclass(frozen=True)
 class RecordedLoad:
-    """A load of days. series: its name among those of the table.  from_h: first hour that is played, three days on."""
+    """A load of days. series: its name among those of the table.  from_h: first hour that is played, three days on.
+    busiest_per_s: requests a second in its busiest step."""
 
     file: str
     value: str
@@ -54,6 +56,7 @@ class RecordedLoad:
     series: str
     from_h: float
     words: str
+    busiest_per_s: float = BUSIEST_PER_S
 
 
 LOADS = {
@@ -74,6 +77,7 @@ LOADS = {
         "load of another container of the same month",
     ),
 }  # fmt: skip
+LOADS |= {f"{name}_large": replace(LOADS[name], busiest_per_s=LARGE_PER_S) for name in ("servegen_27", "fisher_1")}
 
 
 def spread(tokens: Ints) -> dict[str, float]:
@@ -96,12 +100,13 @@ def planned_over_time(name: str) -> tuple[OverTimeDocument, dict[str, float]]:
     """What is chosen over two days of a load, judged on the third, and what the load is like."""
     lengths = recorded(LENGTHS)
     sizes = {"input": spread(lengths.input_tokens), "output": spread(lengths.output_tokens)}
-    document: dict[str, Any] = {"name": name, "models": ["llama_3_1_8b"], "rate_per_s": BUSIEST_PER_S}
+    busiest_per_s = LOADS[name].busiest_per_s
+    document: dict[str, Any] = {"name": name, "models": ["llama_3_1_8b"], "rate_per_s": busiest_per_s}
     document |= {"lengths": sizes, "objectives": {"ttft": {"p": 95, "max": 5, "unit": "s"}}}
     allow = {"accelerators": ["l4"], "sites": ["aws_us_east"], "engines": ["vllm"]}
     workload = parse({**document, "allow": allow})
     series = days_of(LOADS[name])
-    trace = requests_of_load(series, workload, BUSIEST_PER_S)
+    trace = requests_of_load(series, workload, busiest_per_s)
     found = plan(workload, quick=True)
     zones = choose_record(read_zone_records(FOLDER / "spot_runs.csv"), RECORD)
     around = OverTimeSurroundings((zones, SpotConditions(drain_s=DRAIN_S)))

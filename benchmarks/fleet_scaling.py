@@ -154,7 +154,7 @@ def runs_of(label: str, one: StepTable) -> tuple[list[ScalingRun], dict[str, flo
         choices += [(name, fill) for name in (*OPPONENTS, *OURS) for fill in (FILLS if name != "keda" else (1.0,))]
         for name, fill in choices:
             begin, share = (int(fill), 1.0) if name == "none" else (first, fill)
-            found = scale(fleet, calls, ScalingSettings(name, share * in_flight, share * per_s, first=begin))
+            found = scale(fleet, calls, ScalingSettings(name, share * in_flight, share * per_s, begin, fill=share))
             starts = sum(event.phase.name == "STARTING" for event in found.events)
             held = within(found)
             blocks = blocks_of(found, held)

@@ -96,6 +96,13 @@ def python_snippets(page: Path) -> list[str]:
     return [textwrap.dedent(code) for kind, code in blocks if kind == "python" and ">>>" not in code]
 
 
+def workload_blocks(page: Path) -> dict[str, str]:
+    """Workloads of a page that begin with a remark of their file's name, by that name."""
+    blocks = [code for kind, code in FENCED.findall(page.read_text(encoding="utf-8")) if kind == "toml"]
+    named = (re.match(r"# (\w+\.toml)\n", code) for code in blocks)
+    return {found[1]: code for found, code in zip(named, blocks, strict=True) if found}
+
+
 STANDING_FOR = {
     "MODEL": "llama_3_1_8b", "DEVICE": "h100_sxm", "WORKLOAD": "chat.toml", "PLAN": "plan.json",
     "TRAINING": "examples/training.toml",

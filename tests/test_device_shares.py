@@ -22,12 +22,20 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
 from comptroller.serving.engine import EventEngine, simulate
-from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica, SimulatedService, SplitThresholds
+from comptroller.serving.fleet import (
+    ServingPolicies,
+    SimulatedFleet,
+    SimulatedReplica,
+    SimulatedService,
+    SplitThresholds,
+)
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.state import TICKS_PER_S, PoolRole
 from comptroller.serving.ticks import TickTable
 from comptroller.work.call import CallTable
 from comptroller_lab.device_shares import DeviceShare, ShareCalibration, SharedDevices, bandwidth_within
+from comptroller_lab.share_control import ShareFeedback, followed
+from comptroller_lab.token_gaps import gaps_of
 from serving_reference import line, segment
 from serving_worlds import table
 
@@ -243,9 +251,53 @@ def test_more_of_the_devices_is_never_slower(devices: SharedDevices) -> None:
             assert (beside.mixed_s >= alone.mixed_s - 1e-12).all()
 
 
+def steps_apart() -> SimulatedFleet:
+    """Three levels: prompts three, two and once as slow; tokens the other way round."""
+    return pair(((3.0, 2.0, 1.0), (1.0, 1.2, 1.5)))
+
+
+def test_without_a_late_call_nothing_changes() -> None:
+    """The feedback at a level is a run at that level, bit by bit."""
+    fleet, calls = steps_apart(), drawn(5, 40, 5.0)
+    easy = ShareFeedback(100.0, 100.0, window_s=0.5, delay_s=0.0, first=1)
+    found, changes = followed(fleet, calls, easy)
+    fixed = played(fleet, calls, [(0.0, 0, 1), (0.0, 1, 1)])
+    assert changes == () and found.requests.tobytes() == fixed.requests.tobytes()
+
+
+@pytest.mark.parametrize(("ttft_s", "tpot_s", "first", "level"), [(1e-4, 9.0, 0, 2), (9.0, 1e-4, 2, 0)])
+def test_who_is_late_gets_more_of_the_devices(ttft_s: float, tpot_s: float, first: int, level: int) -> None:
+    """Late first tokens move the share up to the last level, late tokens down to the first, a notch at a time."""
+    calls = drawn(5, 200, 20.0)
+    how = ShareFeedback(ttft_s, tpot_s, window_s=0.5, delay_s=0.25, first=first)
+    found, changes = followed(steps_apart(), calls, how)
+    assert [change.level for change in changes] == [1, level]
+    assert all(change.at_s % 0.25 == 0 for change in changes)
+    start = played(steps_apart(), calls, [(0.0, 0, first), (0.0, 1, first)])
+    late, other = ("ttft_s", "tpot_s") if level == 2 else ("tpot_s", "ttft_s")
+    assert found.percentile(late, 50) < start.percentile(late, 50)
+    assert found.percentile(other, 50) >= start.percentile(other, 50)
+
+
+@pytest.mark.parametrize("scheduling", ["fcfs", "rotating_priority"])
+def test_gaps_of_a_call_add_up_to_its_time_after_the_first_token(scheduling: str) -> None:
+    made = table(1, 6, 200, 4, 32)
+    service = SimulatedService(
+        "all", (SimulatedReplica(made, swap_tokens=4000, swap_chunk_tokens=4, swap_chunk_s=1e-3),)
+    )
+    fleet = SimulatedFleet((service,), ServingPolicies(scheduling=scheduling))
+    calls = drawn(7, 60, 20.0)
+    found, gaps = gaps_of(fleet, calls)
+    assert found.requests.tobytes() == simulate(fleet, calls).requests.tobytes()
+    assert gaps.count.sum() == (calls["output_tokens"] - 1).sum()
+    np.testing.assert_allclose((gaps.gap_s * gaps.count).sum(), (found.e2e_s - found.ttft_s).sum(), rtol=1e-9)
+    assert scheduling == "fcfs" or found.requests.preemptions.sum() > 0
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: ShareFeedback(0.0, 1.0), "above 0"),
         (lambda: shared().replicas((0.5, 1.0)), "each between 0 and 1"),
         (lambda: DeviceShare(0.0, 1.0), "above 0, to 1"),
         (lambda: SimulatedReplica(table(), beside=(table(),)), "a storage that both share"),

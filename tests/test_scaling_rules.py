@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from comptroller.serving.policies import decision
 from comptroller.serving.policies.scaling import harmony
-from comptroller.serving.policies.scaling_outlook import largest_loads, weighted_quantile
+from comptroller.serving.policies.scaling_outlook import needed_replicas, weighted_quantile
 from comptroller.serving.policies.scaling_view import ScalingView
 
 TARGET, RATE = 10.0, 5.0
@@ -22,7 +22,7 @@ def view(calls: list[int], current: int, queued: list[int]) -> ScalingView:
     return ScalingView(
         arrivals=np.floor(seen / 2), in_flight=seen, queued=waiting, cache=seen / (seen + 40.0),
         ready=np.full(seen.size, float(current)), current=current, target_calls=TARGET, target_per_s=RATE,
-        start_up_s=30.0, least=1, most=60,
+        capacity_per_s=RATE, start_up_s=30.0, least=1, most=60,
     )  # fmt: skip
 
 
@@ -126,10 +126,20 @@ def test_a_policy_is_its_rule(rule, stretches: list[tuple[int, int]], current: i
 @settings(max_examples=30, deadline=None)
 def test_what_followed_is_never_less_than_what_is(calls: list[int], ahead_s: int) -> None:
     seen = view(calls, 4, [0] * len(calls))
-    loads, weights = largest_loads(seen, ahead_s)  # type: ignore[misc]
-    now = float(seen.arrivals[-20:].mean())
-    assert (loads >= now - 1e-9).all() and (weights > 0).all() and loads.size <= 60
-    assert weighted_quantile(loads, weights, 0.3) <= weighted_quantile(loads, weights, 0.95)
+    needed, weights = needed_replicas(seen, ahead_s)  # type: ignore[misc]
+    now = float(seen.arrivals[-20:].mean()) / RATE
+    assert (needed >= now - 1e-9).all() and (weights > 0).all() and needed.size <= 60
+    assert weighted_quantile(needed, weights, 0.3) <= weighted_quantile(needed, weights, 0.95)
+
+
+@given(st.lists(st.integers(0, 60), min_size=200, max_size=400), st.floats(1.0, 8.0))
+@settings(max_examples=30, deadline=None)
+def test_the_level_of_minutes_is_never_filled_above_what_replicas_take(calls: list[int], fill: float) -> None:
+    """However full bursts may make a replica: what is there two minutes long has its replicas."""
+    seen = view(calls, 1, [0] * len(calls))._replace(target_per_s=fill * RATE, target_calls=fill * TARGET)
+    level = up(float(seen.arrivals[-120:].mean()) / RATE)
+    for name in ("forecast", "harmony"):
+        assert decision("scaling", name)(seen) >= level
 
 
 def test_a_dearer_miss_never_wants_fewer_replicas(monkeypatch: pytest.MonkeyPatch) -> None:

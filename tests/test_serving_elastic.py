@@ -250,8 +250,8 @@ def view(in_flight: list[float], current: int = 4, **more: object) -> ScalingVie
     calls = np.array(in_flight, float)
     known = {
         "arrivals": calls / 2, "queued": np.zeros(calls.size), "cache": np.zeros(calls.size),
-        "ready": np.full(calls.size, float(current)), "target_calls": 10.0, "target_per_s": 5.0, "start_up_s": 60.0,
-        "least": 1, "most": 100,
+        "ready": np.full(calls.size, float(current)), "target_calls": 10.0, "target_per_s": 5.0,
+        "capacity_per_s": 5.0, "start_up_s": 60.0, "least": 1, "most": 100,
     }  # fmt: skip
     return ScalingView(in_flight=calls, current=current, **(known | more))  # type: ignore[arg-type]
 

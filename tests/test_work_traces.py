@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.errors import ComptrollerError, FactError, RecordError
+from comptroller.work.arrow import write_columns
 from comptroller.work.rows import TraceReadOptions
 from comptroller.work.tabular import CHUNK
 from comptroller.work.trace import NO_SESSION, RequestTrace, TraceLatencies, summary
@@ -233,6 +234,77 @@ def test_damaged_servegen_lengths(tmp_path: Path, dataset: str, says: str) -> No
     put(folder, "chunk-1-dataset.json", dataset)
     with pytest.raises(FactError, match=says):
         read_trace(folder)
+
+
+SAMPLES = Path(__file__).parent / "traces"
+TABLES = SAMPLES / "servegen_tables"
+
+
+def test_tables_of_clients_give_the_requests_of_their_pool() -> None:
+    """The same statistics in the two forms: the same draws."""
+    pooled, tabled = read_trace(SAMPLES / "servegen"), read_trace(TABLES)
+    for name in ("arrival_s", "input_tokens", "output_tokens", "tenant"):
+        assert getattr(pooled, name).tolist() == getattr(tabled, name).tolist()
+    assert tabled.tenants == ("small client 1", "small client 2")
+    for file in ("pool_arrivals.csv", "pool_lengths.csv"):
+        assert read_trace(TABLES / file).arrival_s.tolist() == tabled.arrival_s.tolist()
+
+
+def test_tables_in_parquet_are_those_in_csv(tmp_path: Path) -> None:
+    for part in ("arrivals", "lengths"):
+        names, *rows = [line.split(",") for line in (TABLES / f"pool_{part}.csv").read_text().split()]
+        columns: dict[str, list[object]] = {
+            name: [_number(cell) for cell in cells] for name, cells in zip(names, zip(*rows, strict=True), strict=True)
+        }
+        write_columns(tmp_path / f"pool_{part}.parquet", columns, {})
+    assert read_trace(tmp_path).arrival_s.tolist() == read_trace(TABLES).arrival_s.tolist()
+
+
+def _number(cell: str) -> object:
+    try:
+        return float(cell) if "." in cell else int(cell)
+    except ValueError:
+        return cell or None
+
+
+def test_tenants_of_a_trace_may_be_chosen(tmp_path: Path) -> None:
+    whole = read_trace(TABLES)
+    alone = read_trace(TABLES, TraceReadOptions(tenants=("small client 2",)))
+    assert len(alone) == int((whole.tenant == 1).sum()) and alone.tenants == ("small client 2",)
+    rows = "arrival_s,input_tokens,output_tokens,tenant\n0,1,1,a\n1,2,2,b\n2,3,3,a\n"
+    plain = put(tmp_path, "plain.csv", rows)
+    assert read_trace(plain, TraceReadOptions(tenants=("a",))).input_tokens.tolist() == [1, 3]
+    for file in (TABLES, plain):
+        with pytest.raises(FactError, match=r"no tenant 'c'.*(client 2|a, b)"):
+            read_trace(file, TraceReadOptions(tenants=("c",)))
+
+
+@pytest.mark.parametrize(
+    ("part", "old", "new", "says"),
+    [
+        ("arrivals", "small,2,0,", "large,2,0,", "ask 2 models, large, small.*large client 2"),
+        ("arrivals", "Weibull", "Pareto", "family: unknown 'Pareto'.*Gamma, Weibull"),
+        ("arrivals", "small,1,0,2.0", "small,1,0,-2.0", "rate >= 0, shape > 0"),
+        ("arrivals", "small,1,0,", "small,1,now,", "window_s: is not a number"),
+        ("arrivals", "small,1,600", "small,1,0", "does not increase"),
+        ("lengths", "100,0.5", "100,-0.5", "row 1: has a cell that is no number from 0"),
+        ("lengths", "output_tokens", "text_tokens", "gives no lengths"),
+        ("lengths", "quantity", "what", "quantity: no such column"),
+    ],
+)
+def test_damaged_tables_of_clients(tmp_path: Path, part: str, old: str, new: str, says: str) -> None:
+    for name in ("arrivals", "lengths"):
+        text = (TABLES / f"pool_{name}.csv").read_text()
+        assert name != part or old in text
+        put(tmp_path, f"pool_{name}.csv", text.replace(old, new) if name == part else text)
+    with pytest.raises(FactError, match=says):
+        read_trace(tmp_path)
+
+
+def test_a_table_of_clients_alone_names_what_is_missing(tmp_path: Path) -> None:
+    file = put(tmp_path, "pool_arrivals.csv", (TABLES / "pool_arrivals.csv").read_text())
+    with pytest.raises(FactError, match=r"missing is pool_lengths\.csv"):
+        read_trace(file)
 
 
 BAD_ROWS = [
@@ -554,9 +626,6 @@ def test_prefix_blocks_of_another_size(tmp_path: Path) -> None:
         read_trace(path)
     trace = read_trace(path, TraceReadOptions(columns=TraceColumnNames(block_tokens=16)))
     assert trace.blocks is not None and (trace.blocks.tokens, trace.blocks.reuse) == (16, 0.5)
-
-
-SAMPLES = Path(__file__).parent / "traces"
 
 
 def test_turns_of_aiperf_hold_what_was_said_before() -> None:

@@ -116,8 +116,9 @@ class SharedDevices:
     """How two engines share devices.
 
     timer: of a replica on a share.  table: of a timer.  knee: see `bandwidth_within`.  prompt_tokens: of a typical
-    step of prompts, by which their draw on the memory is counted.  token_cap: share of the multiprocessors that the
-    tokens' engine may take while the other rests (1 in semi-PD's code, the prompts' engine keeps to its own).
+    step of prompts, by which their draw on the memory is counted.  token_cap, prompt_cap: share of the multiprocessors
+    that an engine may take while the other rests, where it is more than its own (in semi-PD's code 1 for tokens, while
+    prompts keep to their own).
     """
 
     timer: Callable[[DeviceShare], ReplicaTimer]
@@ -125,6 +126,7 @@ class SharedDevices:
     knee: float
     prompt_tokens: float
     token_cap: float = 1.0
+    prompt_cap: float = 0.0
 
     def replicas(self, prompt_shares: tuple[float, ...], storage: int = 0) -> tuple[SimulatedReplica, SimulatedReplica]:
         """The engine of prompts and that of tokens, with a level for each share that prompts may have.
@@ -143,8 +145,8 @@ class SharedDevices:
             reach, reach_rest = bandwidth_within(share, self.knee), bandwidth_within(rest, self.knee)
             drawn = prompt_bandwidth(self.timer(DeviceShare(share, reach)), self.prompt_tokens)
             beside = bandwidth_beside(reach, reach_rest), bandwidth_beside(reach_rest, drawn)
-            cap = max(rest, self.token_cap)
-            alone = DeviceShare(share, reach), DeviceShare(cap, bandwidth_within(cap, self.knee))
+            caps = max(share, self.prompt_cap), max(rest, self.token_cap)
+            alone = [DeviceShare(cap, bandwidth_within(cap, self.knee)) for cap in caps]
             both = DeviceShare(share, beside[0]), DeviceShare(rest, beside[1])
             for engine in range(2):
                 tables[engine][0].append(self._of(alone[engine]))

@@ -25,8 +25,8 @@ def spot(
     rule: Annotated[
         list[str] | None,
         typer.Option(
-            help="A rule, by its id, its file or its dotted path; again for others to compare. Ids: greedy, on_demand, "
-            "uniform_progress.",
+            help="A rule, by its id, its file or its dotted path; again for others to compare. Ids: expected_cost, "
+            "greedy, on_demand, uniform_progress.",
             show_default="all",
         ),
     ] = None,

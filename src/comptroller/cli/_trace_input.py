@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from comptroller.cli._output import say
+from comptroller.quantities import HOUR_S
 from comptroller.work.data_files import find_data
 from comptroller.work.rows import TraceReadOptions
 from comptroller.work.trace import RequestTrace
@@ -37,6 +38,13 @@ def trace_reading(
         float | None,
         typer.Option(help="Mean requests per second; a trace without arrival times needs it.", show_default=False),
     ] = None,
+    tenants: Annotated[
+        list[str] | None,
+        typer.Option("--tenant", help="A tenant whose requests are read; again for others.", show_default="all"),
+    ] = None,
+    from_h: Annotated[float, typer.Option(help="First hour of the trace that is read.")] = 0.0,
+    hours: Annotated[float, typer.Option(help="Hours that are read.", show_default="all")] = float("inf"),
 ) -> TraceReadOptions:
     """What the options say."""
-    return reading_of(columns or [], skip_bad, rate)
+    part = (from_h * HOUR_S, (from_h + hours) * HOUR_S)
+    return reading_of(columns or [], part, skip_bad=skip_bad, rate_per_s=rate, tenants=tuple(tenants or ()))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from comptroller.cluster.deadline_rules import DEADLINE_RULES
-from comptroller.cluster.deadline_view import ROUNDING_S, DeadlineView, JobRental
+from comptroller.cluster.deadline_view import ROUNDING_S, DeadlineView, JobRental, SpotSpells
 from comptroller.cluster.job_table import Floats
 from comptroller.errors import InputError
 from comptroller.work.zone_record import ZoneRecord
@@ -107,7 +107,9 @@ def run_deadlines(
     found = []
     for name in rules:
         rule = DEADLINE_RULES.module(name)
-        runs = tuple(_JobOnZones(record, job, float(at_s)).run(rule.rental, float(rule.EVERY_S)) for at_s in moments)
+        runs = tuple(
+            _JobOnZones(record, job, float(at_s), price_ratio).run(rule.rental, float(rule.EVERY_S)) for at_s in moments
+        )
         found.append(DeadlineOutcome(name, record, job, runs, price_ratio))
     return tuple(found)
 
@@ -127,11 +129,13 @@ def record_of_zones(record: ZoneRecord, names: Sequence[str]) -> ZoneRecord:
 
 @dataclass
 class _JobOnZones:
-    """A job at a moment. ready_s: from when on what it holds makes progress.  zone: of its spot node."""
+    """A job at a moment. ready_s: from when on what it holds makes progress.  zone: of its spot node, or of the one
+    that it could have.  seen: of spot so far."""
 
     record: ZoneRecord
     job: DeadlineJob
     from_s: float
+    price_ratio: float
     now_s: float = 0.0
     done_s: float = 0.0
     held: JobRental = JobRental.IDLE
@@ -140,6 +144,7 @@ class _JobOnZones:
     paid_s: dict[JobRental, float] = field(default_factory=lambda: dict.fromkeys(JobRental, 0.0))
     interruptions: int = 0
     starts: int = 0
+    seen: SpotSpells = field(default_factory=SpotSpells)
 
     def run(self, rule: Callable[[DeadlineView], JobRental], every_s: float) -> DeadlineRun:
         """To the end of its work; past its deadline it is on demand, whatever a rule would say."""
@@ -153,6 +158,7 @@ class _JobOnZones:
         upcoming = 0
         while self.done_s < self.job.work_s - ROUNDING_S:
             self._lose()
+            self._watch()
             late = self.now_s >= self.job.deadline_s
             self._rent(JobRental.ON_DEMAND if late else JobRental(rule(self._view())))
             while upcoming < len(changes) and changes[upcoming] <= self.now_s:
@@ -168,7 +174,8 @@ class _JobOnZones:
         job = self.job
         room = any(self._has_room(zone, self.now_s) for zone in range(len(self.record.zones)))
         return DeadlineView(
-            self.now_s, self.done_s, job.work_s, job.deadline_s, job.changeover_s, self.held, room
+            self.now_s, self.done_s, job.work_s, job.deadline_s, job.changeover_s, self.held, room,
+            self.price_ratio, self.seen,
         )  # fmt: skip
 
     def _has_room(self, zone: int, at_s: float) -> bool:
@@ -180,6 +187,15 @@ class _JobOnZones:
     def _lose(self) -> None:
         if self.held == JobRental.SPOT and not self._has_room(self.zone, self.now_s):
             self.held, self.interruptions = JobRental.IDLE, self.interruptions + 1
+
+    def _watch(self) -> None:
+        """Count what became of the zone that it holds, or would have taken, since it last looked."""
+        rooms = [zone for zone in range(len(self.record.zones)) if self._has_room(zone, self.now_s)]
+        lost = self.zone >= 0 and self.zone not in rooms
+        back = bool(rooms) and (lost or (self.zone < 0 and self.now_s > 0))
+        self.seen = self.seen._replace(losses=self.seen.losses + lost, returns=self.seen.returns + back)
+        if self.held != JobRental.SPOT:
+            self.zone = self.zone if self.zone in rooms else rooms[0] if rooms else -1
 
     def _rent(self, wish: JobRental) -> None:
         """Follow a wish; a spot node comes from the first zone that has room, and stays there."""
@@ -207,6 +223,8 @@ class _JobOnZones:
         if self.held != JobRental.IDLE:
             self.done_s += max(to_s - max(self.now_s, self.ready_s), 0.0)
         self.paid_s[self.held] += to_s - self.now_s
+        name = "away_s" if self.zone < 0 else "stood_s"
+        self.seen = self.seen._replace(**{name: getattr(self.seen, name) + to_s - self.now_s})
         self.now_s = to_s
 
     def _bound_s(self, changes: Sequence[float]) -> tuple[float, float]:

@@ -17,12 +17,22 @@ class JobRental(IntEnum):
     ON_DEMAND = 2
 
 
+class SpotSpells(NamedTuple):
+    """What a job has seen of spot, whatever it ran on. stood_s, away_s: with and without a node to be had.  losses: of
+    nodes that it held or would have taken.  returns: ends of times without."""
+
+    stood_s: float = 0.0
+    away_s: float = 0.0
+    losses: int = 0
+    returns: int = 0
+
+
 class DeadlineView(NamedTuple):
     """A job at a moment.
 
     now_s: since it was submitted.  done_s: of its work.  deadline_s: from submission on.  changeover_s: without
     progress after every start.  held: what it runs on; nothing, if that was taken back this moment.  spot: whether a
-    zone has a node for it.
+    zone has a node for it.  price_ratio: of spot over on demand.  seen: of spot so far.
     """
 
     now_s: float
@@ -32,6 +42,8 @@ class DeadlineView(NamedTuple):
     changeover_s: float
     held: JobRental
     spot: bool
+    price_ratio: float = 1.0
+    seen: SpotSpells = SpotSpells()
 
     @property
     def slack_s(self) -> float:

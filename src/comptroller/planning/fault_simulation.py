@@ -85,7 +85,7 @@ def simulate_faults(
     pool = service.deployment.pools[0]
     parts = None if how.start_up_s is not None else service_start_up(plan, how.weights_from, how.image_pulled)
     start_up_s = parts.total_s if parts else float(how.start_up_s or 0.0)
-    one = fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, 0)
+    one = fleet_of(plan.services, calibration_of_plan(plan, calibration), plan.library, 0)
     fleet = fleet_of_size(one, pool.replicas + how.spares)
     replayed = replayed_trace(trace, how.scale, how.repeat)
     calls = calls_of(plan.services, replayed, np.random.default_rng(how.seed))

@@ -90,7 +90,7 @@ def simulate_power(
         raise UnsupportedError(f"plan {plan.name!r}: rows hold one service of one pool, and no API beside it")
     (service,) = plan.services
     replayed = replayed_trace(trace, conditions.scale)
-    tables = StepTableCache(calibration or calibration_of_plan(plan), plan.library)
+    tables = StepTableCache(calibration_of_plan(plan, calibration), plan.library)
     fleet = fleet_of_tables(plan.services, tables)
     count = conditions.replicas or len(fleet.replicas())
     (one,) = fleet.services

@@ -90,7 +90,7 @@ def simulate_redundancy(
     scaled_service(plan)
     replayed = replayed_trace(trace, how.scale)
     blocks = replayed.blocks.tokens if replayed.blocks else 0
-    fleet = fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, blocks)
+    fleet = fleet_of(plan.services, calibration_of_plan(plan, calibration), plan.library, blocks)
     fleet = _with_slow_one(fleet, how.slowed)
     calls = calls_of(plan.services, replayed, np.random.default_rng(0))
     return tuple(_rows(plan, fleet, calls, how))

@@ -153,7 +153,7 @@ class ScalingStage:
         """A policy that fills a share of each replica and begins with so many, the plan's where 0."""
         return ScalingSettings(
             policy, fill * self.in_flight, fill * self.per_s, first=first or self.first, most=self.most,
-            start_up_s=self.start_up_s,
+            start_up_s=self.start_up_s, fill=fill,
         )  # fmt: skip
 
     def play(self, trace: RequestTrace, calls: CallTable, settings: ScalingSettings) -> ScaledSimulation:
@@ -174,7 +174,7 @@ def scaling_stage(plan: Plan, how: ScalingConditions, calibration: TimingCalibra
     most = how.most or MORE * max(first, planned)
     if most < first:
         raise InputError(f"at most {most} replicas are fewer than the {first} of the plan")
-    fleet = fleet_of_size(fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, 0), most)
+    fleet = fleet_of_size(fleet_of(plan.services, calibration_of_plan(plan, calibration), plan.library, 0), most)
     parts = None if how.start_up_s is not None else service_start_up(plan, how.weights_from, how.image_pulled)
     start_up_s = parts.total_s if parts else float(how.start_up_s or 0.0)
     return ScalingStage(plan, fleet, planned, *replica_targets(service), start_up_s, parts)

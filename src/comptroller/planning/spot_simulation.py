@@ -111,7 +111,7 @@ def simulate_spot(
     prices = replica_prices(plan, how.spot_usd_per_device_h)
     parts = None if how.start_up_s is not None else service_start_up(plan, how.weights_from, how.image_pulled)
     target = service.deployment.pools[0].replicas
-    one = fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, 0)
+    one = fleet_of(plan.services, calibration_of_plan(plan, calibration), plan.library, 0)
     fleet = fleet_of_size(one, SLOTS * (target + how.extra))
     table = fleet.services[0].replicas[0].table
     replayed = replayed_trace(trace, how.scale, how.repeat)

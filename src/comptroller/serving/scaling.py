@@ -26,8 +26,8 @@ START_UP_S = 180.0
 class ScalingSettings:
     """How a service is scaled. policy: its id, the path of its file or its dotted path.  first: replicas at the start.
 
-    target_calls: calls in flight that a replica is to have.  target_per_s: calls it is to take a second.  least, most:
-    replicas; `most` is bounded by the fleet.
+    target_calls: calls in flight that a replica is to have.  target_per_s: calls it is to take a second.  fill: these
+    over what it can take within the objectives.  least, most: replicas; `most` is bounded by the fleet.
     """
 
     policy: str
@@ -37,13 +37,14 @@ class ScalingSettings:
     least: int = 1
     most: int = 0
     start_up_s: float = START_UP_S
+    fill: float = 1.0
 
     def __post_init__(self) -> None:
         module("scaling", self.policy)
-        if not (self.target_calls > 0 and self.target_per_s > 0):
+        if not min(self.target_calls, self.target_per_s, self.fill) > 0:
             raise InputError(
-                f"scaling: {self.target_calls:g} calls in flight and {self.target_per_s:g} a second for a replica; "
-                "both have to be above 0"
+                f"scaling: {self.target_calls:g} calls in flight and {self.target_per_s:g} a second for a replica, a "
+                f"fill of {self.fill:g}; all have to be above 0"
             )
         if not (self.start_up_s >= 0 and 1 <= self.least <= self.first):
             raise InputError(
@@ -96,7 +97,7 @@ class ScalingWish:
             return None
         view = ScalingView(
             **self._history.so_far(), current=current, target_calls=how.target_calls, target_per_s=how.target_per_s,
-            start_up_s=how.start_up_s, least=how.least, most=self.most,
+            capacity_per_s=how.target_per_s / how.fill, start_up_s=how.start_up_s, least=how.least, most=self.most,
         )  # fmt: skip
         return min(max(int(self._policy(view)), how.least), self.most)
 

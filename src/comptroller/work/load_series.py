@@ -57,7 +57,7 @@ def read_loads(path: Path, columns: LoadColumns) -> tuple[LoadSeries, ...]:
     time = next((name for name in names if name.lower() == time.lower()), time)
     if missing := next((name for name in (time, columns.value, *columns.by) if name not in names), None):
         raise FactError(path.name, missing or "time", "no such column", ", ".join(sorted(names)))
-    cells = _cells(path, (time, columns.value, *columns.by))
+    cells = table_cells(path, (time, columns.value, *columns.by))
     read = ArrivalCells()
     moments, _ = arrival_seconds(path.name, time, read, read(cells[0]), "s" if read.is_stamps is False else None)
     values = tabular.numbers(cells[1])
@@ -89,9 +89,16 @@ def arrivals_by_step(trace: RequestTrace, name: str, step_s: float) -> LoadSerie
     return LoadSeries(name, step_s, counts / step_s)
 
 
-def _cells(path: Path, names: Sequence[str]) -> list[Sequence[Any]]:
+def table_cells(path: Path, names: Sequence[str]) -> list[Sequence[Any]]:
+    """The cells of the named columns of a table, CSV or Parquet.
+
+    Raises:
+        FactError: a column is missing.
+    """
     if path.suffix == ".parquet":
         found, _ = arrow.read_columns(path)
+        if missing := next((name for name in names if name not in found), None):
+            raise FactError(path.name, missing, "no such column", ", ".join(sorted(found)))
         return [found[name] for name in names]
     parts: list[list[Any]] = [[] for _ in names]
     for chunk in tabular.chunks(path, names):

@@ -31,6 +31,7 @@ class TraceReadOptions:
     """Options of reading a trace: the part [start_s, end_s) to read; whether bad rows are dropped or an error.
 
     columns: names of columns, where they are not those of the format.  rate_per_s: for files without arrival times.
+    tenants: whose requests alone are read; of all where it is empty.
     """
 
     start_s: float = 0.0
@@ -38,6 +39,7 @@ class TraceReadOptions:
     skip_bad: bool = False
     columns: TraceColumnNames = field(default_factory=TraceColumnNames)
     rate_per_s: float | None = None
+    tenants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,17 @@ def _trace_of_sound_rows(rows: TraceRows, keep: Ints, path: Path) -> RequestTrac
         input_tokens=rows.input_tokens[keep].astype(np.int64),
         output_tokens=rows.output_tokens[keep].astype(np.int64),
     )
+
+
+def chosen_tenants(file: str, known: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """The tenants that are wanted, all where none is named.
+
+    Raises:
+        FactError: there is no such tenant, or none at all.
+    """
+    if unknown := next((name for name in wanted if name not in known), None):
+        raise FactError(file, "tenants", f"no tenant {unknown!r}", ", ".join(known) or "no tenants in this trace")
+    return wanted or known
 
 
 Faults = tuple[tuple[str, npt.NDArray[np.bool_]], ...]

@@ -98,7 +98,8 @@ class Workload(WorkloadUsage, WorkloadLevers):
     Arrivals are either `rate_per_s` (the rate to size for) with `cv`, the coefficient of variation of the gaps
     (1: Poisson), or a `trace`, as it is, at `scale` times its rate or at a mean of `rate_per_s`; the rate to size for
     is then its `peak`. Lengths are those of the trace, or `lengths`. A trace without arrival times is read at
-    `rate_per_s`. columns: what the trace's columns are called, where not as its format has them.
+    `rate_per_s`. columns: what the trace's columns are called, where not as its format has them.  tenants: of the
+    trace, whose requests alone are read.
     Rate, lengths and objectives may also come from a use case and its users (`WorkloadUsage`); levers of serving stand
     in `WorkloadLevers`.
     seed: of random draws.  spare_replicas: replicas of each deployment kept in reserve (1: N+1).  caps: most devices by
@@ -128,6 +129,7 @@ class Workload(WorkloadUsage, WorkloadLevers):
     part: TraceSlice | None = None
     skip_bad: Annotated[bool, Field(strict=True)] = False
     columns: TraceColumnNames = TraceColumnNames()
+    tenants: tuple[str, ...] = ()
     seed: Count = 0
     peak: PeakQuantile | None = None
     lengths: Sizes | None = None
@@ -176,6 +178,7 @@ class Workload(WorkloadUsage, WorkloadLevers):
                 raise conflict("lengths", "is missing", "a histogram, distributions, or a trace")
             given = [name for name in ("scale", "part", "peak") if getattr(self, name) is not None]
             given += ["columns"] if self.columns != TraceColumnNames() else []
+            given += ["tenants"] if self.tenants else []
             if given:
                 raise conflict(given[0], "has no meaning without a trace", "trace")
         else:
@@ -201,7 +204,9 @@ class Workload(WorkloadUsage, WorkloadLevers):
     @property
     def reading(self) -> TraceReadOptions:
         """The options of reading the trace."""
-        whole = TraceReadOptions(skip_bad=self.skip_bad, columns=self.columns, rate_per_s=self.rate_per_s)
+        whole = TraceReadOptions(
+            skip_bad=self.skip_bad, columns=self.columns, rate_per_s=self.rate_per_s, tenants=self.tenants
+        )
         if self.part is None:
             return whole
         start_s, end_s = (in_si(value, self.part.unit, "s") for value in (self.part.start, self.part.end))

@@ -1,4 +1,9 @@
-"""What loads followed moments like this one, in the past of a service: a predictive distribution without a model."""
+"""What loads followed moments like this one, in the past of a service: a predictive distribution without a model.
+
+A load is told in replicas, on two scales of time. Bursts of seconds may be spread over what comes after them, by the
+fill that is asked for; the level of minutes may not, for a queue that grows for minutes outlasts any objective. So a
+fill above 1, which suits a load that is calm between bursts, leaves none short that stays high.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,8 @@ import numpy as np
 from comptroller.serving.policies.scaling_view import ScalingView, Seconds, moving_mean
 
 SHORT_S, LONG_S = 20, 120
-"""Means of arrivals that say what a moment is like: the burst of now, and the level about it. The load that has to be
-carried is the shorter one: a queue of twenty seconds is what objectives of seconds cannot hide."""
+"""Means of arrivals that say what a moment is like, and what has to be carried: the burst of now, the level about it.
+A queue of twenty seconds is what objectives of seconds cannot hide."""
 
 STRIDE_S = 5
 """Moments of the past that are compared are so far apart; a mean of twenty seconds changes little within."""
@@ -22,27 +27,33 @@ LIKE = 60
 half of an hour's past and no longer like now."""
 
 
-def largest_loads(view: ScalingView, ahead_s: int) -> tuple[Seconds, Seconds] | None:
-    """The largest load, in calls a second, of the `ahead_s` seconds after each moment that was like now, and weights;
-    none where no moment lies so far back.
+def needed_replicas(view: ScalingView, ahead_s: int) -> tuple[Seconds, Seconds] | None:
+    """The most replicas needed in the `ahead_s` seconds after each moment that was like now, and weights; none where no
+    moment lies so far back.
 
-    Likeness is distance in the logarithms of both means; the nearest `LIKE` moments count, the nearer the more.
+    Needed is burst / target_per_s, and no less than level / capacity_per_s. Likeness is distance in the logarithms of
+    both means; the nearest `LIKE` moments count, the nearer the more.
     """
-    load = moving_mean(view.arrivals, SHORT_S)
+    load, level = (moving_mean(view.arrivals, seconds) for seconds in (SHORT_S, LONG_S))
     stride = max(STRIDE_S, load.size // MOST_MOMENTS)
     moments = np.arange(SHORT_S, load.size - ahead_s, stride)
     if not moments.size:
         return None
-    level = moving_mean(view.arrivals, LONG_S)
     floor = max(0.05 * float(load.mean()), 1e-9)
     place = np.log(np.stack([each[np.append(moments, -1)] for each in (load, level)]) + floor)
     apart = np.abs(place[:, :-1] - place[:, -1:]).sum(axis=0)
     like = apart.size - 1 - np.argsort(apart[::-1], kind="stable")[:LIKE]  # of those alike the latest
     reach = max(float(apart[like[-1]]), 1e-9)
     weights = np.maximum(1 - (apart[like] / (1.001 * reach)) ** 2, 0.02)
+    needed = np.maximum(load / view.target_per_s, level / view.capacity_per_s)
     # what was, lasts: a burst that is under way has to be carried whatever followed others
-    peaks = np.array([load[at + 1 : at + ahead_s + 1].max() for at in moments[like]])
-    return np.maximum(peaks, load[-1]), weights
+    most = np.array([needed[at + 1 : at + ahead_s + 1].max() for at in moments[like]])
+    return np.maximum(most, needed[-1]), weights
+
+
+def clearing_replicas(view: ScalingView) -> float:
+    """Replicas that clear within a start-up what waits already."""
+    return float(view.queued[-1]) / max(view.start_up_s, 1.0) / view.target_per_s
 
 
 def weighted_quantile(values: Seconds, weights: Seconds, level: float) -> float:

@@ -18,7 +18,8 @@ class ScalingView(NamedTuple):
     arrivals: calls per second.  in_flight: calls in the service, waiting or running.  queued: those not admitted.
     cache: share of the cache in use, over replicas that take calls.  ready: replicas that take calls, by the second.
     current: those ready and those on their way.  target_calls, target_per_s: what one replica is to have in flight, and
-    to take a second.  start_up_s: from the decision until a replica takes calls.  least, most: replicas.
+    to take a second.  capacity_per_s: what it can take within the objectives, however full it is to be.
+    start_up_s: from the decision until a replica takes calls.  least, most: replicas.
     """
 
     arrivals: Seconds
@@ -29,6 +30,7 @@ class ScalingView(NamedTuple):
     current: int
     target_calls: float
     target_per_s: float
+    capacity_per_s: float
     start_up_s: float
     least: int
     most: int

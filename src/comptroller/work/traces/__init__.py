@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from comptroller.errors import FactError
 from comptroller.facts.document_faults import fact_error
-from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows, trace_of_rows
+from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows, chosen_tenants, trace_of_rows
 from comptroller.work.tabular import open_text
 from comptroller.work.trace import RequestTrace
 from comptroller.work.trace_columns import TraceColumnNames
@@ -29,19 +29,27 @@ WHOLE = TraceReadOptions()
 """Read all of a trace, and refuse bad rows."""
 
 
-def reading_of(columns: Sequence[str], skip_bad: bool, rate_per_s: float | None) -> TraceReadOptions:
-    """Options of reading from texts like `tenant=customer`, the last of a role.
+def reading_of(
+    columns: Sequence[str], part: tuple[float, float] = (0.0, float("inf")), **options: Any
+) -> TraceReadOptions:
+    """Options of reading from texts like `tenant=customer`, the last of a role, and the first and the last second.
+
+    options: the other fields of `TraceReadOptions`.
 
     Raises:
-        FactError: a text has no `=`, what it names is no role of a column, or the rate is not above 0.
+        FactError: a text has no `=`, what it names is no role of a column, the rate is not above 0, or no part is left.
 
-    >>> reading_of(["tenant=customer", "block_tokens=16"], False, None).columns.by_role
+    >>> reading_of(["tenant=customer", "block_tokens=16"]).columns.by_role
     {'tenant': 'customer'}
     """
     if lacking := next((text for text in columns if "=" not in text), None):
         raise FactError("--column", repr(lacking), "is not ROLE=NAME", ", ".join(TraceColumnNames.model_fields))
+    rate_per_s = options.get("rate_per_s")
     if rate_per_s is not None and not 0 < rate_per_s < float("inf"):
         raise FactError("--rate", f"{rate_per_s:g}", "is not allowed", "a finite number above 0")
+    if not 0 <= part[0] < part[1]:
+        told = f"from {part[0]:g} to {part[1]:g} s"
+        raise FactError("--from-h, --hours", told, "is no part of a trace", "from 0 h, of some hours")
     given: dict[str, Any] = {}
     for text in columns:
         role, _, name = text.partition("=")
@@ -50,7 +58,7 @@ def reading_of(columns: Sequence[str], skip_bad: bool, rate_per_s: float | None)
         names = TraceColumnNames.model_validate(given)
     except ValidationError as error:
         raise fact_error(error, "--column", TraceColumnNames) from error
-    return TraceReadOptions(skip_bad=skip_bad, columns=names, rate_per_s=rate_per_s)
+    return TraceReadOptions(start_s=part[0], end_s=part[1], columns=names, **options)
 
 
 @lru_cache(maxsize=1)
@@ -102,6 +110,9 @@ def read_trace(
     """
     path = Path(path)
     trace = trace_of_rows(_rows(path, reading, rng or np.random.default_rng(0)), path, reading.skip_bad)
+    if reading.tenants:
+        wanted = [trace.tenants.index(name) for name in chosen_tenants(path.name, trace.tenants, reading.tenants)]
+        trace = trace.take(np.flatnonzero(np.isin(-1 if trace.tenant is None else trace.tenant, wanted)))
     if reading.start_s == 0.0 and reading.end_s == float("inf"):
         return trace
     part = trace.between(reading.start_s, reading.end_s)

@@ -7,7 +7,7 @@ be needed again before another would be ready is not given up either, since a st
 
 from __future__ import annotations
 
-from comptroller.serving.policies.scaling_outlook import largest_loads, weighted_quantile
+from comptroller.serving.policies.scaling_outlook import clearing_replicas, needed_replicas, weighted_quantile
 from comptroller.serving.policies.scaling_view import ScalingView, whole
 
 EVERY_S = 10
@@ -22,16 +22,15 @@ costs to keep it then is more than a start and the calls that would miss it."""
 
 
 def wish(view: ScalingView) -> int:
-    """The quantile over the rate of a replica, and the replicas that clear what waits within a start-up; those that
-    are there as long as they are likely to be needed again; all until a start-up and a decision were seen."""
+    """The quantile of what will be needed, and the replicas that clear what waits within a start-up; those that are
+    there as long as they are likely to be needed again; all until a start-up and a decision were seen."""
     ahead_s = int(view.start_up_s) + EVERY_S
-    soon = largest_loads(view, ahead_s)
+    soon = needed_replicas(view, ahead_s)
     if soon is None:
         return max(view.current, whole(float(view.queued[-1]) / view.target_calls))
-    waiting = float(view.queued[-1]) / max(view.start_up_s, 1.0)
-    wanted = whole((weighted_quantile(*soon, UNDER / (UNDER + OVER)) + waiting) / view.target_per_s)
+    wanted = whole(weighted_quantile(*soon, UNDER / (UNDER + OVER)) + clearing_replicas(view))
     if wanted >= view.current:
         return wanted
-    later = largest_loads(view, KEEP_STARTS * ahead_s)
-    kept = view.current if later is None else whole(weighted_quantile(*later, 0.5) / view.target_per_s)
+    later = needed_replicas(view, KEEP_STARTS * ahead_s)
+    kept = view.current if later is None else whole(weighted_quantile(*later, 0.5))
     return max(wanted, min(view.current, kept))

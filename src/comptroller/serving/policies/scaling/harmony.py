@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from comptroller.serving.policies.scaling_outlook import largest_loads
+from comptroller.serving.policies.scaling_outlook import clearing_replicas, needed_replicas
 from comptroller.serving.policies.scaling_view import ScalingView, whole
 
 EVERY_S = 10
@@ -20,11 +20,11 @@ MISS = 20.0
 
 def wish(view: ScalingView) -> int:
     """The number of least expected cost; as many as there are until a start-up and a decision were seen."""
-    outlook = largest_loads(view, int(view.start_up_s) + EVERY_S)
+    outlook = needed_replicas(view, int(view.start_up_s) + EVERY_S)
     if outlook is None:
         return max(view.current, whole(float(view.queued[-1]) / view.target_calls))
-    loads, weights = outlook
-    needed = (loads + float(view.queued[-1]) / max(view.start_up_s, 1.0)) / view.target_per_s
+    most, weights = outlook
+    needed = most + clearing_replicas(view)
     choices = np.arange(view.least, view.most + 1)
     # all calls of a moment that is short of replicas miss: their queue is served in order
     short = needed[None, :] > choices[:, None] + 1e-9
