@@ -37,6 +37,7 @@ class ReplicaScalingOptions:
     image_pulled: bool
     fill: float
     shifts: int
+    share: float
 
     def start_up(self, scale: float) -> SpotConditions:
         """How a replica starts, and how fast the trace is replayed, for replicas that are spot."""
@@ -47,7 +48,14 @@ class ReplicaScalingOptions:
     def conditions(self, scale: float) -> ScalingConditions:
         """How the policies scale a trace that is replayed so many times as fast."""
         return ScalingConditions(
-            self.start_up_s, self.most, scale, self.weights_from, self.image_pulled, self.fill, self.shifts
+            self.start_up_s,
+            self.most,
+            scale,
+            self.weights_from,
+            self.image_pulled,
+            self.fill,
+            self.shifts,
+            share=self.share,
         )
 
     @property
@@ -108,7 +116,8 @@ def scaling_options(
     shifts: Annotated[
         int, typer.Option(help="Scaling: play the trace so often, begun at other moments, for intervals.", min=1)
     ] = 1,
+    share: Annotated[float, typer.Option(help="Scaling: share of the calls that forecast and harmony hold.")] = 0.95,
 ) -> ReplicaScalingOptions:
     """What the options say."""
     names = tuple(scaling or ())
-    return ReplicaScalingOptions(names, start_up_s, most_replicas, weights_from, image_pulled, fill, shifts)
+    return ReplicaScalingOptions(names, start_up_s, most_replicas, weights_from, image_pulled, fill, shifts, share)

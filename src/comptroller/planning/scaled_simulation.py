@@ -33,7 +33,7 @@ class ScalingConditions:
     weights from `weights_from`, the image pulled first or on the machine.  most: replicas, 0 for `MORE` times the
     plan's.  scale: times as fast as the trace was.  fill: share of what a replica can take that a policy fills.
     shifts: how often the trace is played, begun at another moment each time.  first: replicas at the start, 0 for the
-    plan's."""
+    plan's.  share: of the calls that ours are to hold within the objectives."""
 
     start_up_s: float | None = None
     most: int = 0
@@ -43,6 +43,7 @@ class ScalingConditions:
     fill: float = 1.0
     shifts: int = 1
     first: int = 0
+    share: float = 0.95
 
     def __post_init__(self) -> None:
         if not (0 < self.fill < float("inf") and self.shifts >= 1 and self.first >= 0):
@@ -146,6 +147,7 @@ class ScalingStage:
     """A plan's service on which traces are played under policies. fleet: as many replicas as there may be.
 
     first: of the plan.  per_s, in_flight: what a replica takes.  start_up: its parts, where none was stated.
+    share: of the calls to hold.
     """
 
     plan: Plan
@@ -155,6 +157,7 @@ class ScalingStage:
     in_flight: float
     start_up_s: float
     start_up: StartUpTime | None
+    share: float = 0.95
 
     @property
     def most(self) -> int:
@@ -169,7 +172,7 @@ class ScalingStage:
         """A policy that fills a share of each replica and begins with so many, the plan's where 0."""
         return ScalingSettings(
             policy, fill * self.in_flight, fill * self.per_s, first=first or self.first, most=self.most,
-            start_up_s=self.start_up_s, fill=fill,
+            start_up_s=self.start_up_s, fill=fill, share=self.share,
         )  # fmt: skip
 
     def play(self, trace: RequestTrace, calls: CallTable, settings: ScalingSettings) -> ScaledSimulation:
@@ -193,7 +196,7 @@ def scaling_stage(plan: Plan, how: ScalingConditions, calibration: TimingCalibra
     fleet = fleet_of_size(fleet_of(plan.services, calibration_of_plan(plan, calibration), plan.library, 0), most)
     parts = None if how.start_up_s is not None else service_start_up(plan, how.weights_from, how.image_pulled)
     start_up_s = parts.total_s if parts else float(how.start_up_s or 0.0)
-    return ScalingStage(plan, fleet, planned, *replica_targets(service), start_up_s, parts)
+    return ScalingStage(plan, fleet, planned, *replica_targets(service), start_up_s, parts, how.share)
 
 
 def begun_at(trace: RequestTrace, share: float) -> RequestTrace:

@@ -28,6 +28,7 @@ class ScalingSettings:
 
     target_calls: calls in flight that a replica is to have.  target_per_s: calls it is to take a second.  fill: these
     over what it can take within the objectives.  least, most: replicas; `most` is bounded by the fleet.
+    share: of the calls that are to be within the objectives.
     """
 
     policy: str
@@ -38,6 +39,7 @@ class ScalingSettings:
     most: int = 0
     start_up_s: float = START_UP_S
     fill: float = 1.0
+    share: float = 0.95
 
     def __post_init__(self) -> None:
         module("scaling", self.policy)
@@ -46,6 +48,8 @@ class ScalingSettings:
                 f"scaling: {self.target_calls:g} calls in flight and {self.target_per_s:g} a second for a replica, a "
                 f"fill of {self.fill:g}; all have to be above 0"
             )
+        if not 0 < self.share < 1:
+            raise InputError(f"scaling: a share of {self.share:g} of the calls; allowed: between 0 and 1")
         if not (self.start_up_s >= 0 and 1 <= self.least <= self.first):
             raise InputError(
                 f"scaling: start-up {self.start_up_s:g} s, at least {self.least} replicas, {self.first} at the start; "
@@ -98,6 +102,7 @@ class ScalingWish:
         view = ScalingView(
             **self._history.so_far(), current=current, target_calls=how.target_calls, target_per_s=how.target_per_s,
             capacity_per_s=how.target_per_s / how.fill, start_up_s=how.start_up_s, least=how.least, most=self.most,
+            share=how.share,
         )  # fmt: skip
         return min(max(int(self._policy(view)), how.least), self.most)
 
