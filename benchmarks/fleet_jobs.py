@@ -22,7 +22,7 @@ from comptroller.cluster.job_outcome import JobOutcome
 from comptroller.cluster.job_run import largest_jobs, quotas_by_work
 from comptroller.cluster.job_simulation import JobCluster, JobSettings
 from comptroller.cluster.job_table import SINGULARITY_TIERS, Ints, JobTable
-from comptroller.cluster.policies import policy_names
+from comptroller.cluster.policies import JOB_POLICIES
 from comptroller.report.cluster_tables import job_records
 from record import table, write
 
@@ -103,7 +103,7 @@ def main() -> None:
     data = options.parse_args()
     jobs = jobs_of_file(data.data / "philly_jobs.parquet")
     jobs = tiers_by_size(jobs.rows(jobs.submitted_s >= FIRST_DAY * 86400))
-    side_by_side = [run(jobs, policy, data.nodes) for policy in policy_names()]
+    side_by_side = [run(jobs, policy, data.nodes) for policy in JOB_POLICIES.names()]
     quota = static_quotas(jobs)
     static = int(quota.sum()) // NODE
     shared = fewest(static // 8, static, lambda nodes: kept(run(jobs, "gpu_fraction", nodes)))

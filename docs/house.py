@@ -72,8 +72,9 @@ ROOM_LINES = {
     # contexts: notes made in idle capacity; hedged requests, with when and how often (170 lines)
     # keys in texts, thoughts within what is held, replies in other words
     # waits of tools and of checkers as rows (250 lines)
+    # monitors of agents' runs, live: their records, stops and rows; what stands before a question (310 lines)
     # queues by the simulator's scheduling policies, with what a gateway counts for them (190 lines)
-    "gateway": 9_400,
+    "gateway": 9_750,
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (340 lines)
@@ -111,9 +112,10 @@ ROOM_LINES = {
     # jobs with a deadline, faults (135 lines)
     # work on hourly grids, jobs as a page (60 lines)
     # memory of a training run by stage, recipes of training (60 lines)
-    # what stands behind a deployment, counted by kinship, and whose kernels and power it has (90 lines)
+    # runs that monitors stopped (30 lines)
     # who waited for whom in the books (50 lines); scaling and power together (95 lines)
-    "report": 9_000,
+    # what stands behind a deployment, counted by kinship, and whose kernels and power it has (90 lines)
+    "report": 9_100,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -138,7 +140,8 @@ ROOM_LINES = {
     # contexts that all gateways know, and who makes their notes (180 lines); names of meters (100)
     # drift of services (130 lines)
     # who waited for whom (110 lines)
-    "books": 5_500,
+    # calls of agents' runs, and what monitors stopped (130 lines)
+    "books": 5_620,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
@@ -161,13 +164,13 @@ ROOM_LINES = {
     # roles of simulated questions, gates
     # options of forecasts
     # judges and contexts of simulated questions
-    # monitors, audits (250 lines)
+    # monitors and their files, audits (300 lines)
     # rows within a power budget (100 lines)
     # jobs on a cluster
     # tool waits of simulate (30 lines)
     # options of jobs with a deadline, of faults (150 lines)
     # scaling and power together, waits of keys (60 lines)
-    "cli": 6_840,
+    "cli": 6_900,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
@@ -192,7 +195,8 @@ ROOM_LINES = {
     # errors, all of a document among them, quantities, a user's own code, the exported names
     # how results are shown in Python, beside them; the solver, which strategies call too (150 lines)
     # one lookup in registries (25 lines)
-    ".": 850,
+    # one registry of plug-ins, for six folders (20 lines)
+    ".": 870,
     # jobs on GPUs over time with nine policies, places by node and moves between them, readers of any table of jobs,
     # six balancers of services over nodes
     # jobs with a deadline on spot zones, three rules (380 lines); nodes that fault (210 lines);

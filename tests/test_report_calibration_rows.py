@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from comptroller.cli import application
-from comptroller.costs.causes import effects
+from comptroller.costs.causes import effects, strangeness
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.errors import InputError, RecordError, UnknownIdError
 from comptroller.facts.measured_configurations import configurations_text, measured_configurations
@@ -50,6 +50,12 @@ def test_published_points_stand_behind_what_nobody_else_measured() -> None:
     assert same.rows > 50 and same.dates.startswith("2025") and vendor.rows > 0
     names = {one.accelerator for one in measured_configurations()}
     assert {"mi250", "mi100", "max_1550", "strix_halo_8060s"} <= names
+
+
+def test_a_processor_has_no_effects_of_its_vendors_accelerators() -> None:
+    replica = replica_of_text("llama_cpp/epyc_9654/llama_3_1_8b/tp1/q4_0")
+    assert not any(".vendor." in name for name, _ in effects(replica)) and strangeness(replica) == "vendor"
+    assert not any("other accelerators" in each.name for each in kinship(replica))
 
 
 def test_all_that_the_calibration_was_fitted_to_is_counted() -> None:

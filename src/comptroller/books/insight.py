@@ -19,7 +19,7 @@ from comptroller.books.reconcile import prices_charged
 from comptroller.books.schema import account, entry
 from comptroller.costs.inference_units import prefill_token_equivalents
 from comptroller.facts.prices import ProviderPrice
-from comptroller.work.tool_notes import CHECKER, KNOWN, MALFORMED, NOTHING
+from comptroller.work.tool_notes import CHECKER, KNOWN, MALFORMED, MONITOR, NOTHING
 from comptroller.work.trajectories import AgentTrajectories, shared_prompt_tokens
 
 BLEND = (3, 1)
@@ -204,7 +204,7 @@ def _trajectory(calls: list[Mapping[str, Any]], gamma: float) -> tuple[float, di
     """Prefill-token equivalents of a request, and of each pattern in it."""
     by_id = {row["id"]: row for row in calls}
     equivalents = {row["id"]: _equivalents(row, gamma) for row in calls}
-    tools = {row["role"] for row in calls if _is_tool(row) and row["role"] != CHECKER}
+    tools = {row["role"] for row in calls if _is_tool(row) and not row["role"].startswith((CHECKER, MONITOR))}
     noted = _rounds_by_note(calls, by_id)
     again = answers = 0.0
     for row in calls:

@@ -20,7 +20,7 @@ from comptroller.books.ledger import CallLedger
 from comptroller.books.meter_posting import post
 from comptroller.books.query import EVERYTHING, GROUPS, LedgerScope, LedgerTotals, totals
 from comptroller.cli._against import against
-from comptroller.cli._books_keeping import archive_rows, digest, export, verify, waits
+from comptroller.cli._books_keeping import archive_rows, digest, export, stops, verify, waits
 from comptroller.cli._books_options import (
     TERMINAL,
     BooksOrRuns,
@@ -52,6 +52,7 @@ app.command()(against)
 shared_command(app)(verify)
 shared_command(app)(digest)
 shared_command(app)(export)
+shared_command(app)(stops)
 shared_command(app, "archive")(archive_rows)
 shared_command(app)(waits)
 

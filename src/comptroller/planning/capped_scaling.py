@@ -11,6 +11,7 @@ from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.over_time_surroundings import rows_of_plan
 from comptroller.planning.power_simulation import UNCAPPED, RowConditions, with_priorities
 from comptroller.planning.scaled_simulation import ScaledSimulation, ScalingConditions, scaling_stage
+from comptroller.planning.service_simulation import replayed_trace
 from comptroller.serving.elastic_energy import replica_j
 from comptroller.serving.elastic_rows import scale_in_rows
 from comptroller.serving.power_rows import PowerConditions, RowRecord
@@ -61,7 +62,7 @@ def simulate_capped_scaling(
             "there may be is --most-replicas"
         )
     stage, rows = scaling_stage(plan, how, calibration), rows_of_plan(plan, stand, calibration)
-    replayed = trace.scaled(how.scale) if how.scale != 1 else trace
+    replayed = replayed_trace(trace, how.scale)
     asked = stage.calls_of(replayed)
 
     def play(scaling: str, power: str, tiers_as: str) -> ScaledRowSimulation:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from comptroller.errors import InputError
 from comptroller.planning.over_time_surroundings import RowsOfPlan, SpotMarket, SpotShare
-from comptroller.planning.scaled_simulation import ScaledSimulation, ScalingStage, calls_within, fleet_of_size
+from comptroller.planning.scaled_simulation import ScaledSimulation, ScalingStage, fleet_of_size
 from comptroller.serving.elastic import ElasticEngine
 from comptroller.serving.elastic_energy import emitted_gco2e, replica_j
 from comptroller.serving.elastic_rows import scale_in_rows
@@ -113,5 +113,6 @@ class OverTimeStage:
 
     def _figures(self, found: ScaledSimulation, usd: float, over_s: float = 0.0) -> PartFigures:
         ran = found.outcome
-        within = float(calls_within(self.scaled.plan, ran).mean())
-        return PartFigures(within, usd, float(replica_j(ran).sum()), emitted_gco2e(ran), ran.replica_hours, over_s)
+        return PartFigures(
+            found.attainment, usd, float(replica_j(ran).sum()), emitted_gco2e(ran), ran.replica_hours, over_s
+        )

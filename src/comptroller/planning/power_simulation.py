@@ -16,6 +16,7 @@ from comptroller.planning.ground.plan_calibration import calibration_of_plan, re
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.prove.simulated_fleet import StepTableCache, calls_of, fleet_of_tables
+from comptroller.planning.service_simulation import replayed_trace
 from comptroller.serving.policies import needs
 from comptroller.serving.policies.power_view import PowerSetting
 from comptroller.serving.power import LevelMaker, LevelTables, PowerOutcome, simulate_rows
@@ -88,7 +89,7 @@ def simulate_power(
     if plan.offers or len(plan.services) != 1 or len(plan.services[0].deployment.pools) != 1:
         raise UnsupportedError(f"plan {plan.name!r}: rows hold one service of one pool, and no API beside it")
     (service,) = plan.services
-    replayed = trace.scaled(conditions.scale) if conditions.scale != 1 else trace
+    replayed = replayed_trace(trace, conditions.scale)
     tables = StepTableCache(calibration_of_plan(plan, calibration), plan.library)
     fleet = fleet_of_tables(plan.services, tables)
     count = conditions.replicas or len(fleet.replicas())

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.start_up import StartUpTime, start_up
@@ -16,6 +14,7 @@ from comptroller.planning.ground.plan_calibration import calibration_of_plan, re
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
+from comptroller.planning.service_simulation import ServedCalls, ServiceSimulation, replayed_trace
 from comptroller.serving.elastic import ElasticOutcome, ReplicaPhase
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.scaling import ScalingSettings, scale
@@ -54,7 +53,7 @@ class ScalingConditions:
 
 
 @dataclass(frozen=True, eq=False)
-class ScaledSimulation:
+class ScaledSimulation(ServiceSimulation):
     """What came of a trace on replicas that a policy starts and drains. start_up: its parts, where none was stated.
 
     again: the same of the trace begun at other moments.
@@ -67,15 +66,10 @@ class ScaledSimulation:
     start_up: StartUpTime | None = None
     again: tuple[ScaledSimulation, ...] = ()
 
-    @cached_property
-    def within(self) -> npt.NDArray[np.bool_]:
-        """Which calls were done within all the objectives."""
-        return calls_within(self.plan, self.outcome)
-
     @property
-    def attainment(self) -> float:
-        """Share of the calls within all the objectives."""
-        return float(self.within.mean())
+    def served(self) -> ServedCalls:
+        """What came of the calls."""
+        return self.outcome
 
     @property
     def starts(self) -> int:
@@ -91,16 +85,6 @@ class ScaledSimulation:
             paid += change
             most = max(most, paid)
         return most
-
-
-def calls_within(plan: Plan, outcome: ElasticOutcome) -> npt.NDArray[np.bool_]:
-    """Which calls were done within all the objectives of a plan."""
-    held = np.isfinite(outcome.latency_s("e2e_s"))
-    for entry in plan.latency:
-        values = outcome.latency_s(entry.quantity)
-        alone = ~np.isfinite(values) & (entry.quantity == "tpot_s")  # one token has no time for each further one
-        held &= (values <= entry.most_s) | alone
-    return np.asarray(held)
 
 
 def replica_targets(service: ServiceDocument) -> tuple[float, float]:
@@ -130,7 +114,7 @@ def simulate_scaling(
     """
     how = conditions or ScalingConditions()
     stage = scaling_stage(plan, how, calibration)
-    replayed = trace.scaled(how.scale) if how.scale != 1 else trace
+    replayed = replayed_trace(trace, how.scale)
     played = [replayed, *(begun_at(replayed, place / how.shifts) for place in range(1, how.shifts))]
     asked = [(each, stage.calls_of(each)) for each in played]
 

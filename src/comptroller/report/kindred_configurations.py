@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from comptroller.costs.causes import effects
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.residual import ResidualIdentity, places
 from comptroller.facts.library import SHIPPED
@@ -102,7 +103,7 @@ def kinship(replica: ModelReplica) -> tuple[KindredConfigurations, ...]:
     take("this model on this accelerator, other engines or builds", model, device)
     take("this model elsewhere, other engines or builds", model)
     take("this accelerator, other engines, builds and models", device)
-    if replica.device.vendor != "NVIDIA":
-        vendor = replica.device.vendor
+    vendor = replica.device.vendor
+    if any(".vendor." in name for name, _ in effects(replica)):
         take(f"other accelerators of {vendor}, other models", lambda one: vendors[one.accelerator] == vendor)
     return tuple(kin)
