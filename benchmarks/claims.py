@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from typing import Any
 
 import claims_evidence
 import claims_fleets
@@ -41,9 +42,14 @@ def strategies() -> list[Claim]:
     ]
 
 
+def last() -> Any:
+    """The last table with its date."""
+    return json.loads((RESULTS / "claims.json").read_text(encoding="utf-8"))
+
+
 def kept(fresh: list[Claim]) -> list[Claim]:
     """The lines of the last table but those that are written anew."""
-    before = [Claim(**line) for line in json.loads((RESULTS / "claims.json").read_text())["figures"]["claims"]]
+    before = [Claim(**line) for line in last()["figures"]["claims"]]
     anew = {line.claim for line in (*fresh, *ABSENT)}
     return [line for line in before if line.claim not in anew]
 
@@ -55,6 +61,8 @@ def main() -> None:
     claims = [*rest, *fleets, *ABSENT]
     heads = ["claim", "published", "ours", "data", "standing"]
     text = "# Claims\n\n" + table(heads, [claim.row for claim in claims])
+    if sys.argv[1:] == ["fleets"]:
+        text += f"\n\nAnew are the lines of fleets; the others are those of {last()['date']}."
     print(write("claims", {"claims": [asdict(claim) for claim in claims]}, text).read_text())
 
 

@@ -44,19 +44,6 @@ def semi_pd() -> list[Claim]:
     ]
 
 
-def switching() -> Claim:
-    """FastSwitch's tails against pages swapped one by one."""
-    figures = found("fleet_switching")
-    return Claim(
-        "FastSwitch: tails of first tokens and of gaps between tokens",
-        "1.4 to 11.2 times better (arXiv 2411.18424)",
-        f"{_times(figures['stressed'])} where switching takes as much of P99 as the paper tells,"
-        f" {_times(figures['overloaded'])} where both are overloaded (fleet_switching.md)",
-        "recorded lengths (Azure 2023, conversation); arrivals, priorities, steps and the time of a copy modelled",
-        "modelled",
-    )
-
-
 def faults() -> Claim:
     """C4's efficiency from what faults take."""
     figures = found("fleet_faults")
@@ -91,4 +78,4 @@ def spot() -> Claim:
 
 def lines() -> list[Claim]:
     """All of them."""
-    return [*semi_pd(), switching(), faults(), spot()]
+    return [*semi_pd(), faults(), spot()]

@@ -1,7 +1,8 @@
-"""Fits the shipped serving calibration: writes facts/calibration/serving.toml and residual.csv.
+"""Fits the shipped serving calibration: writes facts/calibration/serving.toml, residual.csv and configurations.csv.
 
     python benchmarks/fit_serving.py [DATA]                       (default: COMPTROLLER_DATA or ../shared/data)
     python benchmarks/fit_serving.py [DATA] --only generation.v1  (these effects alone, from runs that have them)
+    python benchmarks/fit_serving.py [DATA] --configurations      (configurations.csv alone, which no prediction reads)
 
 Starts from the first priors (`measure.serving_parameters.PRIORS`), not from the files it replaces. Anchors hold
 configurations and fitted weights, no measured value.
@@ -10,6 +11,7 @@ configurations and fitted weights, no measured value.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -18,13 +20,15 @@ import numpy as np
 
 from accuracy_data import data_folder
 from comptroller.errors import InputError
+from comptroller.facts.measured_configurations import configurations_text
 from comptroller.facts.reader import FactSource, folder
 from comptroller.facts.serving import PredictionErrorBands, ServingFacts, serving_facts
 from comptroller.measure.calibrate import CalibrationFit, fit_bank, fit_some, start
 from comptroller.measure.calibration_text import anchors_text, constants_text
 from comptroller.measure.features import FeatureBank
+from comptroller.measure.observations import ExclusionReport
 from comptroller.measure.residuals import TPOT_KERNEL, TTFT_KERNEL
-from comptroller_lab.calibration_runs import calibration_banks, weighed
+from comptroller_lab.calibration_runs import calibration_banks, configurations, weighed
 from comptroller_lab.intervals import with_intervals
 
 SOURCES = {
@@ -74,9 +78,9 @@ def about(rows: int) -> ServingFacts:
     )
 
 
-def fitted(data: Path) -> CalibrationFit:
+def fitted(banks: Mapping[str, tuple[FeatureBank, ExclusionReport]]) -> CalibrationFit:
     """The calibration on all measured runs."""
-    runs = weighed(FeatureBank.joined([runs for runs, _ in calibration_banks(data).values()]))
+    runs = weighed(FeatureBank.joined([runs for runs, _ in banks.values()]))
     return with_intervals(runs, fit_bank(runs, start(runs, None)))
 
 
@@ -109,8 +113,14 @@ def main() -> None:
         some = fitted_alone(data_folder(given[:place]), given[place + 1])
         (folder("calibration") / "serving.toml").write_text(constants_text(some), encoding="utf-8")
         return
-    data = data_folder(given)
-    found = fitted(data)
+    alone = "--configurations" in given
+    data = data_folder([word for word in given if word != "--configurations"])
+    banks = calibration_banks(data)
+    stand = configurations_text(configurations(data, banks))
+    (folder("calibration") / "configurations.csv").write_text(stand, encoding="utf-8")
+    if alone:
+        return
+    found = fitted(banks)
     facts = found.facts(about(found.rows))
     (folder("calibration") / "serving.toml").write_text(constants_text(facts), encoding="utf-8")
     (folder("calibration") / "residual.csv").write_text(anchors_text(found.anchors()), encoding="utf-8")

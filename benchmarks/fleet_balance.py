@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from comptroller.cluster.balance_case import BalanceCase, Floats, Ints
-from comptroller.cluster.balancing import balancer_module, balancer_names
+from comptroller.cluster.balancing import BALANCERS
 from comptroller.work.arrow import read_columns as read_parquet
 from comptroller.work.tabular import numbers, read_columns
 from record import table, write
@@ -80,7 +80,7 @@ def replay(month: BalanceMonth, balancer: str, seed: int) -> dict[str, float]:
     rng = np.random.default_rng(seed)
     at = start(month, rng)
     first = at.copy()
-    function = balancer_module(balancer).assignment
+    function = BALANCERS.module(balancer).assignment
     before = after = cost = moves = cases = still = 0.0
     for sample in range(0, len(month.demand), EVERY):
         cost_s = 1.0 + month.memory_mib[sample] / NETWORK_MIB_PER_S
@@ -104,7 +104,7 @@ def main() -> None:
     data = options.parse_args().data
     figures: dict[str, dict[str, dict[str, float]]] = {}
     for load in LOADS:
-        for name in balancer_names():
+        for name in BALANCERS.names():
             runs = [replay(month(data, load, seed), name, seed) for seed in range(SEEDS)]
             figures.setdefault(f"{load:g}", {})[name] = {key: sum(one[key] for one in runs) for key in runs[0]}
     rows = [

@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from comptroller.cluster.deadline_rules import deadline_rule_names
+from comptroller.cluster.deadline_rules import DEADLINE_RULES
 from comptroller.cluster.deadline_run import DeadlineJob, DeadlineOutcome, record_of_zones, run_deadlines
 from comptroller.work.zone_record import ZoneRecord, read_zone_records
 from record import table, write
@@ -54,7 +54,7 @@ def rows_of(record: ZoneRecord) -> list[DeadlineRow]:
                 if some.span_s < deadline_h * 3600:
                     continue
                 job = DeadlineJob(WORK_H * 3600, deadline_h * 3600, changeover_s, nodes=wanted)
-                found = run_deadlines(some, job, deadline_rule_names(), PRICE_RATIO, STARTS)
+                found = run_deadlines(some, job, DEADLINE_RULES.names(), PRICE_RATIO, STARTS)
                 standing = sum(zone.standing() for zone in some.zones) / len(some.zones)
                 label = names[0] if len(names) == 1 else f"all {len(names)}"
                 rows.append(DeadlineRow(record.name, label, deadline_h, changeover_s, standing, found))

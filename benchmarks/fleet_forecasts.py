@@ -9,7 +9,7 @@ from pathlib import Path
 from comptroller.errors import FactError
 from comptroller.report.forecast_report import forecast_record, forecast_sheets
 from comptroller.work.forecast_scores import ForecastFindings, forecast_findings
-from comptroller.work.forecasts import forecast_names
+from comptroller.work.forecasts import FORECASTS
 from comptroller.work.load_series import LoadColumns, LoadSeries, arrivals_by_step, read_loads
 from comptroller.work.traces import read_trace
 from record import write
@@ -56,7 +56,7 @@ def text_of(name: str, found: ForecastFindings) -> str:
 def main() -> int:
     """Run, print and write."""
     try:
-        found = {name: forecast_findings(series_of(name), forecast_names(), LOADS[name][2], DAY_S) for name in LOADS}
+        found = {name: forecast_findings(series_of(name), FORECASTS.names(), LOADS[name][2], DAY_S) for name in LOADS}
     except FactError as error:
         print(f"fleet_forecasts: {error}", file=sys.stderr)
         return 2

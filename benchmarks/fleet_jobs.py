@@ -23,7 +23,7 @@ from comptroller.cluster.job_outcome import JobOutcome
 from comptroller.cluster.job_run import largest_jobs, quotas_by_work
 from comptroller.cluster.job_simulation import JobCluster, JobSettings
 from comptroller.cluster.job_table import SINGULARITY_TIERS, Ints, JobTable
-from comptroller.cluster.policies import policy_names
+from comptroller.cluster.policies import JOB_POLICIES
 from comptroller.report.cluster_tables import job_records
 from record import table, write
 
@@ -106,7 +106,7 @@ def main() -> None:
     jobs = jobs_of_file(data.data / "philly_jobs.parquet")
     day = jobs.submitted_s / 86400 - FIRST_DAY
     jobs = tiers_by_size(jobs.rows((day >= 0) & (day < data.days)))
-    side_by_side = [run(jobs, policy, data.nodes) for policy in policy_names()]
+    side_by_side = [run(jobs, policy, data.nodes) for policy in JOB_POLICIES.names()]
     quota = static_quotas(jobs)
     static = int(quota.sum()) // NODE
     shared = fewest(static // 8, static, lambda nodes: kept(run(jobs, "gpu_fraction", nodes)))

@@ -32,10 +32,13 @@ TTFT_S, TPOT_S = 5.0, 0.1
 GOAL = 0.95
 FILLS = (0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.0, 2.6, 3.4)
 """From less than half of what a replica takes with 99 % within the objectives to what it takes with most late."""
+GOALS = (0.6, 0.95)
+"""Shares of the calls that ours are told to hold: what makes a miss dear. Opponents have no such number."""
 FIXED = (3, 4, 5, 6, 7, 8, 10)
 """Replicas of a fleet as it is."""
 OPPONENTS = ("hpa", "kpa", "dynamo", "ray_serve", "apa", "sky_serve", "keda")
 OURS = ("forecast", "harmony")
+THREE = ("hpa", "kpa", "dynamo")
 PEAK_REPLICAS = 8
 """Copies of the trace are laid over each other until its busiest minute needs so many replicas: whole replicas then are
 an eighth of it, and not half."""
@@ -60,7 +63,13 @@ class ScalingRun:
     held: tuple[float, ...] = ()
     calls: tuple[float, ...] = ()
     hours: tuple[float, ...] = ()
+    goal: float = GOALS[-1]
     """By block: calls within the objectives, calls that arrived, replica-hours."""
+
+    @property
+    def choice(self) -> tuple[str, float, float]:
+        """What was chosen."""
+        return self.policy, self.fill, self.goal
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,7 @@ class ScalingDuel:
     our_fill: float
     our_share: float
     our_replica_h: float
+    our_goal: float = GOALS[-1]
 
     @property
     def saved(self) -> float:
@@ -150,15 +160,20 @@ def runs_of(label: str, one: StepTable) -> tuple[list[ScalingRun], dict[str, flo
     mean = sum(map(len, both)) / sum(float(calls["arrival_s"].max()) for calls in both) / per_s
     first, runs = max(1, round(2 * mean)), []
     for half, calls in enumerate(both):
-        choices = [("none", float(count)) for count in FIXED]
-        choices += [(name, fill) for name in (*OPPONENTS, *OURS) for fill in (FILLS if name != "keda" else (1.0,))]
-        for name, fill in choices:
+        choices = [("none", float(count), GOAL) for count in FIXED]
+        choices += [(name, fill, GOAL) for name in OPPONENTS for fill in (FILLS if name != "keda" else (1.0,))]
+        choices += [(name, fill, goal) for name in OURS for goal in GOALS for fill in FILLS]
+        for name, fill, goal in choices:
             begin, share = (int(fill), 1.0) if name == "none" else (first, fill)
-            found = scale(fleet, calls, ScalingSettings(name, share * in_flight, share * per_s, begin, fill=share))
+            found = scale(
+                fleet, calls, ScalingSettings(name, share * in_flight, share * per_s, begin, fill=share, share=goal)
+            )
             starts = sum(event.phase.name == "STARTING" for event in found.events)
             held = within(found)
             blocks = blocks_of(found, held)
-            runs.append(ScalingRun(label, half, name, fill, float(held.mean()), found.replica_hours, starts, *blocks))
+            runs.append(
+                ScalingRun(label, half, name, fill, float(held.mean()), found.replica_hours, starts, *blocks, goal)
+            )
         print(label, half, "played", flush=True)
     about = {"per_s": per_s, "in_flight": in_flight, "copies": copies, "calls": sum(map(len, both)), "mean": mean}
     return runs, about
@@ -178,26 +193,24 @@ def duels_of(runs: list[ScalingRun]) -> list[ScalingDuel]:
             seen, unseen = ([run for run in runs if run.trace == trace and run.half == h] for h in (1 - half, half))
             for name in ("none", *OPPONENTS):
                 theirs = chosen([run for run in seen if run.policy == name], GOAL)
-                judged = next(run for run in unseen if (run.policy, run.fill) == (name, theirs.fill))
+                judged = next(run for run in unseen if run.choice == theirs.choice)
                 for own in OURS:
                     mine = chosen([run for run in seen if run.policy == own], theirs.share)
-                    told = next(run for run in unseen if (run.policy, run.fill) == (own, mine.fill))
+                    told = next(run for run in unseen if run.choice == mine.choice)
                     duels.append(
                         ScalingDuel(
                             trace, half, name, theirs.fill, judged.share, judged.replica_h,
-                            own, mine.fill, told.share, told.replica_h,
+                            own, mine.fill, told.share, told.replica_h, mine.goal,
                         )
                     )  # fmt: skip
     return duels
 
 
-def judged_both(
-    runs: list[ScalingRun], trace: str, name: str, least: dict[int, float], most_fill: float = np.inf
-) -> list[ScalingRun]:
-    """A policy on both halves of a trace, each with the fill chosen on the other, that held the least share there."""
-    own = [run for run in runs if (run.trace, run.policy) == (trace, name) and run.fill <= most_fill]
-    fills = {half: chosen([run for run in own if run.half == 1 - half], least[1 - half]).fill for half in (0, 1)}
-    return [next(run for run in own if run.half == half and run.fill == fills[half]) for half in (0, 1)]
+def judged_both(runs: list[ScalingRun], trace: str, name: str, least: dict[int, float]) -> list[ScalingRun]:
+    """A policy on both halves of a trace, each as chosen on the other, where it held the least share."""
+    own = [run for run in runs if (run.trace, run.policy) == (trace, name)]
+    choices = {half: chosen([run for run in own if run.half == 1 - half], least[1 - half]).choice for half in (0, 1)}
+    return [next(run for run in own if run.half == half and run.choice == choices[half]) for half in (0, 1)]
 
 
 def interval(both: list[ScalingRun], ours: list[ScalingRun] | None = None) -> dict[str, tuple[float, float, float]]:
@@ -216,19 +229,18 @@ def interval(both: list[ScalingRun], ours: list[ScalingRun] | None = None) -> di
     return {name: (float(x[0]), *map(float, np.quantile(x[1:], levels))) for name, x in drawn.items()}
 
 
-def policy_rows(runs: list[ScalingRun], most_fill: float = np.inf) -> list[dict[str, object]]:
-    """Every policy on every trace over both halves, and ours, at fills up to the most, against each opponent."""
+def policy_rows(runs: list[ScalingRun]) -> list[dict[str, object]]:
+    """Every policy on every trace over both halves, and ours against each opponent."""
     rows: list[dict[str, object]] = []
     for trace in TRACES:
         for name in ("none", *OPPONENTS, *OURS):
-            bound = most_fill if name in OURS else np.inf
-            both = judged_both(runs, trace, name, {0: GOAL, 1: GOAL}, bound)
+            both = judged_both(runs, trace, name, {0: GOAL, 1: GOAL})
             row: dict[str, object] = {"trace": trace, "policy": name, **interval(both)}
             if name not in OURS:
                 seen = {h: chosen([x for x in runs if (x.trace, x.half, x.policy) == (trace, h, name)], GOAL).share
                         for h in (0, 1)}  # fmt: skip
                 for own in OURS:
-                    found = interval(both, judged_both(runs, trace, own, seen, most_fill))
+                    found = interval(both, judged_both(runs, trace, own, seen))
                     row[own] = {"saved": found["saved"], "more": found["more"]}
             rows.append(row)
     return rows
@@ -253,11 +265,27 @@ def policy_table(rows: list[dict[str, object]]) -> str:
     return table(heads, cells)
 
 
+def verdict(rows: list[dict[str, object]]) -> str:
+    """Whether one of ours has fewer replica-hours than each of the three at as many calls or more, on every trace."""
+    told = []
+    for own in OURS:
+        kept = [
+            (row["trace"], row["policy"], row[own]["saved"][0] > 0 and row[own]["more"][0] >= 0)
+            for row in rows if row["policy"] in THREE
+        ]  # fmt: skip
+        failed = ", ".join(f"{name} on {trace}" for trace, name, holds in kept if not holds)
+        told.append(f"`{own}`: {sum(holds for *_, holds in kept)} of {len(kept)}{f' (not {failed})' if failed else ''}")
+    return (
+        f"Fewer replica-hours at as many calls within or more, against {', '.join(THREE)} by trace: {'; '.join(told)}."
+    )
+
+
 def text_of(runs: list[ScalingRun], duels: list[ScalingDuel], about: dict[str, dict[str, float]]) -> str:
     """The duels, and the least replica-hours of every policy at each share of calls."""
     cells = [
         [x.trace, "second" if x.half else "first", f"{x.policy} {x.fill:g}", f"{x.share:.1%}", f"{x.replica_h:.2f}",
-         f"{x.ours} {x.our_fill:g}", f"{x.our_share:.1%}", f"{x.our_replica_h:.2f}", f"{x.saved:+.0%}"]
+         f"{x.ours} {x.our_fill:g} ({x.our_goal:.0%})", f"{x.our_share:.1%}", f"{x.our_replica_h:.2f}",
+         f"{x.saved:+.0%}"]
         for x in duels
     ]  # fmt: skip
     heads = ("trace", "judged on half", "policy, fill", "within", "replica-hours", "ours, fill", "within",
@@ -286,11 +314,17 @@ def text_of(runs: list[ScalingRun], duels: list[ScalingDuel], about: dict[str, d
         f"replica takes calls. {told}. `none` is a fleet as it is, of so many replicas.\n\n## Policies by trace\n\n"
         f"Both halves of an hour, each with the fill chosen on the other half. Intervals: {LEVEL:.0%}, blocks of "
         f"{BLOCK_S:g} s drawn anew.\n\n{policy_table(policy_rows(runs))}"
-        "\n\n### Second attempt: ours fills at most what a replica takes\n\nA fill above 1, "
-        "chosen on a quiet half, has no reserve on a busy one; here ours has none above 1.\n\n"
-        f"{policy_table(policy_rows(runs, 1.0))}\n\n## Chosen on one half, "
-        f"judged on the other\n\nThe opponent: the cheapest fill that held {GOAL:.0%} on the half it was chosen on, "
-        "else the one that held most. Ours: the cheapest that held as many calls there as the opponent.\n\n"
+        f"\n\n{verdict(policy_rows(runs))}\n\n### Attempts\n\nFirst: the largest load of twenty seconds after "
+        "moments like now, filled as a half asked for; a fill above 1, chosen on the quiet half of the conversation "
+        "trace, held 13 to 63 % of the calls on the busy one. Second: no fill above 1, which took more replica-hours "
+        "than Dynamo on the code trace. Third, here: bursts of seconds by the fill, the level of two minutes by what "
+        "replicas take within the objectives, and a miss as dear as the share that is to be held (60 or 95 %, chosen "
+        "as the fill is). Fills and shares are held out, the idea is not: both halves had been seen when it came. "
+        "Next: the work of calls in place of their number, which differ by a fifth in the busiest minutes of the "
+        "conversation trace.\n\n"
+        f"## Chosen on one half, judged on the other\n\nThe opponent: the cheapest fill that held {GOAL:.0%} on the "
+        "half it was chosen on, else the one that held most. Ours: the cheapest that held as many calls there as "
+        "the opponent.\n\n"
         f"{table(heads, cells)}\n\n## Least replica-hours of an hour\n\nOver all fills, both halves together, at which "
         f"each half held so many calls.\n\n{table(('trace', 'policy', *(f'{level:.0%}' for level in levels)), least)}"
     )
@@ -312,7 +346,7 @@ def main() -> int:
     text = text_of(runs, duels, about)
     print(text)
     figures = {"runs": [asdict(run) for run in runs], "duels": [asdict(one) for one in duels], "about": about}
-    figures |= {"policies": policy_rows(runs), "policies_at_most_1": policy_rows(runs, 1.0)}
+    figures |= {"policies": policy_rows(runs)}
     write("fleet_scaling", figures, text, ("numpy", "numba"))
     return 0
 

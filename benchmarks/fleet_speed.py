@@ -30,14 +30,19 @@ REPEATS, TARGET_S = 3, 3.0
 class FleetWatch:
     """What is done every second: samples of power that are due, and a replica that is lost."""
 
+    sample_s = 2.0
+
     def __init__(self, fleet: SimulatedFleet) -> None:
         self.rows = PowerRows(fleet, PowerConditions("none", 1e9, rows=4))
         self.rng, self.lost = np.random.default_rng(0), 0
 
-    def __call__(self, engine: ElasticEngine) -> None:
+    def next_s(self) -> float:
+        """The next sample."""
+        return self.rows.next_s()
+
+    def see(self, engine: ElasticEngine) -> None:
         """At a second."""
-        paid = np.array([phase != ReplicaPhase.OFF for phase in engine.phases])
-        self.rows.see(engine.engine, paid)
+        self.rows.see(engine.engine, engine.paid_s())
         taking = engine.of(ReplicaPhase.OPEN)
         if round(engine.now_s) % LOSS_EVERY_S == 0 and len(taking) > 1:
             engine.lose(taking[int(self.rng.integers(len(taking)))])
@@ -48,7 +53,7 @@ def changing(fleet: SimulatedFleet, count: int) -> tuple[ElasticOutcome, FleetWa
     """Requests on a fleet that is scaled, loses replicas and is sampled."""
     watch = FleetWatch(fleet)
     settings = ScalingSettings("kpa", target_calls=24.0, target_per_s=RATE_PER_S / FIRST, first=FIRST)
-    return scale(fleet, poisson_calls(count, RATE_PER_S), settings, watch, watch.rows.every_s), watch
+    return scale(fleet, poisson_calls(count, RATE_PER_S), settings, watch), watch
 
 
 def cpu_s(task: Callable[[], object]) -> float:

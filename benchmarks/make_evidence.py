@@ -82,14 +82,20 @@ PLANS = {
         WIDE_TASKS,
         tuple(
             SamplingPhase(what, kind, questions)
-            for questions in (20, 60, 200)
-            for what, kind in (("samples", "Q8_0"), ("samples", "Q4_0"), ("checks", "Q8_0"), ("steps", "Q8_0"))
+            for questions, kinds in (
+                (20, (("samples", "Q8_0"), ("samples", "Q4_0"), ("checks", "Q8_0"), ("steps", "Q8_0"))),
+                (60, (("samples", "Q8_0"), ("samples", "Q4_0"))),
+                (240, (("samples", "Q8_0"), ("samples", "Q4_0"))),
+                (60, (("steps", "Q8_0"), ("checks", "Q8_0"))),
+                (240, (("steps", "Q8_0"), ("checks", "Q8_0"))),
+            )
+            for what, kind in kinds
         ),
         start="own",
     ),
 }
-"""By name of the file. The wide one grows evenly, so that it can be packed whenever it is stopped: 13 tasks of 200
-questions, 2,600 in all, are some four hours of one core."""
+"""By name of the file. The wide one grows evenly, samples of all questions before checks of more than 20, so that it can
+be packed whenever it is stopped: 13 tasks of up to 240 questions are some five hours of one core."""
 
 
 def weights(kind: str, folder: Path) -> Path:

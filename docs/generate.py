@@ -234,7 +234,8 @@ WORLDS = (
     "share the cost of the notes, and from how many queries on notes pay is told with an interval over contexts; on "
     "a fleet the notes are made from the start, or `--lead` seconds before the first query of a context, and "
     "queries that come before they are ready are answered from the text; live the gateway makes them when nobody "
-    "else asks (`POST /v1/contexts`)."
+    "else asks (`POST /v1/contexts`). By what each was run, recorded, drawn and live on the embedded model: "
+    "[strategy_worlds.md](../benchmarks/results/strategy_worlds.md)."
 )
 
 

@@ -61,9 +61,9 @@ ROOM_LINES = {
     # requests drawn from a load (40 lines)
     # grids of scores by solutions and verdicts, and their law (340 lines)
     # data by difficulty (230 lines)
-    # tables of clients' statistics, tenants and part of a trace (210 lines); hours of a recorded grid (80 lines)
+    # tables of clients' statistics, tenants and part of a trace (210 lines); hours of a recorded grid (110 lines)
     # runs of agents as evidence, predictions with results beside them, the map that leaves columns out (70 lines)
-    "work": 14_150,
+    "work": 14_250,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -72,8 +72,9 @@ ROOM_LINES = {
     # contexts: notes made in idle capacity; hedged requests, with when and how often (170 lines)
     # keys in texts, thoughts within what is held, replies in other words
     # waits of tools and of checkers as rows (250 lines)
+    # monitors of agents' runs, live: their records, stops and rows; what stands before a question (310 lines)
     # queues by the simulator's scheduling policies, with what a gateway counts for them (190 lines)
-    "gateway": 9_400,
+    "gateway": 9_750,
     # 20 strategies at about 100 lines, their drive, replay and training; 200 lines of deals and exact votes
     # search over steps: seven strategies, the levels they share, the program of ETS, rewards that err as recorded (800)
     # what trained parts were trained on beside what they are asked about, gates of one's own (340 lines)
@@ -94,7 +95,8 @@ ROOM_LINES = {
     # rows, samples of power and power policies (610 lines)
     # what followed moments like now (50 lines), HARMONY's decision
     # replicas that fault (230 lines); copies of calls and codes (360), the timer of hedges, which the gateway had (80)
-    "serving": 9_070,
+    # rows within a power budget while replicas come and go, tier by tier (120 lines)
+    "serving": 9_230,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -110,7 +112,10 @@ ROOM_LINES = {
     # jobs with a deadline, faults (135 lines)
     # work on hourly grids, jobs as a page (60 lines)
     # memory of a training run by stage, recipes of training (60 lines)
-    "report": 8_760,
+    # runs that monitors stopped (30 lines)
+    # who waited for whom in the books (50 lines); scaling and power together (95 lines)
+    # what stands behind a deployment, counted by kinship, and whose kernels and power it has (90 lines)
+    "report": 9_100,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -124,7 +129,8 @@ ROOM_LINES = {
     # pipeline schedules, activations by kind of layer, memory by stage, recipes of narrow training (390 lines)
     # packed documents and attention servers (200 lines)
     # experts that are padded or out of balance (110 lines)
-    "costs": 9_000,
+    # a calibration of something else refused in one place, with what is not as it was measured (60 lines)
+    "costs": 9_100,
     # ledger, holds, budgets, reports, migrations, two databases; names of services, invoices of four providers
     # plain SQL of the hot path and what a writer knows without asking (370 lines), limits that count what was before
     # them, limits per minute for all gateways, a clock that does not jump
@@ -134,18 +140,21 @@ ROOM_LINES = {
     # contexts that all gateways know, and who makes their notes (180 lines); names of meters (100)
     # drift of services (130 lines)
     # who waited for whom (110 lines)
-    "books": 5_500,
+    # calls of agents' runs, and what monitors stopped (130 lines)
+    "books": 5_620,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
     # states, the faults of any document with their lines; machines that nobody rents
     # rules that speak of compute, utilisation of measured training runs (250 lines)
-    "facts": 5_850,
+    # what the serving calibration was fitted to (100 lines)
+    "facts": 5_950,
     # what formats lose on a real model, kernels timed, and the fit of a user's own calibration from the files of ten
     # tools, a reader of 60 to 100 lines each, with its errors before and after
     # a core of this machine, a closed loop of requests at a running engine; runs by source, and the effects of causes
     # audits of endpoints (650 lines)
-    "measure": 5_410,
+    # what is wrong with a measured engine's answers, told apart (60 lines)
+    "measure": 5_480,
     # a file per command (eleven), most of it options and their help; `new` asks
     # a fleet read from launch lines; a running engine measured from a plan; a workload by options, of `new` and `plan`;
     # columns of a table of evidence; refusals as JSON, completion, what `doctor` looks at, schemas, the dashboard
@@ -155,12 +164,13 @@ ROOM_LINES = {
     # roles of simulated questions, gates
     # options of forecasts
     # judges and contexts of simulated questions
-    # monitors, audits (250 lines)
+    # monitors and their files, audits (300 lines)
     # rows within a power budget (100 lines)
     # jobs on a cluster
     # tool waits of simulate (30 lines)
     # options of jobs with a deadline, of faults (150 lines)
-    "cli": 6_750,
+    # scaling and power together, waits of keys (60 lines)
+    "cli": 6_900,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
@@ -180,11 +190,13 @@ ROOM_LINES = {
     # training runs: configurations of four programs, three kinds of jobs (380 lines)
     # who chooses among replicas: the tool's own policy, the gateway's, or a refusal (100 lines)
     # adapters, and what lies outside of devices (130 lines)
-    "export": 1_790,
+    # (torchtune, with what it builds: 90)
+    "export": 1_890,
     # errors, all of a document among them, quantities, a user's own code, the exported names
     # how results are shown in Python, beside them; the solver, which strategies call too (150 lines)
     # one lookup in registries (25 lines)
-    ".": 850,
+    # one registry of plug-ins, for six folders (20 lines)
+    ".": 870,
     # jobs on GPUs over time with nine policies, places by node and moves between them, readers of any table of jobs,
     # six balancers of services over nodes
     # jobs with a deadline on spot zones, three rules (380 lines); nodes that fault (210 lines);

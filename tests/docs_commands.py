@@ -96,6 +96,13 @@ def python_snippets(page: Path) -> list[str]:
     return [textwrap.dedent(code) for kind, code in blocks if kind == "python" and ">>>" not in code]
 
 
+def workload_blocks(page: Path) -> dict[str, str]:
+    """Workloads of a page that begin with a remark of their file's name, by that name."""
+    blocks = [code for kind, code in FENCED.findall(page.read_text(encoding="utf-8")) if kind == "toml"]
+    named = (re.match(r"# (\w+\.toml)\n", code) for code in blocks)
+    return {found[1]: code for found, code in zip(named, blocks, strict=True) if found}
+
+
 STANDING_FOR = {
     "MODEL": "llama_3_1_8b", "DEVICE": "h100_sxm", "WORKLOAD": "chat.toml", "PLAN": "plan.json",
     "TRAINING": "examples/training.toml",
@@ -155,6 +162,10 @@ NOT_RUN = {
     "comptroller books drift books.sqlite --before 2026-09-25..2026-09-29 --after 2026-09-29..2026-10-03": (
         "needs four days of calls in both periods: tests/test_books_drift.py has them"
     ),
+    'comptroller replay "beam_search(width=200,keep=5,depth=4,by=score,pick=best)" --evidence tree24_nodes.csv '
+    "--deals 1": "needs the published trees: tests/test_evidence_trees.py replays them so",
+    'comptroller replay "depth_first(by=score,ends=never)" --evidence tree_crosswords.csv '
+    "--role solver=dfs_prune": "needs the published searches: tests/test_evidence_searches.py replays them so",
     "make setup": OTHER_TOOL,
     "make start": OTHER_TOOL,
     "kubectl get -o json": OTHER_TOOL,

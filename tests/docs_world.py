@@ -6,15 +6,18 @@ import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
 from agent_runs import write_runs
 from comptroller.planning.ground.plan_document import load_plan
+from comptroller.work.arrow import write_columns
 from comptroller.work.traces import plain
 from dashboard_books import fill
-from docs_commands import ROOT, python_snippets
+from docs_commands import ROOT, python_snippets, workload_blocks
+from evidence_files import swe_agent
 from quality_models import TEXT, write_gguf
 from simulate_worlds import stream
 from spot_worlds import record_file
@@ -143,6 +146,7 @@ def _answers(folder: Path) -> None:
     (folder / "answers.csv").write_text("\n".join([head, *rows]) + "\n")
     (folder / "counts.csv").write_text("\n".join(["question,model,n,correct", *counts]) + "\n")
     _verdicts(folder)
+    _studies(folder)
     _logs(folder)
 
 
@@ -158,6 +162,36 @@ def _verdicts(folder: Path) -> None:
         told = (rng.random(8) < 0.3 + 0.4 * right).astype(int)
         rows += [f"{q}/{s}/{v},{q}/{s},{q},small,verifier,{v},,,{verdict}" for v, verdict in enumerate(told)]
     (folder / "verdicts.csv").write_text("\n".join(rows) + "\n")
+
+
+def _studies(folder: Path) -> None:
+    """Public studies as their files are, small: solutions and verdicts, issues with dollars, trajectories."""
+    rng, rows = np.random.default_rng(4), []
+    for q, s in np.ndindex(24, 16):
+        right = float(rng.random() < 0.3 + 0.02 * q)
+        one = {"id": f"{q}-{s}", "parent": "", "question": f"gpqa-{q}", "task": "gpqa", "model": "llama-3.3-70b"}
+        told = {"role": "", "sample": float(s), "finish": "stop", "answer": "A" if right else "BCD"[s % 3]}
+        rows.append(one | told | {"score": right, "judgement": None})
+        judged = {"role": "verifier", "finish": "stop", "answer": "", "score": None}
+        for v in range(8 * (s < 12)):
+            verdict = float(rng.random() < 0.3 + 0.3 * right)
+            named = {"id": f"{q}-{s}-{v}", "parent": f"{q}-{s}", "sample": float(v)}
+            rows.append(one | judged | named | {"judgement": verdict})
+    write_columns(folder / "genrm_gpqa_llama70b_known.parquet", _columns(rows), {})
+    solved, usd = {"gpt-5-mini": 0.58, "sonnet-4-5": 0.7}, {"gpt-5-mini": 0.036, "sonnet-4-5": 0.58}
+    issues = [
+        {"question": f"django__django-{q}", "task": "swe-bench-verified", "model": model,
+         "score": float(rng.random() < share), "usd": usd[model] * rng.uniform(0.5, 1.5), "api_calls": 20.0}
+        for model, share in solved.items() for q in range(60)
+    ]  # fmt: skip
+    write_columns(folder / "swebench_verified_known.parquet", _columns(issues), {})
+    (swe_agent(folder) / "trajs").rename(folder / "trajs")
+    for name, text in workload_blocks(ROOT / "docs" / "evidence.md").items():
+        (folder / name).write_text(text)
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def _logs(folder: Path) -> None:

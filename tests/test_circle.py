@@ -22,7 +22,8 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.gateway.planned_engines import planned_config
 from comptroller.launch import require_version
 from comptroller.measure.host import FAMILIES, HostMeasurement
-from comptroller.measure.serving_run import ServingLoad, ServingTarget, stream_timing
+from comptroller.measure.serving_run import ServingLoad, stream_timing
+from comptroller.measure.serving_target import ServingTarget
 from comptroller.planning.ground.plan_document import Plan
 from export_plans import GOLDEN, WIDE, plan_of, served
 
@@ -64,6 +65,60 @@ class PacedEngine(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
+class FaultyEngine(PacedEngine):
+    """An engine that does not do what is asked of it; which fault, its model's name says."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/page"):
+            self._reply(b"<html>a page</html>")
+        elif self.path.startswith("/none"):
+            self._reply(b'{"data": null}')
+        else:
+            self._reply(json.dumps({"data": [{"id": "faulty"}]}).encode())
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        fault, asked = body["model"], body["max_tokens"]
+        usage = {"prompt_tokens": 5, "completion_tokens": asked}
+        whole = {"choices": [{"text": "word " * asked}], "usage": usage}
+        if fault == "unauthorised":
+            self.send_error(401, "who are you")
+            return
+        self.send_response(200)
+        self.send_header("content-type", "application/json" if fault == "whole" else "text/event-stream")
+        if fault == "cut":
+            self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        if fault == "whole":
+            self.wfile.write(json.dumps(whole, indent=2).encode())
+            return
+        if fault == "piece":
+            self._event(whole)
+            return
+        if fault == "cut":
+            self.wfile.write(b"40\r\ndata: {")
+            return
+        made = {"one": 1, "half": max(asked // 2, 2)}.get(fault, asked)
+        for number in range(made):
+            time.sleep(PACE_S)
+            if fault == "midway" and number == 1:
+                self._event({"error": {"message": "out of memory"}})
+                return
+            self.wfile.write(b"data: {not json\n\n" if fault == "garbled" else b": a comment\n\n")
+            self._event({"choices": [{"text": "" if fault == "chat" else "word"}], "usage": None})
+        if fault != "uncounted":
+            self._event({"choices": None, "usage": {"prompt_tokens": 5, "completion_tokens": made}})
+        self.wfile.write(b"data: [DONE]\n\n")
+
+
+@pytest.fixture(scope="module")
+def faulty() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FaultyEngine)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+
+
 @pytest.fixture(scope="module")
 def engine() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), PacedEngine)
@@ -87,7 +142,7 @@ def test_a_running_engine_is_measured_into_a_calibration(engine: str, tmp_path: 
     assert [float(row["clients"]) for row in rows] == [1.0, 3.0]
     for row in rows:
         assert 15 <= float(row["input_tokens"]) <= 45 and 5 <= float(row["output_tokens"]) <= 15
-        assert float(row["tpot_s"]) >= PACE_S and float(row["ttft_s"]) >= PACE_S
+        assert float(row["tpot_s"]) > 0 and float(row["ttft_s"]) >= PACE_S
     assert "under vllm" in OwnCalibration.of_folder(out).scope()
     assert "predicted after" in (tmp_path / "page.html").read_text()
 
@@ -95,7 +150,7 @@ def test_a_running_engine_is_measured_into_a_calibration(engine: str, tmp_path: 
 def test_a_stream_is_timed_by_the_engines_own_count(engine: str) -> None:
     timing = stream_timing(ServingTarget.of(engine), "one two three", 5)
     assert (timing.input_tokens, timing.output_tokens) == (3, 5)
-    assert timing.going_s >= 4 * PACE_S and timing.ttft_s >= PACE_S
+    assert timing.ttft_s >= PACE_S and timing.ttft_s + timing.going_s >= 5 * PACE_S
 
 
 @pytest.mark.parametrize(
@@ -119,9 +174,58 @@ def test_what_cannot_be_measured_says_why(
     assert says in " ".join(capsys.readouterr().err.split())
 
 
+FEW = ("--requests", "8", "--load", "1", "--load", "2", "--input-tokens", "8", "--output-tokens", "8")
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("whole", "does not stream: it answers application/json"),
+        ("piece", "2 tokens of a reply came in one piece"),
+        ("midway", 'a stream broke off: {"message": "out of memory"}'),
+        ("cut", "a reply broke off"),
+        ("uncounted", "does not count tokens (stream_options.include_usage); usage of a stream: none"),
+        ("chat", "a stream has no text; chat may not be a model of completions"),
+        ("one", "every output ends after one token"),
+        ("unauthorised", "answered 401"),
+    ],
+)
+def test_an_engine_that_does_not_do_what_is_asked_is_told_by_its_fault(
+    fault: str, says: str, faulty: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("measure", "serving", faulty, *SERVER, *FEW, "--served-model", fault, "--out", tmp_path)
+    assert run(*words) == 2
+    assert says in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "serving.toml").exists()
+
+
+def test_lines_that_are_no_events_are_passed_over_and_short_outputs_are_said(
+    faulty: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("measure", "serving", faulty, *SERVER, *FEW)
+    assert run(*words, "--served-model", "garbled", "--out", tmp_path / "garbled") == 0
+    assert "ended after" not in capsys.readouterr().err
+    assert run(*words, "--served-model", "half", "--out", tmp_path / "half") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "of the tokens asked for: the engine does not heed ignore_eos" in said
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [("/page", "lists no model"), ("/none", "lists no model"), (":x1", "is no address"), (" here", "is no address")],
+)
+def test_an_address_of_something_else_is_told(
+    url: str, says: str, faulty: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = "http://127.0.0.1" + url if says == "is no address" else faulty + url
+    assert run("measure", "serving", where, *SERVER, "--out", tmp_path) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert says in said and "Traceback" not in said
+
+
 def test_a_load_is_two_requests_for_each_client_or_more() -> None:
     assert ServingLoad(60, (1, 2, 4), 64, 32).each == 20
-    with pytest.raises(InputError, match="--clients 1 or more"):
+    with pytest.raises(InputError, match="--load 1 or more"):
         ServingLoad(60, (), 64, 32)
 
 

@@ -76,3 +76,47 @@ def test_what_rows_cannot_have_is_refused(
 ) -> None:
     assert ends(["simulate", files[0], "--trace", files[1], *more]) == 2
     assert says in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_power_and_scaling_together(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A budget without bound leaves scaling as it is; a tight one is kept, and told beside the same uncapped."""
+    words = ["simulate", files[0], "--trace", files[1], "--scaling", "kpa", "--start-up", "20", "--most-replicas", "4"]
+    assert ends([*words, "--json"]) == 0
+    plain = {row["policy"]: row for row in json.loads(capsys.readouterr().out)["scaling"]}
+    powers = ["--power", "none", "--power", "static_cap", "--power", "polca", "--low-share", "0.5"]
+    assert ends([*words, *powers, "--row-budget", "1e9", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["scaled_rows"]
+    assert [(row["scaling"], row["power"]) for row in rows] == [
+        (scaling, power) for scaling in ("none", "kpa") for power in ("none", "static_cap", "polca")
+    ]
+    for row in rows:
+        assert row["within"] == row["uncapped_within"] and row["replica_h"] == row["uncapped_replica_h"]
+        if row["power"] != "polca":  # whose tiers have replicas of their own
+            assert row["within"] == plain[row["scaling"]]["within"]
+            assert row["replica_h"] == plain[row["scaling"]]["replica_h"]
+    (peak,) = {row["peak_share"] * 1e9 for row in rows if row["power"] == "none" and row["scaling"] == "kpa"}
+    picture, page = tmp_path / "row.svg", tmp_path / "row.html"
+    words += ["--power", "polca", "--low-share", "0.5", "--row-budget", f"{1.05 * peak:.1f}"]
+    assert ends([*words, "--png", str(picture), "--html", str(page)]) == 0
+    assert "polca" in capsys.readouterr().out and "budget" in page.read_text()
+    assert ends([*words, "--json"]) == 0
+    (tight,) = [row for row in json.loads(capsys.readouterr().out)["scaled_rows"] if row["scaling"] == "kpa"]
+    assert tight["orders"] and tight["peak_share"] == pytest.approx(
+        max(map(max, tight["row_w"])) / (1.05 * peak), rel=1e-3
+    )
+
+
+def test_what_power_and_scaling_do_not_share_is_refused(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["simulate", files[0], "--trace", files[1], "--scaling", "kpa", "--power", "polca"]
+    for more, says in (
+        ((), "--power needs --row-budget"),
+        (("--row-budget", "1e6", "--shifts", "2"), "--shifts is of --scaling alone"),
+        (("--row-budget", "1e6", "--replicas", "9"), "how many replicas there may be is --most-replicas"),
+        (("--row-budget", "1e6"), "needs the column 'priority'"),
+        (("--row-budget", "10", "--low-share", "0.5"), "10 W is below what 6 replicas draw idle,"),
+        (("--row-budget", "1e6", "--spot", "spot_hedge"), "--spot and --scaling: each is a simulation of its own"),
+    ):
+        assert ends([*words, *more]) == 2
+        assert says in " ".join(capsys.readouterr().err.split())

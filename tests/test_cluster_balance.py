@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csc_array
 
 from comptroller.cluster.balance_case import BalanceCase, BalanceSearch
-from comptroller.cluster.balancing import annealing, balancer_module, balancer_names, greedy, seeded_genetic, tabu
+from comptroller.cluster.balancing import BALANCERS, annealing, greedy, seeded_genetic, tabu
 from comptroller.errors import InputError
 from comptroller.highs import MixedIntegerProgram, solve
 
@@ -39,10 +39,10 @@ def least_cost(of: BalanceCase) -> float:
 
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 10_000))
-@pytest.mark.parametrize("name", balancer_names())
+@pytest.mark.parametrize("name", BALANCERS.names())
 def test_no_balancer_beats_the_optimum_or_adds_overload(name: str, seed: int) -> None:
     of = case(seed)
-    at = balancer_module(name).assignment(of, np.random.default_rng(seed))
+    at = BALANCERS.module(name).assignment(of, np.random.default_rng(seed))
     over, cost = of.value(at)
     assert over <= of.value(of.at)[0] + 1e-9
     if over == 0:

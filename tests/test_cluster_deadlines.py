@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from comptroller.cli import application
-from comptroller.cluster.deadline_rules import deadline_rule_names
+from comptroller.cluster.deadline_rules import DEADLINE_RULES
 from comptroller.cluster.deadline_run import DeadlineJob, record_of_zones, run_deadlines
 from comptroller.errors import InputError, UnknownIdError
 from spot_worlds import drawn_zones, record_file, zones
@@ -77,7 +77,7 @@ def test_a_job_goes_as_in_a_simulation_by_the_second(
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.1, 0.9), st.floats(0.0, 60.0), st.integers(1, 3))
-@pytest.mark.parametrize("rule", deadline_rule_names())
+@pytest.mark.parametrize("rule", DEADLINE_RULES.names())
 def test_no_deadline_is_missed_and_nothing_costs_less_than_the_bound(
     rule: str, seed: int, share: float, changeover_s: float, count: int
 ) -> None:
@@ -132,7 +132,7 @@ def test_the_command_compares_rules_on_a_record(tmp_path: Path) -> None:
     words = ["cluster", "spot", str(path), "--work", "0.5", "--deadline", "1", "--price-ratio", "0.3"]
     words += ["--changeover", "60", "--nodes", "3", "--starts", "3"]
     found = json.loads(CliRunner().invoke(application(words), [*words, "--json"]).stdout)
-    assert [one["rule"] for one in found] == list(deadline_rule_names())
+    assert [one["rule"] for one in found] == list(DEADLINE_RULES.names())
     assert all(one["missed"] == 0 and len(one["runs"]) == 3 for one in found)
     text = CliRunner().invoke(application(words), [*words, "--zone", "a", "--rule", "uniform_progress"]).stdout
     assert "0.5 h of work within 1 h" in text and "0 of 3" in text

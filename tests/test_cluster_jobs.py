@@ -18,7 +18,7 @@ from comptroller.cluster.job_run import quotas_by_work
 from comptroller.cluster.job_simulation import JobCluster, JobSettings, ServingShare
 from comptroller.cluster.job_table import SINGULARITY_TIERS, JobTable
 from comptroller.cluster.nodes import NodePool
-from comptroller.cluster.policies import policy_names
+from comptroller.cluster.policies import JOB_POLICIES
 from comptroller.cluster.policies.max_min import tenant_shares
 from comptroller.errors import InputError
 from comptroller.highs import MixedIntegerProgram, solve
@@ -146,7 +146,7 @@ def test_ends_are_those_of_a_simulation_by_the_second(rows: list[JobRow], policy
 
 @settings(max_examples=25, deadline=None)
 @given(rows=ROWS)
-@pytest.mark.parametrize("policy", policy_names())
+@pytest.mark.parametrize("policy", JOB_POLICIES.names())
 def test_every_policy_ends_all_jobs_within_the_cluster_and_its_books_balance(policy: str, rows: list[JobRow]) -> None:
     found = simulation(rows, policy)
     assert (found.ended_s >= found.started_s + found.jobs.duration_s - 1e-9).all()
@@ -205,7 +205,9 @@ def test_shares_of_tenants_are_the_optimum_of_the_linear_program(asked: list[int
 def test_shortest_remaining_has_the_least_mean_on_one_gpu() -> None:
     rows = [(0, 30, 1, 0), (2, 4, 1, 0), (3, 9, 1, 1), (4, 1, 1, 1)]
     means = {
-        p: float(simulation(rows, p, (1,), 0.0).turnaround_s.mean()) for p in policy_names() if p != "static_quota"
+        p: float(simulation(rows, p, (1,), 0.0).turnaround_s.mean())
+        for p in JOB_POLICIES.names()
+        if p != "static_quota"
     }
     assert min(means.values()) == means["shortest_remaining"] == pytest.approx((44 + 5 + 13 + 1) / 4)
 

@@ -108,7 +108,7 @@ def test_what_a_tool_cannot_run_is_refused(megatron: TrainingPlan) -> None:
         export_run("torchtitan", megatron)
     with pytest.raises(UnknownIdError, match="slurm"):
         export_run("slurn", megatron)
-    assert len(RUN_TARGETS) == 8
+    assert len(RUN_TARGETS) == 9
 
 
 MOE = {"model": "qwen3_30b_a3b", "seq": 4096, "layout": {"ep": 8}}
@@ -176,7 +176,7 @@ def test_adapters_that_no_target_can_train_are_refused(megatron: TrainingPlan) -
 
 def test_deepspeed_says_what_lies_outside_of_devices() -> None:
     allow = {"accelerators": ["h100_sxm"], "sites": ["us_neocloud"], "devices": [1]}
-    host = {"host_gb_per_s": 200.0}
+    host = {"host_gb_per_s": 200.0, "overlapped": False}
     drives = {**host, "read_gb_per_s": 28.0, "write_gb_per_s": 17.0}
     for place, device in ((host, "cpu"), (drives, "nvme")):
         plan = planned(program="llm_foundry", offload=place, allow=allow)
@@ -187,6 +187,9 @@ def test_deepspeed_says_what_lies_outside_of_devices() -> None:
     pooled = planned(program="llm_foundry", offload={"pool": "rdma_pool"}, allow=allow)
     with pytest.raises(UnsupportedError, match="cannot say"):
         export_run("deepspeed", pooled)
+    beside = planned(program="llm_foundry", offload={"host_gb_per_s": 200.0}, allow=allow)
+    with pytest.raises(UnsupportedError, match="overlapped = false"):
+        export_run("deepspeed", beside)
     with pytest.raises(UnsupportedError, match="outside of devices is written for"):
         export_run("llm_foundry", pooled)
 

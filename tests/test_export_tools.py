@@ -21,6 +21,7 @@ from comptroller.costs.deployment import AdapterSet, EngineSettings, ModelReplic
 from comptroller.errors import UnsupportedError
 from comptroller.export import export
 from comptroller.export.ray_serve import ACCELERATORS as RAY
+from comptroller.export.runs import export_run
 from comptroller.export.skypilot import ACCELERATORS as SKY
 from comptroller.facts.accelerator import Accelerator, accelerator
 from comptroller.facts.config import model
@@ -31,6 +32,9 @@ from comptroller.launch import WHAT_IF, ServingPhase, command, engines, launchab
 from comptroller.launch import line as launch_line
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.offer.deployments import RejectionTally, recipes
+from comptroller.training.document import parse_training
+from comptroller.training.plan_document import TrainingPlan
+from comptroller.training.planner import plan_training
 from export_plans import PLANS, plan_of, routed, split
 
 WHY = "is not installed; make test-export installs it beside"
@@ -53,6 +57,69 @@ def test_skypilot_reads_every_task(name: str) -> None:
         for resources in task.resources:
             ((device, count),) = resources.accelerators.items()
             assert device in SKY[pool.accelerator] and count * task.num_nodes * pool.replicas == pool.devices
+
+
+@pytest.mark.parametrize("program", ["megatron_bridge", "torchtitan", "llm_foundry"])
+def test_skypilot_reads_a_job_of_training(program: str) -> None:
+    sky = pytest.importorskip("sky", reason=f"skypilot {WHY}")
+    plan = plan_of_training(program)
+    task = sky.Task.from_yaml_config(yaml.safe_load(export_run("skypilot", plan)["job.yaml"]))
+    ((device, count),) = next(iter(task.resources)).accelerators.items()
+    assert task.num_nodes * count == plan.run.devices == 32 and device in SKY["h100_sxm"]
+
+
+@pytest.mark.parametrize("program", ["megatron_bridge", "llm_foundry"])
+def test_kubeflow_keeps_every_key_of_a_job_of_training(program: str) -> None:
+    """Its client drops keys that its model of a PyTorchJob has not: read and written again, nothing is lost."""
+    models = pytest.importorskip("kubeflow.training.models", reason=f"kubeflow-training {WHY}")
+    client = pytest.importorskip("kubernetes.client", reason=f"kubernetes {WHY}").ApiClient()
+    job = yaml.safe_load(export_run("kubernetes", plan_of_training(program))["job.yaml"])
+
+    def read_and_written(told: dict) -> dict:
+        spec = told["spec"]["pytorchReplicaSpecs"]
+        pods = {
+            name: client._ApiClient__deserialize(one["template"], "V1PodTemplateSpec") for name, one in spec.items()
+        }
+        replicas = {
+            name: models.KubeflowOrgV1ReplicaSpec(
+                replicas=one["replicas"], restart_policy=one["restartPolicy"], template=pods[name]
+            )
+            for name, one in spec.items()
+        }
+        policy = told["spec"]["runPolicy"]["activeDeadlineSeconds"]
+        made = models.KubeflowOrgV1PyTorchJob(
+            api_version=told["apiVersion"], kind=told["kind"], metadata=told["metadata"],
+            spec=models.KubeflowOrgV1PyTorchJobSpec(
+                pytorch_replica_specs=replicas, run_policy=models.KubeflowOrgV1RunPolicy(active_deadline_seconds=policy)
+            ),
+        )  # fmt: skip
+        return client.sanitize_for_serialization(made)
+
+    assert set(paths(read_and_written(job))) == set(paths(job))
+    job["spec"]["pytorchReplicaSpecs"]["Master"]["template"]["spec"]["containers"][0]["comand"] = ["bash"]
+    assert set(paths(read_and_written(job))) < set(paths(job))
+
+
+def paths(tree: object) -> Iterator[str]:
+    """Keys of nested tables and lists, each with those that it lies in; numbers may be written as texts."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, inner in items:
+        yield str(key)
+        yield from (f"{key}/{below}" for below in paths(inner))
+
+
+def plan_of_training(program: str) -> TrainingPlan:
+    """32 devices, cheapest layout."""
+    allow = {"accelerators": ["h100_sxm"], "sites": ["us_neocloud"], "devices": [32]}
+    run = {
+        "model": "llama_3_1_8b",
+        "tokens": 1e11,
+        "seq": 8192,
+        "global_batch": 256,
+        "allow": allow,
+        "program": program,
+    }
+    return plan_training(parse_training({"name": "a run", "training": run}))
 
 
 def test_skypilot_names_are_those_that_it_tells_apart() -> None:

@@ -15,7 +15,7 @@ from scipy.stats import norm
 from comptroller.cli import main
 from comptroller.errors import FactError, InputError
 from comptroller.work.forecast_scores import crps, forecast_findings, forecast_series, pinball, season_steps
-from comptroller.work.forecasts import fit_forecast, forecast_names, is_seasonal
+from comptroller.work.forecasts import FORECASTS, fit_forecast, is_seasonal
 from comptroller.work.forecasts.conformal import conformal_quantiles
 from comptroller.work.load_frame import ForecastFrame
 from comptroller.work.load_series import LoadColumns, LoadSeries, read_loads
@@ -23,9 +23,9 @@ from comptroller.work.load_series import LoadColumns, LoadSeries, read_loads
 DAY = 24
 TREES = {"boosting", "blend"}
 needs_trees = pytest.mark.skipif(find_spec("sklearn") is None, reason="scikit-learn (extra forecast) is absent")
-NAMES = [pytest.param(name, marks=needs_trees if name in TREES else ()) for name in forecast_names()]
+NAMES = [pytest.param(name, marks=needs_trees if name in TREES else ()) for name in FORECASTS.names()]
 SLOW_NAMES = [
-    pytest.param(name, marks=(needs_trees, pytest.mark.slow) if name in TREES else ()) for name in forecast_names()
+    pytest.param(name, marks=(needs_trees, pytest.mark.slow) if name in TREES else ()) for name in FORECASTS.names()
 ]
 FEW = (0.05, 0.5, 0.95)
 

@@ -235,3 +235,35 @@ def test_every_call_of_a_failing_run_is_booked_and_the_reason_told(up: Upstream,
     asyncio.run(work())
     assert [row["kind"] for row in rows(tmp_path / "books.sqlite")] == ["released"] * 5
     assert len(WORDS) == 6
+
+
+HISTORY: list[Any] = [
+    {"role": "system", "content": "Be brief."}, {"role": "user", "content": "The shop sold 8 lamps. " * 20},
+    {"role": "assistant", "content": "I have read it."}, {"role": "user", "content": "How many lamps?"},
+]  # fmt: skip
+
+
+def test_answers_from_a_memory_do_not_read_what_it_was_made_of(up: Upstream, tmp_path: Path) -> None:
+    """The notes are made after the turns as they were, once; the answers get instructions, notes, and the question."""
+
+    async def work() -> None:
+        async with running(config(tmp_path, up.url, "fine", "memory", roles={"memory": "memory"})) as house:
+            await house.client().chat.completions.create(
+                model="comptroller/budget_memory:n=2", messages=HISTORY, extra_body={"comptroller": {}}
+            )
+
+    up.seen.clear()
+    asyncio.run(work())
+    (noted,) = up.seen["memory"]
+    assert noted["messages"][:3] == HISTORY[:3] and noted["messages"][3]["content"].startswith("How many lamps? Copy")
+    said = "".join(WORDS)
+    for answered in up.seen["fine"]:
+        assert answered["messages"] == [HISTORY[0], {"role": "system", "content": said}, HISTORY[3]]
+    assert len(up.seen["fine"]) == 2
+    with pytest.raises(openai.BadRequestError, match="needs a context of the question"):
+        asyncio.run(_bare(up, tmp_path))
+
+
+async def _bare(up: Upstream, folder: Path) -> None:
+    async with running(config(folder, up.url, "fine")) as house:
+        await house.client().chat.completions.create(model="comptroller/budget_memory", messages=ASK)

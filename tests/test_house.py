@@ -43,7 +43,7 @@ TOP = len(ROOMS_OF_PLANNING)
 
 MOST_IMPORTS = 15
 MANY_IMPORTS = {
-    **{"gateway.runtime": 29, "gateway.live": 16},
+    **{"gateway.runtime": 29},
     **{"cli.books": 28, "cli.replay": 16},
     **{"planning.offer.questions": 21, "planning.planner": 17},
     **{"planning.write.plan": 17, "planning.offer.option_play": 16},

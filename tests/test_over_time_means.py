@@ -159,7 +159,7 @@ def test_what_cannot_be_had_is_refused_by_name(planned: Plan, trace: RequestTrac
     wish = replace(WISH, power=("polca",), policies=())
     found = fleet_over_time(planned, trace, wish, CONDITIONS, around=OverTimeSurroundings(rows=RowConditions(1e9)))
     lost = {one.lost for one in found.trials if one.power}
-    assert len(lost) == 1 and "polca gives the tiers low priority, high priority" in lost.pop()
+    assert len(lost) == 1 and "polca slows low priority first, and every call has priority 0" in lost.pop()
     with pytest.raises(InfeasibleError, match="closest"):
         fleet_over_time(planned, trace.scaled(20), WISH, CONDITIONS)
 

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.serving.policies import decision
-from comptroller.serving.policies.scaling import harmony
 from comptroller.serving.policies.scaling_outlook import needed_replicas, weighted_quantile
 from comptroller.serving.policies.scaling_view import ScalingView
 
@@ -142,14 +141,12 @@ def test_the_level_of_minutes_is_never_filled_above_what_replicas_take(calls: li
         assert decision("scaling", name)(seen) >= level
 
 
-def test_a_dearer_miss_never_wants_fewer_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["forecast", "harmony"])
+def test_a_larger_share_to_hold_never_wants_fewer_replicas(name: str) -> None:
     rng = np.random.default_rng(0)
     seen = view(rng.poisson(40, 600).tolist(), 4, [0] * 600)
-    wants = []
-    for miss in (0.0, 1.0, 5.0, 20.0, 200.0):
-        monkeypatch.setattr(harmony, "MISS", miss)
-        wants.append(harmony.wish(seen))
-    assert wants == sorted(wants) and wants[0] == 1 and wants[-1] > 3
+    wants = [decision("scaling", name)(seen._replace(share=share)) for share in (0.05, 0.5, 0.8, 0.95, 0.995)]
+    assert wants == sorted(wants) and wants[-1] > 3
 
 
 @pytest.mark.parametrize("name", ["forecast", "harmony"])

@@ -137,7 +137,10 @@ def test_the_last_replica_is_not_taken_away() -> None:
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [({"prefix_block_tokens": 4}, "no kept prefixes"), ({"services": fleet(1).services * 2}, "has one service")],
+    [
+        ({"prefix_block_tokens": 4}, "no kept prefixes"),
+        ({"services": fleet(1).services * 2}, "so many at the start for each of 2 services"),
+    ],
 )
 def test_fleets_that_cannot_come_and_go_are_refused(change: dict[str, object], says: str) -> None:
     with pytest.raises(InputError, match=says):

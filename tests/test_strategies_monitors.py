@@ -49,7 +49,7 @@ def test_no_more_successes_are_lost_than_may_be(runs: list[tuple[float, bool]], 
 @pytest.mark.parametrize("name", monitors())
 def test_every_monitor_sees_only_what_was_until_then(name: str, drawn: AgentTrajectories) -> None:
     """The signal after a call is the same, whatever comes later."""
-    signal_of = monitor(name)(drawn)
+    signal_of = monitor(name).fit(drawn)
     whole = signal_of(drawn)
     half = drawn.step < 12
     columns = {name: getattr(drawn, name)[half] for name in ("run", "line", *COUNTED)}
@@ -60,7 +60,7 @@ def test_every_monitor_sees_only_what_was_until_then(name: str, drawn: AgentTraj
 
 @pytest.mark.parametrize("name", monitors())
 def test_a_higher_threshold_stops_fewer_and_spares_less(name: str, drawn: AgentTrajectories) -> None:
-    signal = monitor(name)(drawn)(drawn)
+    signal = monitor(name).fit(drawn)(drawn)
     low, high = np.quantile(peaks(drawn, signal), [0.3, 0.7])
     early, late = (stops(drawn, signal, np.full(len(drawn.runs), at)) for at in (low, high))
     assert (early.ended >= late.ended).all() and (early.spared_usd >= late.spared_usd - 1e-12).all()

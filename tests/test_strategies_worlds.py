@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,64 +22,30 @@ from comptroller.gateway.runtime import GatewayRequest, GatewayRuntime
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.ticks import linear
 from comptroller.serving.world import QuestionStream, SimulatedStrategy, solve
-from comptroller.strategies.drive import StrategyDriver, play
-from comptroller.strategies.prepared_contexts import offline_of, prepared_context, prepared_question
-from comptroller.strategies.protocol import UNLIMITED, Reply, StrategyQuestion
+from comptroller.strategies.prepared_contexts import offline_of
+from comptroller.strategies.protocol import Reply
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.spelling import names, parse, spell
 from comptroller.strategies.world_inputs import INPUTS, lacking_inputs, needs, require_inputs
 from comptroller.work.evidence import RecordedModel
-from comptroller_lab.recorded_runs import ONE, evidence_of_runs
-from strategy_worlds import DrawnWorld, signature
+from comptroller_lab.drawn_replies import DrawnWorld, drawn_run
+from comptroller_lab.recorded_runs import evidence_of_runs, replay_of_runs
+from strategy_worlds import signature
 
 MODEL = RecordedModel("recorded")
 SHIPPED = [parse(name) for name in names()]
-ROLES = (
-    "solver", "verifier", "reviser", "step", "sleeper", "reward", "checker", "weak", "strong", "fast", "slow", "draft",
-    "target", "planner", "judge", "probe", "teammate", "memory",
-)  # fmt: skip
 FLEET = SimulatedFleet.uniform(linear(max_batch=32), 1)
 
 
 def drawn_runs(strategy, count=3, truncated=0.3):
     """Runs on questions in a world of drawn replies, with what is prepared where the strategy prepares."""
-    runs = []
-    for number in range(count):
-        question, world = (
-            StrategyQuestion(f"q{number}", f"What is {number} + 2?"),
-            DrawnWorld(number, truncated=truncated),
-        )
-        if (offline := offline_of(strategy)) is not None:
-            question = replace(question, context=f"text {number}")
-            made = play(StrategyDriver(offline, question, UNLIMITED, np.random.default_rng(7)), world)
-            question = replace(question, prepared=made.answer.reply or made.replies[0])
-        drive = StrategyDriver(strategy, question, UNLIMITED, np.random.default_rng([0, number]))
-        runs.append(play(drive, world))
-    return runs
-
-
-def replayed(strategy, runs):
-    """The evidence of the runs, and a run of the strategy on it for each question."""
-    models = {role: role for role in getattr(strategy, "roles", ())}
-    evidence = evidence_of_runs(runs, models)
-    arms = {arm.model: arm for arm in evidence.arms}
-    played = {role: RecordedService(arms.get(models.get(role, ONE), evidence.arms[0])) for role in ROLES}
-    replay = EvidenceReplay(evidence, played)
-    found = {}
-    for number, item in enumerate(replay.evidence.items):
-        if item.id not in {run.question.id for run in runs}:
-            continue
-        made = prepared_context(strategy, replay, number)
-        question, known = prepared_question(replay, number, made)
-        drive = StrategyDriver(strategy, question, UNLIMITED, np.random.default_rng([0, int(item.id[1:])]))
-        found[item.id] = play(drive, replay.world(number, known))
-    return replay, found
+    return [drawn_run(strategy, number, DrawnWorld(number, truncated=truncated)) for number in range(count)]
 
 
 @pytest.mark.parametrize("strategy", SHIPPED, ids=spell)
 def test_a_recorded_run_is_replayed_ask_by_ask(strategy):
     runs = drawn_runs(strategy)
-    _, found = replayed(strategy, runs)
+    _, found = replay_of_runs(strategy, runs)
     for run in runs:
         again = found[run.question.id]
         first, second = ([signature(reply.ask) for reply in one.replies] for one in (run, again))
@@ -90,7 +57,7 @@ def test_a_recorded_run_is_replayed_ask_by_ask(strategy):
 @pytest.mark.parametrize("strategy", SHIPPED, ids=spell)
 def test_a_fleet_makes_the_calls_of_the_replay(strategy):
     runs = drawn_runs(strategy)
-    replay, found = replayed(strategy, runs)
+    replay, found = replay_of_runs(strategy, runs)
     asked = [number for number, item in enumerate(replay.evidence.items) if item.id in found]
     stream = QuestionStream(
         (SimulatedStrategy(strategy, replay),), 1e4 * (1.0 + np.arange(len(asked))), np.array(asked)
@@ -116,6 +83,16 @@ def test_where_inputs_lack_all_are_named_with_who_supplies_them(strategy):
         assert all(INPUTS[name].recorded in str(refusal.value) for name in missing)
 
 
+def test_the_table_of_worlds_says_of_every_strategy_by_what_it_was_run():
+    """Written by `benchmarks/strategy_worlds.py`: none is left out, and none failed to answer."""
+    path = Path(__file__).parents[1] / "benchmarks" / "results" / "strategy_worlds.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["figures"]
+    assert set(found) == set(names())
+    for cells in found.values():
+        assert set(cells) == {"recorded", "drawn", "live"} and all(cells.values())
+        assert cells["drawn"].startswith("3 of 3 answered") and cells["live"].startswith("1 of 1 answered")
+
+
 CONTEXT = "The shop sold 5 lamps in May."
 
 
@@ -133,7 +110,8 @@ async def answered(strategy, folder: Path, **told: Any) -> Any:
             while (made := await gateway.contexts.get(GatewayCaller(), made.id)).status == "pending":
                 await asyncio.sleep(0.01)
             options.context = made.id
-        turns = [{"role": "user", "content": "1. How many lamps? It is 5."}]
+        turns = [{"role": "user", "content": CONTEXT}] if "passage" in needs(strategy) else []
+        turns += [{"role": "user", "content": "1. How many lamps? It is 5."}]
         body = {"model": "echo", "messages": turns, "max_tokens": 64}
         asked = GatewayRequest("chat/completions", body, 400, options, GatewayCaller(), gateway.desk.books.new_id())
         await gateway.contexts.apply(asked)

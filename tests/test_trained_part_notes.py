@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from comptroller.gateway.config import single_service_config
-from comptroller.gateway.plan_drift import planned_part_notes
+from comptroller.gateway.plan_drift import planned_notes
 from comptroller.planning.write.strategy_notes import strategy_notes
 from comptroller.strategies.gate_notes import GatedPlay, trained_notes
 from comptroller.strategies.part_notes import part_names, part_note, parts_of
@@ -58,10 +58,10 @@ def test_a_plan_says_what_its_trained_parts_were_trained_on_and_whether_they_dec
 
 def test_a_gateway_says_it_of_the_plan_that_it_serves(tmp_path: Path) -> None:
     alone = single_service_config("echo", "")
-    assert planned_part_notes(alone) == []
+    assert planned_notes(alone) == []
     document = json.loads(GOLDEN.read_text())
     for each in document["classes"]:
         each["strategy"] = CASCADE
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps(document))
-    assert planned_part_notes(msgspec.structs.replace(alone, plan=str(plan))) == [part_note("reply_length")]
+    assert planned_notes(msgspec.structs.replace(alone, plan=str(plan))) == [part_note("reply_length")]

@@ -40,22 +40,21 @@ SECONDS = st.floats(0.0, 10.0)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(SECONDS, min_size=25, max_size=25), st.lists(st.floats(0.1, 10.0), min_size=3, max_size=3),
-    st.integers(1, 4), st.booleans(),
+    st.lists(SECONDS, min_size=40, max_size=40), st.lists(st.floats(0.1, 10.0), min_size=3, max_size=3),
+    st.integers(1, 4),
 )  # fmt: skip
-def test_no_other_share_takes_less(loads: list[float], passes: list[float], rounds: int, after: bool) -> None:
+def test_no_other_share_takes_less(loads: list[float], passes: list[float], rounds: int) -> None:
     """Against all of a thousand shares."""
     traffic = np.array(loads).reshape(len(PHASES), len(RESOURCES), 1)
     traffic[PHASES.index("out"), 0] += 0.01
     one = MicrobatchPasses(*(np.array([value]) for value in (*passes, float(rounds))))
-    waits = np.array([float(after)])
 
     def step_s(share: float) -> float:
         found = np.array([share])
-        return float((waiting_s(traffic, waits, one, found) - found * one.again_s * one.rounds)[0])
+        return float((waiting_s(traffic, one, found) - found * one.again_s * one.rounds)[0])
 
     least = min(step_s(share) for share in np.linspace(0.0, 1.0, 1001))
-    assert step_s(float(swap_share(traffic, waits, one)[0])) <= least + 1e-6
+    assert step_s(float(swap_share(traffic, one)[0])) <= least + 1e-6
 
 
 def test_a_phase_is_as_long_as_bytes_over_rates() -> None:
@@ -63,16 +62,45 @@ def test_a_phase_is_as_long_as_bytes_over_rates() -> None:
     tier = OffloadTier(200e9, 26e9, 13e9, swaps=True, host_bytes=30e9)
     outside = OutsideBytes(np.array([1e10]), 1.0, np.array([2e9]), np.array([58e9]), np.ones(1))
     found = offload_traffic(tier, outside, 32e9)
-    rows = {
-        name: dict(zip(RESOURCES, found.phase(name)[:, 0], strict=True)) for name in ("forward", "optimizer", "out")
-    }
+    rows = {name: dict(zip(RESOURCES, found.phase(name)[:, 0], strict=True)) for name in ("forward", "beside", "out")}
     assert rows["forward"]["link_down"] == pytest.approx(20 / 32) and rows["forward"]["link_up"] == pytest.approx(
         2 / 32
     )
     assert rows["forward"]["store"] == pytest.approx(20 / 26 + 0.5 * 2 / 13)
     assert rows["out"]["link_up"] == pytest.approx(58 / 32) and rows["out"]["store"] == pytest.approx(0.5 * 58 / 13)
-    assert rows["optimizer"]["store"] == pytest.approx(120 / 26 + 140 / 13)
-    assert rows["optimizer"]["host"] == pytest.approx(300 / 200)
+    assert rows["forward"]["host"] == pytest.approx((20 + 20 + 2 + 0.5 * 2) / 200)
+    assert rows["beside"]["store"] == pytest.approx(120 / 26 + 140 / 13)
+    assert rows["beside"]["host"] == pytest.approx((300 + 120 + 140) / 200)
+
+
+def test_in_turn_gradients_pass_the_store_and_nothing_runs_beside_another() -> None:
+    """DeepSpeed 0.19.8 by hand, 10 billion weights of one device: runtime/zero/stage3.py writes a gradient in 16 bits,
+    reads it back to add to it, widens it and swaps it out; `step` swaps in, scales, updates, casts and swaps out."""
+    tier = OffloadTier(200e9, 26e9, 13e9, overlapped=False)
+    found = offload_traffic(tier, OutsideBytes(np.array([1e10]), 1.0, np.zeros(1), np.zeros(1), np.ones(1)), 32e9)
+    rows = {name: dict(zip(RESOURCES, found.phase(name)[:, 0], strict=True)) for name in PHASES}
+    assert rows["backward"]["link_down"] == pytest.approx((20 + 20) / 32)
+    assert rows["backward"]["link_up"] == pytest.approx(20 / 32)
+    assert rows["beside"]["link_up"] == pytest.approx(40 / 32) and rows["beside"]["store"] == pytest.approx(40 / 13)
+    assert rows["fetch"]["store"] == pytest.approx((120 + 40) / 26)
+    assert rows["update"]["host"] == pytest.approx((80 + 160 + 120 + 60) / 200)
+    assert rows["store"]["store"] == pytest.approx(140 / 13)
+    endless = MicrobatchPasses(*(np.array([value]) for value in (1e6, 2e6, 1e6, 3.0)))
+    waits = float(waiting_s(found.seconds, endless, np.zeros(1))[0])
+    assert waits == pytest.approx(160 / 26 + 420 / 200 + 140 / 13)
+    beside = offload_traffic(replace(tier, overlapped=True), OutsideBytes(*(
+        np.array([1e10]), 1.0, np.zeros(1), np.zeros(1), np.ones(1))), 32e9)  # fmt: skip
+    assert float(waiting_s(beside.seconds, endless, np.zeros(1))[0]) == 0.0
+
+
+def test_a_host_without_a_store_keeps_gradients_in_its_memory() -> None:
+    found = offload_traffic(
+        OffloadTier(200e9, overlapped=False),
+        OutsideBytes(np.array([1e10]), 1.0, np.zeros(1), np.zeros(1), np.ones(1)), 32e9,
+    )  # fmt: skip
+    assert float(found.seconds[:, RESOURCES.index("store")].max()) == 0.0
+    assert float(found.phase("fetch").max()) == float(found.phase("store").max()) == 0.0
+    assert float(found.phase("update")[RESOURCES.index("host"), 0]) == pytest.approx(420 / 200)
 
 
 def test_what_lies_in_a_pool_comes_over_the_devices_link_and_is_updated_by_the_device() -> None:
@@ -80,8 +108,8 @@ def test_what_lies_in_a_pool_comes_over_the_devices_link_and_is_updated_by_the_d
     assert rate is not None
     outside = OutsideBytes(np.array([1e10]), 1.0, np.zeros(1), np.zeros(1), np.array([8.0]))
     found = offload_traffic(OffloadTier(float("inf"), pool_bytes_per_s=rate), outside, 64e9)
-    assert float(found.phase("optimizer").max()) == pytest.approx(14e10 / rate)
-    assert float(found.phase("optimizer")[2:].max()) == 0.0
+    assert float(found.phase("beside").max()) == pytest.approx(14e10 / rate)
+    assert float(found.phase("beside")[2:].max()) == 0.0
 
 
 def test_latency_tolerant_parts_in_a_slower_memory_cost_little_and_states_there_much() -> None:
@@ -95,7 +123,7 @@ def test_latency_tolerant_parts_in_a_slower_memory_cost_little_and_states_there_
 
     def step_s(tier: OffloadTier) -> float:
         traffic = offload_traffic(tier, outside, 64e9).seconds
-        return 4.0 + float(waiting_s(traffic, np.ones(1), passes, np.zeros(1))[0])
+        return 4.0 + float(waiting_s(traffic, passes, np.zeros(1))[0])
 
     assert step_s(dram) / step_s(placed) > 0.97
     assert 0.75 < step_s(dram) / step_s(naive) < 0.9
@@ -177,4 +205,4 @@ def test_frozen_weights_of_four_bits_travel_as_such() -> None:
     }
     forward = {name: float(one.phase("forward")[0, 0]) for name, one in found.items()}
     assert forward["adapters"] == pytest.approx(forward["all"] / 4)
-    assert float(found["adapters"].phase("optimizer").max()) < 0.01 * float(found["all"].phase("optimizer").max())
+    assert float(found["adapters"].phase("beside").max()) < 0.01 * float(found["all"].phase("beside").max())

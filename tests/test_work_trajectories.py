@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comptroller.books.insight import patterns_of_runs
 from comptroller.errors import FactError, RecordError
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import ServingPolicies, SimulatedFleet
@@ -120,3 +121,20 @@ def test_recorded_runs_are_traffic_whose_cache_is_as_recorded() -> None:
     recorded = trace.tasks.cached[known].sum() / trace.input_tokens[known].sum()
     assert recorded == pytest.approx(0.837, abs=0.001)
     assert recorded < trace.blocks.reuse < 0.96
+
+
+def test_patterns_of_recorded_runs_are_counted_in_prefill_token_equivalents(tmp_path: Path) -> None:
+    """Two runs by hand: one whose tool gives nothing back, one whose prompt is computed again in part."""
+    file = tmp_path / "calls.csv"
+    file.write_text(
+        "run,instance,step,input_tokens,cached_tokens,output_tokens,observation_chars\n"
+        "a,x,0,100,0,10,0\na,x,1,130,100,20,5\nb,y,0,100,0,10,40\nb,y,1,150,60,10,40\n"
+    )
+    found = patterns_of_runs(read_trajectories(file), gamma=0.01)
+    told = {one.name: (one.requests, one.tokens) for one in found.found}
+    first = 100 + 0.01 * 110 * 10
+    assert found.requests == 2
+    assert found.tokens == pytest.approx(2 * first + 30 + 0.01 * 150 * 20 + 90 + 0.01 * 160 * 10)
+    assert told["lack of tool priors"] == (1, pytest.approx(first))
+    assert told["context computed again"] == (2, pytest.approx(10 + 50))  # of 110 that stood there 100 and 60 were kept
+    assert told["long tool answers"] == (2, pytest.approx(20 + 40))

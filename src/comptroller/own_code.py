@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import traceback
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module, util
 from pathlib import Path
 from types import ModuleType
@@ -41,21 +43,44 @@ def registry_stems(package: ModuleType) -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in Path(str(package.__file__)).parent.glob("[a-z]*.py")))
 
 
-def registry_module(package: ModuleType, kind: str, function: str, name: str) -> ModuleType:
-    """A file of a registry by its id, or one's own by a path or a dotted path.
+@dataclass(frozen=True, slots=True)
+class PlugInRegistry:
+    """A folder whose files are named by what a user writes; a path or a dotted path names one of a user's own.
 
-    kind: what such a file is called.  function: that it has to define.
-
-    Raises:
-        UnknownIdError: there is none.
-        InputError: it has no such function.
+    package: the folder's dotted path.  kind: what such a file is called.  function: that it has to define.
     """
-    stems = registry_stems(package)
-    found = import_module(f"{package.__name__}.{name}") if name in stems else own_module(name)
+
+    package: str
+    kind: str
+    function: str
+
+    def names(self) -> tuple[str, ...]:
+        """Ids of the files that ship, sorted."""
+        return _known_stems(self.package)
+
+    def module(self, name: str) -> ModuleType:
+        """A file by its id, by a path or by a dotted path.
+
+        Raises:
+            UnknownIdError: there is none.
+            InputError: it has no such function.
+        """
+        return _known_module(self, name)
+
+
+@lru_cache(maxsize=64)
+def _known_stems(package: str) -> tuple[str, ...]:
+    return registry_stems(import_module(package))
+
+
+@lru_cache(maxsize=256)
+def _known_module(registry: PlugInRegistry, name: str) -> ModuleType:
+    stems = registry.names()
+    found = import_module(f"{registry.package}.{name}") if name in stems else own_module(name)
     if found is None:
-        raise UnknownIdError(kind, name, stems)
-    if not callable(getattr(found, function, None)):
-        raise InputError(f"{kind} {name}: {found.__file__} has no function `{function}`")
+        raise UnknownIdError(registry.kind, name, stems)
+    if not callable(getattr(found, registry.function, None)):
+        raise InputError(f"{registry.kind} {name}: {found.__file__} has no function `{registry.function}`")
     return found
 
 

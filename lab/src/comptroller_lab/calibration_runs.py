@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from comptroller.facts.measured_configurations import AXES, MeasuredConfiguration, Octaves
 from comptroller.measure.features import FeatureBank, bank
 from comptroller.measure.observations import ExclusionReport
 from comptroller_lab.energy_runs import read_energy_runs
@@ -54,3 +56,27 @@ def weighed(runs: FeatureBank) -> FeatureBank:
     return replace(
         runs, observations=tuple(replace(o, weight=o.weight * shares.get(o.source, 1.0)) for o in runs.observations)
     )
+
+
+def configurations(data: Path, banks: Mapping[str, tuple[FeatureBank, ExclusionReport]]) -> list[MeasuredConfiguration]:
+    """The servers that runs of a fit were measured on, with how many count and from when."""
+    with (data / READERS["published"][0]).open(newline="", encoding="utf-8") as stream:
+        printed = {number: row["date"] for number, row in enumerate(csv.DictReader(stream), start=2)}
+    cells = defaultdict[tuple[str, str, str, str, str, str], list[tuple[str, Octaves]]](list)
+    for name, (runs, _) in banks.items():
+        for one, who, place in zip(runs.observations, runs.identities, runs.features.place, strict=True):
+            if one.weight:
+                day = one.measured.isoformat() if one.measured else printed[one.number] if name == "published" else ""
+                key = (one.source, who.engine, one.replica.engine.generation, who.architecture)
+                clients, prompt, output, devices = (float(x) for x in place[: len(AXES)])
+                cells[*key, who.formats, who.accelerator].append((day, (clients, prompt, output, devices)))
+    return [_configuration(key, rows) for key, rows in sorted(cells.items())]
+
+
+def _configuration(key: tuple[str, str, str, str, str, str], rows: list[tuple[str, Octaves]]) -> MeasuredConfiguration:
+    days, (clients, prompt, output, devices) = (
+        sorted(day for day, _ in rows if day),
+        zip(*(x for _, x in rows), strict=True),
+    )
+    low, high = ((end(clients), end(prompt), end(output), end(devices)) for end in (min, max))
+    return MeasuredConfiguration(*key, len(rows), *((days[0], days[-1]) if days else ("", "")), low, high)

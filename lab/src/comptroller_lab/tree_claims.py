@@ -14,7 +14,14 @@ what paths have in common is read once. A step is scored by the reply itself (`b
 (`--reward TPR,FPR`), or one that errs as a recorded one does (`--reward EVIDENCE:MODEL`). A step with an answer ends
 a solution; live, name a text that only last steps hold (`ends`), and services that go on from their own words
 (`prefill`). A replay continues any step that was continued in the record; a question on which a search leaves the
-record is left out and counted."""
+record is left out and counted. `--deals 1` keeps the recorded order of steps, without which ties fall otherwise and a
+search soon leaves a tree that was pruned:
+
+    comptroller replay "beam_search(width=200,keep=5,depth=4,by=score,pick=best)" --evidence tree24_nodes.csv --deals 1
+    comptroller replay "depth_first(by=score,ends=never)" --evidence tree_crosswords.csv --role solver=dfs_prune
+
+The error of a reward model is a parameter of a replay (`--reward`) and of a plan (`reward` in `[quality]`,
+[quality.md](quality.md))."""
 
 
 def _times(values: Iterable[float]) -> str:

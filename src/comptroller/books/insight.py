@@ -9,6 +9,7 @@ from itertools import combinations, groupby
 from math import nan
 from typing import Any
 
+import numpy as np
 from sqlalchemy import case, select
 
 from comptroller.books import schema
@@ -18,7 +19,8 @@ from comptroller.books.reconcile import prices_charged
 from comptroller.books.schema import account, entry
 from comptroller.costs.inference_units import prefill_token_equivalents
 from comptroller.facts.prices import ProviderPrice
-from comptroller.work.tool_notes import CHECKER, KNOWN, MALFORMED, NOTHING
+from comptroller.work.tool_notes import CHECKER, KNOWN, MALFORMED, MONITOR, NOTHING
+from comptroller.work.trajectories import AgentTrajectories, shared_prompt_tokens
 
 BLEND = (3, 1)
 """Weights of prompt and output tokens in a single list price: 3 to 1, the usual blend of price lists.
@@ -147,6 +149,8 @@ NAMES = (
     *("context computed again", "long tool answers"),
 )
 """Patterns, in the order of a report: the four of arXiv 2604.05404, and two of their causes."""
+RUN_NAMES = ("lack of tool priors", "context computed again", "long tool answers")
+"""Those that are told from recorded runs, which have lengths and no words."""
 
 
 def patterns(ledger: CallLedger, gamma: float, scope: LedgerScope = EVERYTHING) -> InefficiencyReport:
@@ -173,11 +177,34 @@ def patterns(ledger: CallLedger, gamma: float, scope: LedgerScope = EVERYTHING) 
     )
 
 
+def patterns_of_runs(runs: AgentTrajectories, gamma: float) -> InefficiencyReport:
+    """As `patterns`, of recorded runs of agents, call by call, each run a task.
+
+    What a record has no words for is not told from it: results that were known and arguments that could not be read
+    need the texts, mixing the names of tools. Of what the tools gave back the length is recorded: nothing, or much. A
+    prompt whose cached tokens are not recorded counts as computed anew in the equivalents, and not as computed again.
+    """
+    recorded = np.isfinite(runs.cached_tokens)
+    shared = np.where(recorded, np.maximum(shared_prompt_tokens(runs) - np.nan_to_num(runs.cached_tokens), 0.0), 0.0)
+    grown = np.where(runs.step > 0, np.maximum(runs.input_tokens - shared_prompt_tokens(runs), 0.0), 0.0)
+    columns = (runs.input_tokens, np.nan_to_num(runs.cached_tokens), runs.output_tokens)
+    told = (
+        prefill_token_equivalents([prompt - cached], [output], [prompt + output], gamma)
+        for prompt, cached, output in zip(*(column.tolist() for column in columns), strict=True)
+    )
+    each = np.array(list(told))
+    blind = np.where((runs.observation == 0) & ~runs.last, each, 0.0)
+    found = dict(zip(RUN_NAMES, (blind, shared, grown), strict=True))
+    by_run = {name: runs.total(column) for name, column in found.items()}
+    told_of = tuple(InefficiencyPattern(name, int((of > 0).sum()), float(of.sum())) for name, of in by_run.items())
+    return InefficiencyReport(len(runs.runs), float(each.sum()), told_of)
+
+
 def _trajectory(calls: list[Mapping[str, Any]], gamma: float) -> tuple[float, dict[str, float]]:
     """Prefill-token equivalents of a request, and of each pattern in it."""
     by_id = {row["id"]: row for row in calls}
     equivalents = {row["id"]: _equivalents(row, gamma) for row in calls}
-    tools = {row["role"] for row in calls if _is_tool(row) and row["role"] != CHECKER}
+    tools = {row["role"] for row in calls if _is_tool(row) and not row["role"].startswith((CHECKER, MONITOR))}
     noted = _rounds_by_note(calls, by_id)
     again = answers = 0.0
     for row in calls:

@@ -71,7 +71,7 @@ def reconcile(
     booked: dict[Line, list[LedgerTotals]] = defaultdict(list)
     for item in totals(ledger, by, scope):
         day, model, *key = item.group
-        if labels.shows(model):
+        if model and labels.shows(model):  # waits and stops are of no service
             booked[day, labels.of(model), key[0] if key else ""].append(item)
     billed: dict[Line, InvoiceCharge] = {}
     for (day, model, key_name), charge in invoice.items():

@@ -1,5 +1,5 @@
-"""Commands that keep the books, hand them on, or read their last calls: `verify`, `digest`, `archive`, `export`,
-`waits`."""
+"""Commands that keep the books, hand them on, or read single rows: `verify`, `digest`, `archive`, `export`, `waits`,
+`stops`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.markup import escape
 from comptroller.books import archive as archiving
 from comptroller.books import export as exporting
 from comptroller.books import verify as verifying
+from comptroller.books.agent_runs import booked_stops, calls_of_runs
 from comptroller.books.latency import LAST
 from comptroller.books.pseudonyms import PseudonymBook
 from comptroller.books.query import EVERYTHING
@@ -88,18 +89,27 @@ def archive_rows(
 def export(
     ledger: OpenBooks,
     out: Annotated[Path, typer.Option(help="Where to write it.", show_default=False)],
-    as_: Annotated[str, typer.Option("--as", help="focus (CSV) or otel (OTLP JSON lines).")] = "focus",
+    as_: Annotated[
+        str, typer.Option("--as", help="focus (CSV), otel (OTLP JSON lines), or runs (CSV, calls of agents' runs).")
+    ] = "focus",
     scope: Rows = EVERYTHING,
     anonymised: AnonymisedOption = False,
 ) -> None:
-    """Write the books for other tools: FOCUS 1.2, or OpenTelemetry GenAI spans."""
-    writers = {"focus": exporting.focus, "otel": exporting.spans}
+    """Write the books for other tools: FOCUS 1.2, or OpenTelemetry GenAI spans; calls for `fit monitors`."""
+    writers = {"focus": exporting.focus, "otel": exporting.spans, "runs": calls_of_runs}
     if as_ not in writers:
         raise InputError(f"--as {as_}: allowed are {', '.join(writers)}")
     check(out)
     with out.open("w", encoding="utf-8", newline="") as file:
         count = writers[as_](ledger, file, scope, PseudonymBook() if anonymised else None)
-    console().print(f"{count:,} {'charges' if as_ == 'focus' else 'spans'} in {escape(str(out))}")
+    what = {"focus": "charges", "otel": "spans", "runs": "calls"}[as_]
+    console().print(f"{count:,} {what} in {escape(str(out))}")
+
+
+def stops(ledger: OpenBooks, scope: Rows = EVERYTHING, output: PrintedOrWritten = TERMINAL) -> None:
+    """Runs of agents that monitors stopped: what they had spent, and what the stop spares."""
+    found = booked_stops(ledger, scope)
+    output.show(sheets.stops(found), sheets.stops(found, with_total=True))
 
 
 def _read(path: Path) -> bytes:

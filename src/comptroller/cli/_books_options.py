@@ -23,6 +23,8 @@ from comptroller.report import books as sheets
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
+from comptroller.work.trajectories import AgentTrajectories
+from comptroller.work.trajectory_files import read_trajectories
 
 WhereArgument = Annotated[str, typer.Argument(help="The books: a file, or a URL of PostgreSQL.", show_default=False)]
 SinceOption = Annotated[str, typer.Option(help="From this day on, as 2026-01-31.", show_default=False)]
@@ -73,6 +75,20 @@ def open_books(where: WhereArgument) -> Iterator[CallLedger]:
     if "://" not in where and not Path(where).is_file():
         raise InputError(f"{where}: there are no books; `comptroller serve` makes them")
     with CallLedger.open(where) as ledger:
+        yield ledger
+
+
+@contextmanager
+def books_or_runs(where: WhereArgument) -> Iterator[CallLedger | AgentTrajectories]:
+    """Books, or the runs of a table with a row per call of an agent.
+
+    Raises:
+        InputError, RecordError: there is no such file, or its rows cannot be read.
+    """
+    if Path(where).suffix in TABLES and Path(where).is_file():
+        yield read_trajectories(Path(where))
+        return
+    with open_books(where) as ledger:
         yield ledger
 
 
@@ -143,6 +159,10 @@ def _sheet_output_with_table(json: JsonOption = False, table: TableOption = None
     return SheetOutput(json, table)
 
 
+TABLES = (".csv", ".jsonl", ".parquet")
+"""Ends of names of tables of calls; books have none of them."""
+
+BooksOrRuns = Annotated[CallLedger | AgentTrajectories, SharedOptions(books_or_runs)]
 OpenBooks = Annotated[CallLedger, SharedOptions(open_books)]
 InCurrency = Annotated[ReportMoney, SharedOptions(money_of)]
 Rows = Annotated[LedgerScope, SharedOptions(scope_of)]

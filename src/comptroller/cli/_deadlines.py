@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from comptroller.cluster.deadline_rules import deadline_rule_names
+from comptroller.cluster.deadline_rules import DEADLINE_RULES
 from comptroller.cluster.deadline_run import DeadlineJob, record_of_zones, run_deadlines
 from comptroller.report.deadline_tables import deadline_records, deadlines_sheet
 from comptroller.report.terminal import console, print_sheet
@@ -46,7 +46,7 @@ def spot(
     """A job with a deadline, on spot where zones have it, on demand where a rule says so: cost, deadlines, changes."""
     job = DeadlineJob(work_h * 3600, deadline_h * 3600, changeover_s, nodes)
     chosen = record_of_zones(choose_record(read_zone_records(zones), record), zone or [])
-    wanted = tuple(dict.fromkeys(rule or deadline_rule_names()))
+    wanted = tuple(dict.fromkeys(rule or DEADLINE_RULES.names()))
     found = run_deadlines(chosen, job, wanted, price_ratio, starts, from_h * 3600)
     if json:
         typer.echo(documents.dumps(deadline_records(found), indent=2))

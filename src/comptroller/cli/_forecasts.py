@@ -17,7 +17,7 @@ from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
 from comptroller.work.data_files import find_data
 from comptroller.work.forecast_scores import forecast_findings
-from comptroller.work.forecasts import forecast_names
+from comptroller.work.forecasts import FORECASTS
 from comptroller.work.load_series import LoadColumns, LoadSeries, arrivals_by_step, read_loads
 from comptroller.work.traces import read_trace
 
@@ -82,7 +82,7 @@ def fit_forecasts(
     for series in all_series:
         if series.note:
             say(series.note)
-    found = forecast_findings(all_series, options.names or forecast_names(), options.horizon, options.season_s)
+    found = forecast_findings(all_series, options.names or FORECASTS.names(), options.horizon, options.season_s)
     sheets = forecast_sheets(found)
     make: dict[str, Callable[[], FileContent]] = {
         "png": lambda: forecast_picture(found),

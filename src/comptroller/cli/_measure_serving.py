@@ -9,18 +9,19 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from comptroller.cli._calibration import CalibrationRequest, fit_calibration
 from comptroller.cli._measurement import MeasureCommandOutput
 from comptroller.cli._output import check, write
 from comptroller.cli._progress import ProgressBar
-from comptroller.costs.fitted_calibration import FittedCalibration
-from comptroller.costs.own_calibration import OwnCalibration
+from comptroller.costs.own_calibration import OwnCalibration, calibration_of_folder
 from comptroller.errors import InputError
 from comptroller.measure.run_observations import FactLookup, ServerStatement, require_statement
 from comptroller.measure.run_rows import RunFile, RunRow
 from comptroller.measure.serving_comparison import compare
-from comptroller.measure.serving_run import ServingLoad, ServingTarget, loads_up_to, measure, table_of
+from comptroller.measure.serving_run import ServingLoad, loads_up_to, measure, table_of
+from comptroller.measure.serving_target import ServingTarget
 from comptroller.planning.ground.plan_calibration import calibration_of_plan
 from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.planning.ground.service_document import ServiceDocument
@@ -109,14 +110,16 @@ def measure_serving(url: str, asked: MeasureServingOptions, out: Path | None, wo
     require_statement(RunFile(out / RUNS, "measured", (RunRow(1, {}, clients=1.0),)), statement)
     target = ServingTarget.of(url, asked.served_model, _key(asked.key_env))
     with ProgressBar("requests", "last request", words) as bar:
-        rows = measure(target, load, bar)
-    write(out / RUNS, table_of(rows))
+        found = measure(target, load, bar)
+    write(out / RUNS, table_of(found.rows))
+    if found.remark:
+        words.print(f"[yellow]{escape(found.remark)}[/]", soft_wrap=True)
     request = CalibrationRequest([out / RUNS], "", statement, lookup=lookup)
-    priced = calibration_of_plan(plan) if plan else FittedCalibration.shipped()
+    priced = calibration_of_plan(plan) if plan else calibration_of_folder(None)
     fit_calibration(request, out, False, words)
     loads = compare(request.read().observations, priced, OwnCalibration.of_folder(out))
     subject = f"{target.model} at {target.url}"
-    about = f"{subject}: {load.each} requests at each of {len(rows)} loads; {serving_circle.verdict(loads)}"
+    about = f"{subject}: {load.each} requests at each of {len(found.rows)} loads; {serving_circle.verdict(loads)}"
     return MeasureCommandOutput(
         (serving_circle.sheet(loads, subject),),
         about,

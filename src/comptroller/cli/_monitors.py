@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import typer
 from rich.markup import escape
 
-from comptroller.cli._output import check, write_all
+from comptroller.cli._output import check, say, write_all
 from comptroller.cli._routers import PartFitOptions
-from comptroller.errors import FactError, InputError
+from comptroller.errors import FactError, InputError, UnknownIdError
 from comptroller.report.monitor_tables import monitors_sheet
 from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
-from comptroller.strategies.monitor_study import MOST_LOST, MonitorFinding, findings
+from comptroller.strategies.monitor_file import judge_file, read_monitor, train_monitor
+from comptroller.strategies.monitor_study import MOST_LOST, MonitorFinding, findings, sources_of
 from comptroller.strategies.monitors import monitor
+from comptroller.work.trajectories import AgentTrajectories
 from comptroller.work.trajectory_files import read_trajectories
 
 
 def fit_monitors(
     evidence: str, wish: PartFitOptions, out: Path | None, files: Mapping[str, Path | None], as_json: bool
 ) -> None:
-    """Judge every monitor, or those of `--kind`, on the runs of a file, and print what each would have saved.
+    """Judge every monitor, or those of `--kind`, on the runs of a file, and print what each would have saved; write the
+    one of `--kind`, fitted to all of them, which a gateway takes.
 
     Raises:
         InputError: an option that monitors have no use for, or runs that nobody judged.
@@ -33,18 +37,29 @@ def fit_monitors(
     most_lost = _most_lost(wish, out, files)
     table = files["table"]
     as_table = writer_of(table) if table else None
-    for name in wish.kinds:
+    names = tuple(dict.fromkeys(name for name in wish.kinds if not name.endswith(".json")))
+    made = {name: read_monitor(Path(name)) for name in wish.kinds if name.endswith(".json")}
+    for name in names:
         monitor(name)
     path = Path(evidence)
     if not path.is_file():
         raise FactError(evidence, "file", "is not there", "a table with one row per call of an agent")
-    told = list(findings(read_trajectories(path), tuple(dict.fromkeys(wish.kinds)), most_lost))
+    calls = _of_model(read_trajectories(path), wish.models)
+    told = list(findings(calls, names, most_lost)) if names or not made else []
+    for name, one in made.items():
+        sources = sources_of(calls).items()
+        told += [replace(judge_file(one, source, runs), monitor=f"{one.kind}, {name}") for source, runs in sources]
     found = [one for one in told if isinstance(one, MonitorFinding)]
     refused = [one for one in told if isinstance(one, str)]
     if not found:
         raise InputError("; ".join(refused))
     if as_table:
         write_all({"table": table}, {"table": lambda: as_table(monitors_sheet(found))})
+    if out:
+        (source,) = _one_source(calls)
+        about = {"command": f"comptroller fit monitors {path.name} --kind {names[0]}", "source": source}
+        train_monitor(names[0], sources_of(calls)[source], most_lost, about).save(out)
+        say(f'wrote {out}; [monitors.NAME] file = "{out}" stops runs at the gateway by it')
     if as_json:
         document = {"most_lost": most_lost, "findings": [asdict(one) for one in found], "refused": refused}
         typer.echo(documents.dumps(document, indent=2, ensure_ascii=False).replace("NaN", "null"))
@@ -54,19 +69,39 @@ def fit_monitors(
         console().print(f"[dim]{escape(reason)}[/]", soft_wrap=True)
 
 
+def _of_model(calls: AgentTrajectories, models: Sequence[str]) -> AgentTrajectories:
+    """The runs of some models; all where none is named.
+
+    Raises:
+        UnknownIdError: no run is of a model.
+    """
+    known = {run.model for run in calls.runs}
+    for name in models:
+        if name not in known:
+            raise UnknownIdError("model of the runs", name, known)
+    return calls.take(np.array([run.model in models for run in calls.runs])) if models else calls
+
+
+def _one_source(calls: AgentTrajectories) -> tuple[str, ...]:
+    sources = tuple(sources_of(calls))
+    if len(sources) > 1:
+        raise InputError(f"--out: a monitor learns from one source, and these runs have {', '.join(sources)}: --model")
+    return sources
+
+
 def _most_lost(wish: PartFitOptions, out: Path | None, files: Mapping[str, Path | None]) -> float:
     """The share of solved runs that may be stopped, once every option is possible."""
     if files["table"]:
         check(files["table"])
     faults = [f"--{name}: monitors have no such file" for name in ("png", "html") if files[name]]
-    faults += ["--out: a monitor is its name and its threshold, which the table has"] if out else []
-    faults += [f"--{name}: monitors have no use for it" for name in ("cost", "model") if getattr(wish, NAMES[name])]
+    if out:
+        check(out)
+        faults += [] if out.suffix == ".json" else [f"--out {out}: a monitor ends in .json"]
+        fitted = [name for name in wish.kinds if not name.endswith(".json")]
+        faults += [] if len(fitted) == 1 else ["--out: of one --kind, which is fitted to all runs"]
+    faults += ["--cost: monitors have no use for it"] if wish.cost else []
     if len(wish.samples) > 1 or any(not 0 <= percent < 100 for percent in wish.samples):
         faults.append("--at: one per cent of solved runs that may be stopped, from 0 to 99")
     if faults:
         raise InputError("; ".join(faults))
     return wish.samples[0] / 100 if wish.samples else MOST_LOST
-
-
-NAMES = {"cost": "cost", "model": "models"}
-"""Options that monitors have no use for, and their fields."""

@@ -55,13 +55,14 @@ class OverTimeOptions:
         from comptroller.report.terminal import console, print_sheet
 
         wish, around = OverTimeWish(self.share, self.parts), self.means.around()
+        conditions = ScalingConditions(self.start_up_s, self.most, share=self.share)
         trace = self.played.requests(asked)
         for note in trace.notes:
             say(note)
         with ProgressBar("planning", "") as bar:
             found = plan(asked, progress=bar, quick=True)
             bar.phase("playing the trace")
-            over = fleet_over_time(found, trace, wish, ScalingConditions(self.start_up_s, self.most), around=around)
+            over = fleet_over_time(found, trace, wish, conditions, around=around)
         make: dict[str, Callable[[], FileContent]] = {
             "json": lambda: plan_over_time(over).to_json(),
             "html": lambda: over_time_page(over),

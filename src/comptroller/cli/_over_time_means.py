@@ -34,12 +34,12 @@ class OverTimeTrace:
         """The requests, drawn where a load is named.
 
         Raises:
-            InputError: no series of that name, several and none named, or nothing in the hours.
-            FactError: a file that cannot be read.
+            InputError: nothing in the hours.
+            FactError: a file that cannot be read, no series of that name, several and none named.
         """
         from comptroller.work.data_files import find_data
         from comptroller.work.load_requests import requests_of_load
-        from comptroller.work.load_series import LoadColumns, read_loads
+        from comptroller.work.load_series import LoadColumns, chosen_series, read_loads
         from comptroller.work.traces import read_trace
 
         file = Path(self.trace)
@@ -47,16 +47,11 @@ class OverTimeTrace:
             whole = read_trace(file if file.exists() else find_data("trace", self.trace, file))
         else:
             parts = tuple(name.strip() for name in self.by.split(",") if name.strip())
-            known = {one.name: one for one in read_loads(file, LoadColumns(self.value, parts))}
-            meant = [one for name, one in known.items() if not self.series or name.split(" ", 1)[-1] == self.series]
-            if len(meant) != 1:
-                names = ", ".join(name.split(" ", 1)[-1] for name in known)
-                raise InputError(
-                    f"--series {self.series or 'is not given'}: {file.name} has the series {names}; name one"
-                )
+            known = read_loads(file, LoadColumns(self.value, parts))
+            meant = chosen_series(known, self.series, file.name, "--series")
             if asked.rate_per_s is None:
                 raise InputError("--value: the workload needs a rate, which is that of the load's busiest step")
-            whole = requests_of_load(meant[0], asked, asked.rate_per_s)
+            whole = requests_of_load(meant, asked, asked.rate_per_s)
         part = whole.between(self.from_h * HOUR_S, (self.from_h + self.hours) * HOUR_S)
         if not len(part):
             raise InputError(

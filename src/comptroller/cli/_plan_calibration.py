@@ -8,7 +8,7 @@ from comptroller.cli._output import say
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.facts.digests import facts_digest
-from comptroller.planning.ground.plan_calibration import calibration_of_plan, other_calibration, require_scope
+from comptroller.planning.ground.plan_calibration import calibration_of_plan, other_calibration, plan_remarks
 from comptroller.planning.ground.plan_document import Plan, load_plan
 
 
@@ -25,7 +25,7 @@ def plan_with_calibration(file: Path, folder: Path | None) -> tuple[Plan, Timing
         _say([] if isinstance(priced, OwnCalibration) else [other_calibration(plan, facts_digest()[1])])
         return plan, priced
     own = OwnCalibration.of_folder(folder)
-    _say([*require_scope(plan, own), other_calibration(plan, own.document.digest)])
+    _say([*plan_remarks(plan, own), other_calibration(plan, own.document.digest)])
     return plan, own
 
 

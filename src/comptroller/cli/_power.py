@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +13,16 @@ import typer
 from comptroller.cli._output import write_all
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
+from comptroller.planning.capped_scaling import simulate_capped_scaling
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.power_simulation import RowConditions, simulate_power
+from comptroller.planning.scaled_simulation import ScalingConditions
+from comptroller.report.capped_scaling import (
+    capped_scaling_page,
+    capped_scaling_picture,
+    capped_scaling_records,
+    capped_scaling_sheet,
+)
 from comptroller.report.power_tables import power_page, power_picture, power_records, power_sheets
 from comptroller.report.terminal import console, print_sheet
 from comptroller.work.trace import RequestTrace
@@ -31,6 +39,16 @@ class RowPowerOptions:
     other_w: float
     low_share: float | None
 
+    def conditions(self, scale: float) -> RowConditions:
+        """The rows of a trace that is replayed so many times as fast.
+
+        Raises:
+            InputError: no budget is stated.
+        """
+        if not self.row_budget_w > 0:
+            raise InputError("--power needs --row-budget, the watts that a row may draw")
+        return RowConditions(self.row_budget_w, self.rows, self.replicas, self.other_w, self.low_share, scale)
+
     def show(
         self,
         plan: Plan,
@@ -39,23 +57,41 @@ class RowPowerOptions:
         priced: TimingCalibration,
         json: bool,
         paths: Mapping[str, Path | None],
+        scaling: tuple[Sequence[str], ScalingConditions] | None = None,
     ) -> None:
-        """The policies side by side, each beside the same rows uncapped.
+        """The policies side by side, each beside the same rows uncapped; under each of some scaling policies.
 
         Raises:
-            InputError: no budget is stated.
+            InputError: no budget is stated, or an option is of power or of scaling alone.
         """
-        if not self.row_budget_w > 0:
-            raise InputError("--power needs --row-budget, the watts that a row may draw")
-        conditions = RowConditions(self.row_budget_w, self.rows, self.replicas, self.other_w, self.low_share, scale)
-        found = simulate_power(plan, trace, tuple(dict.fromkeys(self.policies)), conditions, priced)
+        if scaling is not None:
+            return self._show_scaled(plan, trace, scaling, priced, json, paths)
+        found = simulate_power(plan, trace, tuple(dict.fromkeys(self.policies)), self.conditions(scale), priced)
         write_all(paths, {"html": lambda: power_page(found), "png": lambda: power_picture(found)})
         if json:
             typer.echo(documents.dumps({"name": plan.name, "power": power_records(found)}, indent=2))
-            return
+            return None
         to = console()
         for sheet in power_sheets(found):
             print_sheet(sheet, to)
+
+    def _show_scaled(
+        self,
+        plan: Plan,
+        trace: RequestTrace,
+        scaling: tuple[Sequence[str], ScalingConditions],
+        priced: TimingCalibration,
+        json: bool,
+        paths: Mapping[str, Path | None],
+    ) -> None:
+        names, how = scaling
+        powers = tuple(dict.fromkeys(self.policies))
+        found = simulate_capped_scaling(plan, trace, (names, powers), (how, self.conditions(how.scale)), priced)
+        write_all(paths, {"html": lambda: capped_scaling_page(found), "png": lambda: capped_scaling_picture(found)})
+        if json:
+            typer.echo(documents.dumps({"name": plan.name, "scaled_rows": capped_scaling_records(found)}, indent=2))
+        else:
+            print_sheet(capped_scaling_sheet(found), console())
 
 
 def power_options(
@@ -63,8 +99,8 @@ def power_options(
         list[str] | None,
         typer.Option(
             help="Stand the plan's service in rows within a power budget and let a policy set clocks and limits, by "
-            "its id, its file or its dotted path; again for others to compare. Ids: clock_lock, none, polca, "
-            "request_pools, static_cap.",
+            "its id, its file or its dotted path; again for others to compare; also with --scaling. Ids: clock_lock, "
+            "none, polca, request_pools, static_cap.",
             show_default=False,
         ),
     ] = None,

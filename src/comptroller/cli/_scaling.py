@@ -37,12 +37,31 @@ class ReplicaScalingOptions:
     image_pulled: bool
     fill: float
     shifts: int
+    share: float
 
     def start_up(self, scale: float) -> SpotConditions:
         """How a replica starts, and how fast the trace is replayed, for replicas that are spot."""
         return SpotConditions(
             self.start_up_s, weights_from=self.weights_from, image_pulled=self.image_pulled, scale=scale
         )
+
+    def conditions(self, scale: float) -> ScalingConditions:
+        """How the policies scale a trace that is replayed so many times as fast."""
+        return ScalingConditions(
+            self.start_up_s,
+            self.most,
+            scale,
+            self.weights_from,
+            self.image_pulled,
+            self.fill,
+            self.shifts,
+            share=self.share,
+        )
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The policies, after the one that leaves a fleet as it is."""
+        return (AS_IT_IS, *(name for name in dict.fromkeys(self.policies) if name != AS_IT_IS))
 
     def show(
         self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool,
@@ -55,11 +74,7 @@ class ReplicaScalingOptions:
         """
         if refused := [name for name in ("perfetto", "calls") if files.get(name)]:
             raise InputError(f"--{refused[0]} is of one fleet: leave out --scaling, or write --html, --png or --json")
-        names = [AS_IT_IS, *(name for name in dict.fromkeys(self.policies) if name != AS_IT_IS)]
-        conditions = ScalingConditions(
-            self.start_up_s, self.most, scale, self.weights_from, self.image_pulled, self.fill, self.shifts
-        )
-        found = simulate_scaling(plan, trace, names, conditions, priced)
+        found = simulate_scaling(plan, trace, self.compared, self.conditions(scale), priced)
         make: dict[str, Callable[[], FileContent]] = {
             "html": lambda: scaling_page(found),
             "png": lambda: scaling_picture(found),
@@ -101,7 +116,8 @@ def scaling_options(
     shifts: Annotated[
         int, typer.Option(help="Scaling: play the trace so often, begun at other moments, for intervals.", min=1)
     ] = 1,
+    share: Annotated[float, typer.Option(help="Scaling: share of the calls that forecast and harmony hold.")] = 0.95,
 ) -> ReplicaScalingOptions:
     """What the options say."""
     names = tuple(scaling or ())
-    return ReplicaScalingOptions(names, start_up_s, most_replicas, weights_from, image_pulled, fill, shifts)
+    return ReplicaScalingOptions(names, start_up_s, most_replicas, weights_from, image_pulled, fill, shifts, share)

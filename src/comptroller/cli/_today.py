@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 
 from comptroller.cli._launch_options import LaunchOptions
 from comptroller.cli._output import say
+from comptroller.costs.own_calibration import outside_remarks
 from comptroller.errors import InputError
 from comptroller.facts.site import Term
 from comptroller.launch import lines_of_manifest, starts
@@ -17,7 +18,7 @@ from comptroller.planning.offer.requests import traffic_of
 from comptroller.planning.offer.space import goal_of
 from comptroller.planning.planner import calibration_of
 from comptroller.planning.reasons.against import FleetComparison, compare
-from comptroller.planning.reasons.current_fleet import CurrentFleet, load_current
+from comptroller.planning.reasons.current_fleet import CurrentFleet, deployment_of, load_current
 from comptroller.planning.reasons.launch_fleet import LaunchPlace, fleet_of_lines
 from comptroller.work.workload import Workload
 
@@ -109,5 +110,8 @@ def comparison_with_today(asked: Workload, fleet_plan: Plan, today: CurrentFleet
     Raises:
         UnsupportedError: a service of it has no price, does not fit or cannot run.
     """
-    problem = traffic_of(asked), goal_of(asked)
-    return compare(today, fleet_plan.services, fleet_plan.totals.usd_per_h.value, problem, calibration_of(asked))
+    problem, priced = (traffic_of(asked), goal_of(asked)), calibration_of(asked)
+    runs = (deployment_of(service, today.library) for service in today.services)
+    for remark in outside_remarks(priced, ((one.id, one.replica) for one in runs)):
+        say(remark)
+    return compare(today, fleet_plan.services, fleet_plan.totals.usd_per_h.value, problem, priced)

@@ -24,6 +24,11 @@ class WorkloadChanges:
     measured_only: bool
     books: BooksOptions
 
+    @property
+    def any(self) -> bool:
+        """Whether any is replaced."""
+        return any(self.keys.values()) or self.measured_only or bool(self.books.where)
+
     def of(self, asked: Workload) -> Workload:
         """The workload with its keys replaced."""
         update = {name: value for name, value in self.keys.items() if value}

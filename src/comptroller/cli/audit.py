@@ -17,7 +17,7 @@ from comptroller.errors import InputError
 from comptroller.measure.audit_probe import ProbePass, ask_all
 from comptroller.measure.audit_record import AuditReference, read_reference, reference_text
 from comptroller.measure.endpoint_audit import AuditDesign, AuditRequest, audit_design, claim_faults, claims_of, compare
-from comptroller.measure.serving_run import ServingTarget
+from comptroller.measure.serving_target import ServingTarget
 from comptroller.report.audit_tables import audit_record, audit_sheets, design_sheet
 from comptroller.report.terminal import console, print_sheet
 

@@ -20,9 +20,10 @@ from comptroller.books.ledger import CallLedger
 from comptroller.books.meter_posting import post
 from comptroller.books.query import EVERYTHING, GROUPS, LedgerScope, LedgerTotals, totals
 from comptroller.cli._against import against
-from comptroller.cli._books_keeping import archive_rows, digest, export, verify, waits
+from comptroller.cli._books_keeping import archive_rows, digest, export, stops, verify, waits
 from comptroller.cli._books_options import (
     TERMINAL,
+    BooksOrRuns,
     InCurrency,
     OpenBooks,
     Printed,
@@ -51,6 +52,7 @@ app.command()(against)
 shared_command(app)(verify)
 shared_command(app)(digest)
 shared_command(app)(export)
+shared_command(app)(stops)
 shared_command(app, "archive")(archive_rows)
 shared_command(app)(waits)
 
@@ -135,16 +137,21 @@ def reversal(ledger: OpenBooks, scope: Rows = EVERYTHING, output: Printed = TERM
 
 @shared_command(app)
 def patterns(
-    ledger: OpenBooks,
+    calls: BooksOrRuns,
     like: Annotated[str, typer.Option(help="Model and accelerator whose costs count.")] = "llama_3_1_8b@h100_sxm",
     scope: Rows = EVERYTHING,
     output: Printed = TERMINAL,
 ) -> None:
-    """Inefficient trajectories, in prefill-token equivalents."""
+    """Inefficient trajectories, in prefill-token equivalents: of books, or of a table of agents' calls."""
     name, _, device = like.partition("@")
     chip = accelerator(device)
     gamma = prefill_gamma(ModelCostShape.of(model_facts(name)), chip.peak("bf16") / chip.memory_bytes_per_s)
-    output.show(sheets.patterns(insight.patterns(ledger, gamma, scope)))
+    if isinstance(calls, CallLedger):
+        output.show(sheets.patterns(insight.patterns(calls, gamma, scope)))
+    elif scope != EVERYTHING:
+        raise InputError("--since, --until and --only choose rows of books; a table of calls counts whole")
+    else:
+        output.show(sheets.patterns(insight.patterns_of_runs(calls, gamma)))
 
 
 @shared_command(app, name="reconcile")

@@ -15,7 +15,7 @@ from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import check, say, write_all
 from comptroller.cluster.balance_run import balance as balance_services
 from comptroller.cluster.balance_run import service_table
-from comptroller.cluster.balancing import balancer_names
+from comptroller.cluster.balancing import BALANCERS
 from comptroller.cluster.job_faults import JobFaults
 from comptroller.cluster.job_files import jobs_of_file
 from comptroller.cluster.job_outcome import JobOutcome
@@ -180,7 +180,7 @@ def balance(
 ) -> None:
     """Which services to move so that no node is overloaded, at the least cost of moves."""
     table = service_table(nodes, services)
-    found = [balance_services(table, name, seed) for name in dict.fromkeys(balancer or balancer_names())]
+    found = [balance_services(table, name, seed) for name in dict.fromkeys(balancer or BALANCERS.names())]
     if json:
         typer.echo(documents.dumps(balance_records(found), indent=2))
         return

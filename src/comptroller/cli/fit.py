@@ -77,7 +77,7 @@ def run(
     ] = None,
     html: Annotated[File, typer.Option(help="Write a self-contained page.", show_default=False)] = None,
     out: Annotated[
-        File, typer.Option(help="Folder of a calibration; file of a router, gate or law.", show_default=False)
+        File, typer.Option(help="Folder of a calibration; file of a router, gate, monitor or law.", show_default=False)
     ] = None,
     table: Annotated[
         File, typer.Option(help="Write the findings, .csv, .md, .tex or .parquet.", show_default=False)

@@ -10,10 +10,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from comptroller.costs.deployment import ModelReplica, ParallelLayout
-from comptroller.costs.fitted_calibration import FittedCalibration
-from comptroller.costs.own_calibration import OwnCalibration
-from comptroller.costs.replica_timer import TimingCalibration
+from comptroller.costs.deployment import ParallelLayout
+from comptroller.costs.own_calibration import calibration_of_folder
 from comptroller.errors import InputError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model as model_of
@@ -78,7 +76,7 @@ def run(
     query = FitQuery(replace(replica, engine=settings), input_, output, context)
     if tier and cached is None:
         raise InputError("--tier says from where --cached N tokens of a prompt are loaded; state both")
-    priced = _calibration(calibration, query.replica)
+    priced = calibration_of_folder(calibration)
     answer = check_fit(query, priced)
     loads = check_tiers(query, cached, tier or (), priced) if cached is not None and answer.fits else None
     if json:
@@ -88,24 +86,6 @@ def run(
         _print(answer, loads)
     if not answer.fits:
         raise typer.Exit(DOES_NOT_FIT)
-
-
-def _calibration(folder: Path | None, replica: ModelReplica) -> TimingCalibration:
-    """The shipped calibration, or the user's own, which has to speak of the replica.
-
-    Raises:
-        FactError: the folder holds no calibration.
-        InputError: it was measured for another model, engine, accelerator or other formats; says for which.
-    """
-    if folder is None:
-        return FittedCalibration.shipped()
-    own = OwnCalibration.of_folder(folder)
-    if not own.covers(replica):
-        raise InputError(
-            f"the calibration does not speak of {replica} under {replica.engine.id}; it was measured for "
-            f"{own.scope()}; without --calibration the shipped one prices it, with its wider band"
-        )
-    return own
 
 
 def _print(answer: FitAnswer, loads: CacheTierAnswer | None) -> None:

@@ -86,7 +86,8 @@ def run(
     beside = (against, launched.lines, export, quick)
     _refuse_pairs(explain, (over.trace, resume or executor), beside, any(paths.values()), html or png)
     if table := training_table(workload):
-        other = (explain, against, launched.lines, moving_usd, stated.with_answers(tokens_out).values)
+        given = stated.with_answers(tokens_out).values
+        other = (explain, *beside[:2], moving_usd, given, changes.any, over.trace, quick)
         return tell_training((table, Path(workload)), other, json, paths, export)
     exports, today = _things_beside(export, against, None if launched.lines else moving_usd)
     loaded = changes.of(_workload_of(workload, stated.with_answers(tokens_out)))

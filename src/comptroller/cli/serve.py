@@ -50,7 +50,7 @@ def run(
 
         from comptroller.dashboard.late import LateDashboard
         from comptroller.gateway.config import read, single_service_config
-        from comptroller.gateway.plan_drift import planned_part_notes
+        from comptroller.gateway.plan_drift import planned_notes
         from comptroller.gateway.planned_engines import planned_config
         from comptroller.gateway.server import Pages, serve
     except ImportError as error:
@@ -69,7 +69,7 @@ def run(
     def say_where(url: str) -> None:
         stderr.print(f"serving {', '.join(gateway.services)} at [bold]{url}/v1[/]", soft_wrap=True)
         stderr.print(f"dashboard at [bold]{url}/[/]", soft_wrap=True)
-        for note in planned_part_notes(configured):
+        for note in planned_notes(configured):
             stderr.print(note, markup=False, soft_wrap=True)
 
     pages: Pages = LateDashboard

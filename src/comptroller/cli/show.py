@@ -15,9 +15,10 @@ from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._plan_file import tell_plan_file
 from comptroller.cli._run_register import tell_register
 from comptroller.cli._show_evidence import tell_evidence
+from comptroller.costs.own_calibration import calibration_of_folder
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.report import evidence
-from comptroller.report.calibration_rows import evidence_sheets, replica_of_text
+from comptroller.report.calibration_rows import FORM, evidence_sheets, replica_of_text
 from comptroller.report.facts import LISTS, details
 from comptroller.report.installation import installation
 from comptroller.report.sheet import ReportSheet
@@ -35,6 +36,9 @@ def run(
         typer.Argument(help="An id or a file: every value of it. Formats: several, to compare.", show_default=False),
     ] = None,
     on: Annotated[Path | None, typer.Option(help="Formats: compare on these weights.", show_default=False)] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Of a deployment: your own, a folder of `fit calibration`.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     export: Annotated[list[str] | None, typer.Option(help=f"Of a plan: {HELP}", metavar="TARGET=FOLDER")] = None,
     png: Annotated[
@@ -46,7 +50,8 @@ def run(
 
     Of a register of training runs: FLOPs by both methods, and the rules that each meets.
 
-    Of a deployment, the measurements behind it: show calibration ENGINE/ACCELERATOR/MODEL, then /LAYOUT, then /FORMAT.
+    Of a deployment, the measurements behind it, and what halves its interval: show calibration
+    ENGINE/ACCELERATOR/MODEL, then /LAYOUT, then /FORMAT.
     """
     ids, options = list(names or ()), FormatShowOptions(on, json, png, html)
     if subject in {"formats", "format"} and not ids:
@@ -73,7 +78,11 @@ def run(
     if subject == "evidence" and name:
         tell_evidence(name, columns, json)
         return
-    sheets = _sheets(subject, name)
+    is_deployment = subject == "calibration" and "/" in name and not Path(name).is_file()
+    if calibration and not is_deployment:
+        raise InputError(f"--calibration is of a deployment: show calibration {FORM.partition(',')[0]}")
+    own = calibration_of_folder(calibration)
+    sheets = evidence_sheets(replica_of_text(name), own) if is_deployment else _sheets(subject, name)
     if json:
         records = {sheet.title.partition(":")[0]: sheet.records() for sheet in sheets}
         only = next(iter(records.values()))
@@ -89,8 +98,6 @@ def _sheets(subject: str, name: str) -> tuple[ReportSheet, ...]:
         return (installation(),)
     if subject == "evidence":
         return (evidence.formats(),)
-    if subject == "calibration" and "/" in name and not Path(name).is_file():
-        return evidence_sheets(replica_of_text(name))
     kind = subject if subject in LISTS else f"{subject}s"
     if kind not in LISTS:
         raise UnknownIdError("subject", subject, SUBJECTS)

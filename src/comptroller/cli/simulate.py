@@ -78,8 +78,8 @@ def run(
     for path in filter(None, paths.values()):
         check(path)
     require_one(
-        spot=spot.policies, faults=faults.conditions, hedge=copies.conditions.any, scaling=scaling.policies,
-        power=power.policies, tool_gaps=gaps,
+        spot=spot.policies, faults=faults.conditions, hedge=copies.conditions.any, tool_gaps=gaps,
+        **({} if scaling.policies and power.policies else {"power": power.policies}), scaling=scaling.policies,
     )  # fmt: skip
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
@@ -91,10 +91,11 @@ def run(
         return faults.show(fleet_plan, requests, start_up, priced, json)
     if copies.conditions.any:
         return copies.show(fleet_plan, requests, scale, priced, json)
+    if power.policies:
+        how = (scaling.compared, scaling.conditions(scale)) if scaling.policies else None
+        return power.show(fleet_plan, requests, scale, priced, json, {"html": html, "png": png}, how)
     if scaling.policies:
         return scaling.show(fleet_plan, requests, scale, priced, json, paths)
-    if power.policies:
-        return power.show(fleet_plan, requests, scale, priced, json, {"html": html, "png": png})
     samples = SAMPLES if html or png or perfetto_ or json else 0
     settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers, memory=memory)
     if gaps:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from comptroller.cluster.balance_case import BalanceCase, Floats, Ints
-from comptroller.cluster.balancing import balancer_module
+from comptroller.cluster.balancing import BALANCERS
 from comptroller.errors import FactError
 from comptroller.work.tabular import columns_of, numbers, read_columns
 
@@ -41,7 +41,7 @@ class BalanceOutcome:
 def balance(table: ServiceTable, balancer: str, seed: int) -> BalanceOutcome:
     """What a balancer does to a case."""
     case = table.case
-    at = balancer_module(balancer).assignment(case, np.random.default_rng(seed))
+    at = BALANCERS.module(balancer).assignment(case, np.random.default_rng(seed))
     moves = tuple(
         (table.services[service], table.nodes[case.at[service]], table.nodes[at[service]])
         for service in np.flatnonzero(at != case.at).tolist()

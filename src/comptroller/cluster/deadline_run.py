@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from comptroller.cluster.deadline_rules import deadline_rule
+from comptroller.cluster.deadline_rules import DEADLINE_RULES
 from comptroller.cluster.deadline_view import ROUNDING_S, DeadlineView, JobRental, SpotSpells
 from comptroller.cluster.job_table import Floats
 from comptroller.errors import InputError
@@ -106,7 +106,7 @@ def run_deadlines(
     moments = from_s + np.linspace(0.0, room_s, starts)
     found = []
     for name in rules:
-        rule = deadline_rule(name)
+        rule = DEADLINE_RULES.module(name)
         runs = tuple(
             _JobOnZones(record, job, float(at_s), price_ratio).run(rule.rental, float(rule.EVERY_S)) for at_s in moments
         )

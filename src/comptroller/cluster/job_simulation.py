@@ -14,7 +14,7 @@ from comptroller.cluster.job_outcome import JobOutcome, JobOutcomeRows
 from comptroller.cluster.job_table import WHOLE, Floats, Ints, JobTable
 from comptroller.cluster.job_view import JobView
 from comptroller.cluster.nodes import JobPlace, NodePool
-from comptroller.cluster.policies import policy_module
+from comptroller.cluster.policies import JOB_POLICIES
 from comptroller.errors import InputError
 
 NEVER = float("inf")
@@ -67,7 +67,7 @@ class JobCluster:
 
     def __init__(self, jobs: JobTable, settings: JobSettings) -> None:
         self.jobs, self.settings = jobs, settings
-        self.module: ModuleType = policy_module(settings.policy)
+        self.module: ModuleType = JOB_POLICIES.module(settings.policy)
         self.pool = NodePool(settings.nodes, settings.kinds)
         self.speeds = settings.speeds if settings.speeds.size else np.ones((len(jobs.tenants), 1))
         _refuse(jobs, settings, self.pool, self.module)

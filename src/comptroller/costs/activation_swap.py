@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.training_offload import PHASES, RESOURCES
+from comptroller.costs.training_offload import IN_TURN, PHASES
 
 Array = npt.NDArray[np.float64]
 
@@ -29,42 +29,44 @@ class MicrobatchPasses:
     rounds: Array
 
 
-def waiting_s(traffic: Array, waits: Array, passes: MicrobatchPasses, share: Array) -> Array:
+def waiting_s(traffic: Array, passes: MicrobatchPasses, share: Array) -> Array:
     """Seconds of a step for which computing waits for what is outside of the device, where a share of the activations
     is swapped and the others are computed again.
 
-    traffic: of shape (phases, resources, points).  waits: 1 where the optimiser runs after the last backward pass, its
-    store before and after its memories.
+    traffic: of shape (phases, resources, points).
 
-    One resource, busy for 3 s beside 2 s of a forward pass, 1 s beside a backward pass of 4, 5 s for the optimiser:
+    One resource, busy for 3 s beside 2 s of a forward pass, 1 s beside a backward pass of 4, and 5 s for the optimiser
+    beside the last of them or after it:
 
-    >>> load = np.zeros((5, 5, 1)); load[:3, 3, 0] = 3.0, 1.0, 5.0
     >>> one = MicrobatchPasses(*(np.array([value]) for value in (2.0, 4.0, 0.0, 1.0)))
-    >>> [float(waiting_s(load, np.array([after]), one, np.zeros(1))[0]) for after in (0.0, 1.0)]
+    >>> beside, after = np.zeros((2, len(PHASES), 5, 1))
+    >>> beside[:3, 3, 0] = 3.0, 1.0, 5.0
+    >>> after[[0, 1, PHASES.index("update")], 3, 0] = 3.0, 1.0, 5.0
+    >>> [float(waiting_s(load, one, np.zeros(1))[0]) for load in (beside, after)]
     [3.0, 6.0]
     """
-    forward, backward, optimizer, out, back = (traffic[PHASES.index(name)] for name in PHASES)
+    forward, backward, once, out, back = (
+        traffic[PHASES.index(name)] for name in ("forward", "backward", "beside", "out", "back")
+    )
     room = passes.backward_s + (1.0 - share) * passes.again_s
     coming = backward + share * back
     ahead = np.maximum((forward + share * out).max(axis=0) - passes.forward_s, 0.0)
     behind = np.maximum(coming.max(axis=0) - room, 0.0)
-    beside = np.maximum((coming + optimizer).max(axis=0) - room, 0.0)
-    store = optimizer[RESOURCES.index("store")]
-    near = np.delete(optimizer, RESOURCES.index("store"), axis=0)
-    last = np.where(waits > 0, behind + store + near.max(axis=0), beside)
-    return np.asarray(passes.rounds * ahead + (passes.rounds - 1.0) * behind + last)
+    last = np.maximum((coming + once).max(axis=0) - room, 0.0)
+    after = traffic[list(IN_TURN)].max(axis=1).sum(axis=0)
+    return np.asarray(passes.rounds * ahead + (passes.rounds - 1.0) * behind + last + after)
 
 
-def swap_share(traffic: Array, waits: Array, passes: MicrobatchPasses) -> Array:
+def swap_share(traffic: Array, passes: MicrobatchPasses) -> Array:
     """Share of the activations to swap: the least time of computing again and of waiting, convex in the share.
 
     0 where nothing may be swapped or nothing would be computed again. With 2 s to compute a layer's worth again and a
     link that takes 6 s for all activations beside a forward pass of 3 s and a backward pass of 6, half is free and more
     would cost what it saves:
 
-    >>> load = np.zeros((5, 5, 1)); load[3, 1] = load[4, 0] = 6.0
+    >>> load = np.zeros((len(PHASES), 5, 1)); load[-2, 1] = load[-1, 0] = 6.0
     >>> one = MicrobatchPasses(*(np.array([value]) for value in (3.0, 6.0, 2.0, 1.0)))
-    >>> round(float(swap_share(load, np.zeros(1), one)[0]), 6)
+    >>> round(float(swap_share(load, one)[0]), 6)
     0.5
     """
     points = len(passes.rounds)
@@ -73,7 +75,7 @@ def swap_share(traffic: Array, waits: Array, passes: MicrobatchPasses) -> Array:
         return np.zeros(points)
 
     def step_s(share: Array) -> Array:
-        return waiting_s(traffic, waits, passes, share) - share * passes.again_s * passes.rounds
+        return waiting_s(traffic, passes, share) - share * passes.again_s * passes.rounds
 
     low, high = np.zeros(points), np.ones(points)
     for _ in range(THIRDS):

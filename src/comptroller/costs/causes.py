@@ -25,6 +25,10 @@ EffectName = tuple[str, str]
 
 QUANTITIES = ("pace", "attention", "launch", "wire", "work", "sequence", "outside")
 
+TIMED_VENDOR = "NVIDIA"
+"""Whose accelerators' kernels were timed one by one: others' builds have effects of their vendor. A processor has none,
+for what a vendor's accelerators show tells nothing of its processors: their build is of the instruction set."""
+
 REACH = "pace.reach"
 """Effect on kernels of an engine that nobody timed for each doubling of the memory's rate: with so many requests under
 way to memory as a kernel keeps, a faster memory waits for it. llama.cpp reads weights at 0.87 TB/s both on an RTX 4090
@@ -49,7 +53,8 @@ def effects(replica: ModelReplica) -> tuple[EffectName, ...]:
     kind = "moe" if replica.model.is_moe else "dense"
     timed = families_timed(), engines_timed()
     known = device.family in timed[0], engine.launched_as in timed[1]
-    return _effects((engine.launched_as, engine.generation), (kind, link), (device.family, device.vendor), known)
+    maker = TIMED_VENDOR if device.kind == "cpu" else device.vendor
+    return _effects((engine.launched_as, engine.generation), (kind, link), (device.family, maker), known)
 
 
 def exposures(replica: ModelReplica) -> Mapping[EffectName, float]:
@@ -120,9 +125,9 @@ def _effects(
         found.append((f"pace.family.{family}", ANY))
     if not timed_engine:
         found += [(REACH, engine), *((f"{name}.build", engine) for name in BUILT)]
-    if vendor != "NVIDIA":
+    if vendor != TIMED_VENDOR:
         found += [(f"{name}.vendor.{vendor.lower()}", ANY if timed_engine else engine) for name in SLOWED]
-    if vendor != "NVIDIA" and generation:
+    if vendor != TIMED_VENDOR and generation:
         found += [(f"{name}.vendor.{vendor.lower()}.{generation}", engine) for name in SLOWED]
     if generation:
         found += [(f"{name}.generation.{generation}", engine) for name in SLOWED]

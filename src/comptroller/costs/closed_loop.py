@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.memory import ReplicaMemory
+from comptroller.costs.deployment import ModelReplica
+from comptroller.costs.memory import ReplicaMemory, memory
+from comptroller.costs.replica_timer import TimingCalibration, replica_timer
 from comptroller.costs.serving_time import FirstTokenLatency, crowd_wait_s, first_token, place_wait_s
 from comptroller.costs.steady import SteadyState, UniformRequests, batch_that_fits, steady
 from comptroller.costs.timing import ReplicaTimer, ServingOverheads
@@ -69,6 +71,23 @@ def closed_loop(
     load = ClosedLoopDemand(count, batch, requests.output_tokens)
     first = closed_first_token(ready.serving, load, state.prefill_s, state.marginal_s, state.tpot_s)
     return ClosedLoop(count, state, first)
+
+
+def replica_loop(
+    replica: ModelReplica,
+    calibration: TimingCalibration,
+    tokens: tuple[npt.ArrayLike, npt.ArrayLike],
+    clients: npt.ArrayLike,
+) -> ClosedLoop:
+    """The closed loop of `clients` on a replica as a calibration prices it; tokens: of prompts and of outputs.
+
+    Raises:
+        InsufficientMemoryError: the weights leave no room for a cache.
+        UnsupportedFormatError: the accelerator cannot run the formats.
+    """
+    arrays = (np.atleast_1d(np.asarray(each, float)) for each in (*tokens, clients))
+    inputs, outputs, count = np.broadcast_arrays(*arrays)
+    return closed_loop(replica_timer(replica, calibration), memory(replica), UniformRequests(inputs, outputs), count)
 
 
 def closed_first_token(

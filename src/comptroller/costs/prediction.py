@@ -9,13 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.costs.closed_loop import ClosedLoop, closed_loop
+from comptroller.costs.closed_loop import ClosedLoop, replica_loop
 from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.fitted_calibration import FittedCalibration
-from comptroller.costs.memory import memory
-from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.residual import GaussianProcessResidual, Novelty, ResidualCorrection, ResidualIdentity, places
-from comptroller.costs.steady import UniformRequests
 from comptroller.facts.serving import PredictionErrorBands, ServingFacts, anchors, serving_facts
 
 Array = npt.NDArray[np.float64]
@@ -95,12 +92,7 @@ class ReplicaPredictor:
             InsufficientMemoryError: the weights leave no room for a cache.
             UnsupportedFormatError: the accelerator cannot run the formats.
         """
-        loop = closed_loop(
-            replica_timer(replica, self.calibration),
-            memory(replica),
-            UniformRequests(load.input_tokens, load.output_tokens),
-            load.clients,
-        )
+        loop = replica_loop(replica, self.calibration, (load.input_tokens, load.output_tokens), load.clients)
         identity = ResidualIdentity.of(replica, load.run)
         at = places(replica, load.clients, load.input_tokens, load.output_tokens)
         tpot = self.tpot.correction(identity, at)

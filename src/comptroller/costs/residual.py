@@ -26,6 +26,15 @@ OWN = "own"
 """The run of a user's own server: what a prediction without a run of its own is about."""
 
 
+def own_run(generation: str) -> str:
+    """The run of a user's own server of a generation of its engine, empty for the present one.
+
+    >>> own_run(""), own_run("v0")
+    ('own', 'own v0')
+    """
+    return f"{OWN} {generation}".strip()
+
+
 @dataclass(frozen=True, slots=True)
 class ResidualIdentity:
     """Whose residual it is; without a run, the user's own server."""

@@ -53,8 +53,8 @@ class StepIngredients:
     in fewer than 16 bits. schedule: of the pipeline. trained: passes' worth of the gradients of weights. send_s: of
     one boundary, both ways. gather_s: collectives of every microbatch, once a step: `reduce_s`. optimizer_s: of the
     update. offload: seconds of resources beside computing where something is outside of the devices, of shape (phases,
-    resources, points). waits: 1 where the optimiser outside runs after the last pass. larger: the bubble, where
-    microbatches differ. servers_s: to attention servers and back, of a microbatch."""
+    resources, points). larger: the bubble, where microbatches differ. servers_s: to attention servers and back, of a
+    microbatch."""
 
     work: Array
     passes: Array
@@ -74,7 +74,6 @@ class StepIngredients:
     reduce_s: Array
     optimizer_s: Array
     offload: Array
-    waits: Array
     servers_s: Array
 
     @classmethod
@@ -189,7 +188,6 @@ def step_ingredients(
         reduce,
         _optimizer_s(job, grid),
         _offload_s(job, grid, leaving),
-        np.full(len(grid), float(job.offload is not None and not job.offload.overlapped)),
         servers,
     )
 
@@ -346,7 +344,7 @@ def training_step_time(made: StepIngredients, pace: TrainingPace) -> TrainingSte
     once = made.work * pace.factors[:, None]
     once[MATRICES] *= 1.0 + made.narrow * (pace.narrow - 1.0)
     passes = _microbatch_passes(made, once)
-    swapped = swap_share(made.offload, made.waits, passes)
+    swapped = swap_share(made.offload, passes)
     device = once * (made.passes - swapped * made.again)
     layers_s = device.sum(axis=0) - device[HEAD]
     host = pace.layer_s * made.layers + pace.sparse_s * made.sparse
@@ -366,7 +364,7 @@ def training_step_time(made: StepIngredients, pace: TrainingPace) -> TrainingSte
         data,
         made.optimizer_s * pace.small,
         np.full(len(bubble), pace.step_s),
-        waiting_s(made.offload, made.waits, passes, swapped),
+        waiting_s(made.offload, passes, swapped),
         swapped,
     )
 

@@ -252,6 +252,12 @@ class CallAttempt:
             self.load.end()
         self.place.leave()
 
+    def least_cost(self, counted: int) -> Cost:
+        """What it takes for certain, once so many tokens have arrived."""
+        receipt = self.service.tariff.receipt(TokenUsage(0, counted), CallReceipt(0).energy)
+        usd = 0.0 if receipt.pusd is None else receipt.pusd / PUSD
+        return Cost(tokens=TokenCounts(output=counted), usd=usd)
+
     @property
     def cost(self) -> Cost:
         """What it took; NaN where that is unknown."""

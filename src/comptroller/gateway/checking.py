@@ -176,13 +176,14 @@ async def score(checker: CheckerOptions, content: str, pool: CheckerPool, key: s
     return await pool.score(checker, content, key)
 
 
-def require_context(strategy: Strategy, wanted: Iterable[str], context: str | None) -> None:
-    """Raises GatewayError where a strategy wants notes on a context and none is named. wanted: its inputs."""
-    if "context" in wanted and not context:
-        raise GatewayError(
-            400, f"{spell(strategy)} needs {INPUTS['context'].what}: {INPUTS['context'].live}", "missing",
-            "comptroller.context",
-        )  # fmt: skip
+def require_context(strategy: Strategy, wanted: Iterable[str], context: str | None, passage: str) -> None:
+    """Raises GatewayError where a strategy wants a context, or notes on it, and there is none. wanted: its inputs."""
+    for name, there in (("context", context), ("passage", passage)):
+        if name in wanted and not there:
+            raise GatewayError(
+                400, f"{spell(strategy)} needs {INPUTS[name].what}: {INPUTS[name].live}", "missing",
+                "comptroller.context",
+            )  # fmt: skip
 
 
 def require_verdicts(strategy: Strategy, checker: object | None, scored: bool, roles: Mapping[str, str]) -> None:

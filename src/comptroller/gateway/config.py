@@ -162,11 +162,27 @@ class CheckerConfig(Struct, forbid_unknown_fields=True, frozen=True):
     processes: Whole = 32
 
 
+class MonitorConfig(Struct, forbid_unknown_fields=True, frozen=True):
+    """A monitor of agents' runs: a run whose signal is above the threshold is not gone on with.
+
+    file: of `comptroller fit monitors --out`.  kind: in its place, a monitor that learns nothing: step_budget,
+    dollar_budget or repetition.  threshold: of a kind, or in place of the file's.  watches: `sessions` of clients, and
+    strategies by name.  keys: whose runs are watched; everybody's where none is named.
+    """
+
+    file: str = ""
+    kind: str = ""
+    threshold: float | None = None
+    watches: tuple[str, ...] = ("sessions",)
+    keys: tuple[str, ...] = ()
+
+
 class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
     """The whole of it.
 
     require_key: no service without a key on loopback either.  strategies: a user's own that model ids may name.
     book_users: whether the books keep the field `user` of requests, for budgets and reports by user.
+    monitors: what stops agents' runs, by its name.
     roles: role -> service where a request does not say.  key_limits: by the name of the key.
     tenants: weights and priorities in the queues of services, by the name of the key; others have 1 and 0.
     calibration: folder of an own calibration, by which the plan's latencies are judged.
@@ -188,6 +204,7 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
     strategies: tuple[str, ...] = ()
     roles: dict[str, str] = field(default_factory=dict)
     checkers: dict[str, CheckerConfig] = field(default_factory=dict)
+    monitors: dict[str, MonitorConfig] = field(default_factory=dict)
     book_users: bool = False
     limits: RateLimits = RateLimits()
     key_limits: dict[str, RateLimits] = field(default_factory=dict)
@@ -290,7 +307,10 @@ def config_from_document(document: Mapping[str, Any], name: str = "configuration
 MOST_FAULTS = 20
 """Faults of a table that are told, a screen of them; whoever mends twenty runs it again."""
 
-TABLES_OF = {"services": ServiceConfig, "checkers": CheckerConfig, "key_limits": RateLimits, "tenants": TenantConfig}
+TABLES_OF = {
+    "services": ServiceConfig, "checkers": CheckerConfig, "monitors": MonitorConfig, "key_limits": RateLimits,
+    "tenants": TenantConfig,
+}  # fmt: skip
 """Tables of tables by name, which msgspec checks without telling the name."""
 
 

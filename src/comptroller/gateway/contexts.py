@@ -155,6 +155,7 @@ class ContextNotes:
         text, tag = prefix_for(context)
         asked.body = asked.body | {"messages": [{"role": "system", "content": text}, *asked.body["messages"]]}
         asked.size += len(text.encode())
+        asked.on_context = True
         asked.native = None
         asked.options.tags = asked.options.tags | {"context": context.id, NAMED: tag}
 

@@ -13,6 +13,8 @@ Json = dict[str, Any]
 
 JUDGE = "Is the answer above correct? Check it step by step, then say: yes or no."
 """Asked of a role that judges a reply and was given no words of its own."""
+INSTRUCTS = ("system", "developer")
+"""Roles of turns that say how to answer."""
 FRESH = (CarriedTail, FreshPrompt)
 """Contents with which a conversation begins anew."""
 OWN = frozenset({"messages", "prompt", "model", "stream", "stream_options", "n", "best_of", "comptroller"})
@@ -38,11 +40,27 @@ class ClientConversation:
     """What a client sent, from which every ask of a strategy is made.
 
     path: "chat/completions" or "completions".  body: as it came.  reminder: added to the last turn, if any.
+    on_context: whether the first turn is a context that the request named.
     """
 
     path: str
     body: Json
     reminder: str = ""
+    on_context: bool = False
+
+    @property
+    def passage(self) -> str:
+        """What stands before the last words of the user, but for the client's instructions: the context that it named,
+        and earlier turns. A strategy may read it, begin an ask with it, and leave it out (`FreshPrompt`)."""
+        turns = self.body.get("messages") or ()
+        return "\n\n".join(filter(None, (text_of(turns[at].get("content")) for at in self._before())))
+
+    def _before(self) -> list[int]:
+        """Places of the turns of the passage."""
+        turns = self.body.get("messages") or ()
+        last = _last_of_user(turns)
+        told = range(last or 0)
+        return [at for at in told if turns[at].get("role") not in INSTRUCTS or (at == 0 and self.on_context)]
 
     @property
     def question(self) -> str:
@@ -99,11 +117,24 @@ class ClientConversation:
             turns.append({"role": "user", "content": str(ask.content) or JUDGE})
 
     def opening(self, content: str) -> list[Json]:
-        """The client's messages, the last words of the user replaced if others are asked."""
+        """The client's messages, the last words of the user replaced if others are asked.
+
+        The passage stays in its turns where the words begin with it. Where they begin the conversation anew it goes:
+        what they say before the question takes its place.
+        """
         turns = [dict(turn) for turn in self.body["messages"]]
-        last = max((at for at, turn in enumerate(turns) if turn.get("role") == "user"), default=None)
+        last = _last_of_user(turns)
         if last is None:
             return [*turns, *([{"role": "user", "content": content}] if content else [])]
+        if isinstance(content, FreshPrompt):
+            left_out = set(self._before())
+            turns = [turn for at, turn in enumerate(turns[: last + 1]) if at not in left_out]
+            if content.endswith(self.question) and (notes := content[: -len(self.question)].strip()):
+                turns.insert(-1, {"role": "system", "content": notes})
+                content = self.question
+            last = len(turns) - 1
+        elif (passage := self.passage) and content.startswith(passage):
+            content = content[len(passage) :].lstrip("\n")
         if content != self.question:
             turns[last]["content"] = str(content)
         elif self.reminder and isinstance(turns[last]["content"], str):
@@ -128,6 +159,11 @@ def _chain(ask: Ask) -> Sequence[tuple[Ask, Reply | None]]:
     while (parent := chain[-1][0].after) is not None and not isinstance(chain[-1][0].content, FRESH):
         chain.append((parent.ask, parent))
     return chain[::-1]
+
+
+def _last_of_user(turns: Sequence[Json]) -> int | None:
+    """Place of the user's last turn; None where there is none."""
+    return max((at for at, turn in enumerate(turns) if turn.get("role") == "user"), default=None)
 
 
 def _judges(ask: Ask) -> bool:

@@ -148,15 +148,16 @@ class UpstreamDispatcher:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(LAG_S, self._flush)
 
-    def waited(self, call: Call, span_s: tuple[float, float], note: str = "") -> int:
-        """Books a wait that took no tokens, of a tool or of a checker; the id of its row. Nobody is refused for it:
-        where the books take no row, there is none. span_s: from when to when."""
+    def waited(self, call: Call, span_s: tuple[float, float], note: str = "", estimate_pusd: int | None = None) -> int:
+        """Books a wait that took no tokens, of a tool or of a checker, or a call that a monitor spared; the id of its
+        row. Nobody is refused for it: where the books take no row, there is none. span_s: from when to when.
+        estimate_pusd: what was spared."""
         began_s, ended_s = span_s
         wait_s = max(ended_s - began_s, LEAST_WAIT_S)
         call = replace(
             call, call=self.books.new_id(), arrival_s=began_s, started_s=began_s, last_s=ended_s, wait_s=wait_s
         )
-        held = self.books.post(ReservationPosting(call, CallQuote(0)))
+        held = self.books.post(ReservationPosting(call, CallQuote(0, estimate_pusd)))
         self._pending.add(held)
 
         def end(done: asyncio.Future[int]) -> None:

@@ -271,8 +271,10 @@ class _StrategyResponder(_Responder):
         """What was done, with how sure the strategy is and how its budget ended."""
         drive = self.job.drive
         sure = drive.answer.confidence if drive.answer is not None else float("nan")
-        about = {"confidence": number_or_none(sure), "budget_spent": drive.expired}
-        return super().told() | about
+        stop = self.job.world.record.stop
+        ended = {"stopped": stop.document if stop is not None else None}
+        about = {"confidence": number_or_none(sure), "budget_spent": drive.expired and stop is None}
+        return super().told() | about | ended
 
     async def _streamed(self) -> None:
         await self.begin()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, nan
 from typing import Any
@@ -15,8 +15,6 @@ from typing import Any
 from msgspec.json import encode as encode_json
 from msgspec.structs import replace as changed
 
-from comptroller.costs.carbon import CallEnergy
-from comptroller.costs.rating import PUSD, TokenUsage
 from comptroller.errors import BudgetExceededError, ComptrollerError, LedgerError, UnsupportedError
 from comptroller.gateway.checking import CHECKER, CheckerPool, CheckerRequestError, score, verdict
 from comptroller.gateway.config import GuardConfig
@@ -26,8 +24,9 @@ from comptroller.gateway.formats import CheckerOptions
 from comptroller.gateway.guard import OverflowGuard
 from comptroller.gateway.order import UpstreamRequest
 from comptroller.gateway.problems import GatewayError
+from comptroller.gateway.run_monitors import NamedMonitor, RunMonitors, RunRecord, book_stop
 from comptroller.gateway.service import UpstreamService
-from comptroller.quantities import Cost, TokenCounts
+from comptroller.quantities import Cost
 from comptroller.strategies.drive import DriverOrders, FinishedRun, StrategyDriver, total
 from comptroller.strategies.protocol import Ask, Finish, Reply
 from comptroller.work.call import Call
@@ -66,13 +65,21 @@ class LiveRunSettings:
 class LiveWorld:
     """Answers the asks of one run.
 
-    call: whose calls they are.  size: bytes of the request.  attempts: every try that was made.
+    call: whose calls they are.  size: bytes of the request.  watching: the monitors of the run.  attempts: every try
+    that was made.  record: its calls, and the stop of a monitor.
     """
 
     def __init__(
-        self, desk: UpstreamDispatcher, talk: ClientConversation, cast: LiveRunSettings, call: Call, size: int
+        self,
+        desk: UpstreamDispatcher,
+        talk: ClientConversation,
+        cast: LiveRunSettings,
+        call: Call,
+        size: int,
+        watching: Sequence[NamedMonitor] = (),
     ) -> None:
         self.desk, self.talk, self.cast, self.call, self.size = desk, talk, cast, call, size
+        self.record, self._watching = RunRecord(), watching
         self.attempts: list[CallAttempt] = []
         self.streams: dict[Ask, UpstreamStream] = {}
         self.found: list[str] = []
@@ -102,6 +109,9 @@ class LiveWorld:
         finally:
             self.streams.pop(ask, None)
         self.attempts += made
+        if self._watching:
+            for attempt in made:
+                self.record.add(attempt.call)
         cost = total(attempt.cost for attempt in made if attempt.receipt is not None)
         return replace(reply, cost=cost, started_s=started_s, done_s=self.now_s())
 
@@ -205,16 +215,20 @@ class LiveWorld:
             labels["limits"] = changed(labels["limits"], requests=None)
         return labels
 
+    def stopped(self) -> bool:
+        """Whether a monitor stops the run before its next call; the stop is booked."""
+        if not self._watching or self.record.last is None or self.record.stop is not None:
+            return False
+        now_s = time.time()
+        self.record.went_on(now_s)
+        stop = RunMonitors.verdict(self.record, self._watching)
+        if stop is not None:
+            book_stop(self.desk, stop, self.record.last, now_s)
+        return stop is not None
+
     def pending(self) -> list[Cost]:
         """What running calls have taken for certain: the tokens that arrived, at their price."""
-        return [_least(stream) for stream in self.streams.values()]
-
-
-def _least(stream: UpstreamStream) -> Cost:
-    counted = stream.reading.counted
-    receipt = stream.attempt.service.tariff.receipt(TokenUsage(0, counted), CallEnergy())
-    usd = 0.0 if receipt.pusd is None else receipt.pusd / PUSD
-    return Cost(tokens=TokenCounts(output=counted), usd=usd)
+        return [stream.attempt.least_cost(stream.reading.counted) for stream in self.streams.values()]
 
 
 async def run(drive: StrategyDriver, world: LiveWorld) -> FinishedRun:
@@ -264,6 +278,8 @@ async def _play(
             came = [_result(task, tasks.pop(task), world) for task in list(tasks) if task.done()]
             for reply in sorted(came, key=lambda reply: reply.done_s):
                 _add(orders, await asyncio.to_thread(drive.feed, reply))
+            if drive.answer is None and not drive.expired and world.stopped():
+                _add(orders, drive.expire())
     finally:
         alarm.cancel()
 

@@ -17,7 +17,7 @@ import numpy as np
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.facts.digests import facts_digest
 from comptroller.gateway.config import GatewayConfig
-from comptroller.planning.ground.plan_calibration import under_own_calibration
+from comptroller.planning.ground.plan_calibration import plan_remarks, under_own_calibration
 from comptroller.planning.ground.plan_document import Plan, load_plan
 from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.strategies.part_notes import parts_of
@@ -56,9 +56,14 @@ def served_plan(config: GatewayConfig) -> Plan:
     return under_own_calibration(plan, OwnCalibration.of_folder(Path(config.calibration)), facts_digest()[1])
 
 
-def planned_part_notes(config: GatewayConfig) -> list[str]:
-    """What the trained parts of the strategies of the plan that is served were trained on; none without a plan."""
-    return parts_of(one.strategy for one in load_plan(Path(config.plan)).classes) if config.plan else []
+def planned_notes(config: GatewayConfig) -> list[str]:
+    """What to know of the plan that is served: what the trained parts of its strategies were trained on, and the
+    services that the own calibration does not speak of. None without a plan."""
+    if not config.plan:
+        return []
+    plan, folder = load_plan(Path(config.plan)), config.calibration
+    remarks = plan_remarks(plan, OwnCalibration.of_folder(Path(folder))) if folder else []
+    return [*parts_of(one.strategy for one in plan.classes), *remarks]
 
 
 class PlanDriftMonitor:

@@ -64,7 +64,7 @@ _LOADS = re.compile(r":\s*[A-Z]|\.py\b|\.json\b|\.\.")
 @dataclass
 class GatewayRequest:
     """A request that came in. body: as it will be sent on, in the form of chat, completions or embeddings.
-    native: as it came, where that was /v1/messages.
+    native: as it came, where that was /v1/messages.  on_context: whether a context was put before its messages.
     """
 
     path: str
@@ -75,6 +75,7 @@ class GatewayRequest:
     id: int
     native: Json | None = None
     arrival_s: float = field(default_factory=time.time)
+    on_context: bool = False
 
     @property
     def model(self) -> str:
@@ -96,7 +97,7 @@ class GatewayRuntime:
 
     def __init__(self, config: GatewayConfig) -> None:
         self.config = config.checked()
-        self.checkers = CheckerPool(config.checkers)
+        self.checkers, self.turns = CheckerPool(config.checkers), SessionTurns(config.monitors)
         plan = served_plan(config) if config.plan else None
         self.services = {
             name: UpstreamService(name, item, replica_routing(name, item, plan), config.tenants)
@@ -109,7 +110,6 @@ class GatewayRuntime:
         self._tell_drift = 0.0
         self.desk: UpstreamDispatcher
         self.admission: GatewayAdmissionController
-        self.turns: SessionTurns
         self.ready = False
         self.contexts = ContextNotes(self)
         self._ledger: CallLedger | None = None
@@ -130,7 +130,7 @@ class GatewayRuntime:
             await starting
         if self._ledger is not None:
             self.contexts.start(self._ledger)
-        self.turns = SessionTurns(self.desk)
+        self.turns.start(self.desk)
         self.ready = True
 
     async def _open(self) -> None:
@@ -249,13 +249,13 @@ class GatewayRuntime:
         strategy = given or self._strategy(spelled)
         budget, guard = QuestionBudget.parse(asked.options.budget or ""), self.config.guard
         reminder = guard.reminder if asked.options.reminder else ""
-        talk = ClientConversation(asked.path, asked.body, reminder)
+        talk = ClientConversation(asked.path, asked.body, reminder, asked.on_context)
         checker = valid_checker(asked.options.checker, self.config.checkers) if asked.options.checker else None
         if checker is not None and checker.model is not None:
             asked.options.roles["checker"] = checker.model
         choose = self._choosing(asked, roles)
         wanted = needs(strategy)
-        require_context(strategy, wanted, asked.options.context)
+        require_context(strategy, wanted, asked.options.context, talk.passage)
         require_verdicts(strategy, checker, "score" in wanted, asked.options.roles | self.config.roles)
         cast = LiveRunSettings(
             choose, answer_of(asked.options.answer), checker, self.checkers, "score" in wanted,
@@ -264,8 +264,9 @@ class GatewayRuntime:
         )  # fmt: skip
         choose("solver")
         call = replace(self._call(asked), strategy=spell(strategy))
-        world = LiveWorld(self.desk, talk, cast, call, asked.size)
-        question = StrategyQuestion(asked.options.question or str(asked.id), talk.question)
+        watching = self.turns.monitors.watching(call.strategy.partition("(")[0], call.key)
+        world = LiveWorld(self.desk, talk, cast, call, asked.size, watching)
+        question = StrategyQuestion(asked.options.question or str(asked.id), talk.question, talk.passage)
         seed = asked.body.get("seed")
         rng = np.random.default_rng(abs(seed) if isinstance(seed, int) else asked.id)
         return LiveStrategyRun(strategy, StrategyDriver(strategy, question, budget, rng), world)

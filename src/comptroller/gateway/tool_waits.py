@@ -15,15 +15,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from comptroller.gateway.attempt import CallAttempt
+from comptroller.gateway.config import MonitorConfig
 from comptroller.gateway.conversation import text_of
 from comptroller.gateway.desk import UpstreamDispatcher
 from comptroller.gateway.replica_choice import session_number
+from comptroller.gateway.run_monitors import SESSIONS, RunMonitors, RunRecord, book_stop
 from comptroller.work.call import Call
 from comptroller.work.tool_notes import KNOWN, MALFORMED, NOTHING
 
 MOST_SESSIONS = 10_000
-"""Sessions whose last call is remembered; the one that has been silent longest is forgotten first, and its next wait
-has no row. Some ten megabytes; at twice it twenty."""
+"""Sessions whose calls are remembered; the one that has been silent longest is forgotten first: its next wait has no
+row, and monitors begin anew. Some ten megabytes, and 72 bytes a call; at twice it twice as much."""
 
 TOLD = 200
 """Characters of a result that is looked for in what the model had said: a longer one is a document, no answer."""
@@ -34,10 +36,14 @@ MOST_NAME = 64
 
 @dataclass(frozen=True, slots=True)
 class ToolRound:
-    """A tool that was called between two requests: its name, and what the round says of itself, or nothing."""
+    """A tool that was called between two requests: its name, and what the round says of itself, or nothing.
+
+    characters: that it gave back.
+    """
 
     name: str
     note: str
+    characters: int = 0
 
 
 def tool_rounds(messages: Sequence[Mapping[str, Any]]) -> list[ToolRound]:
@@ -46,7 +52,7 @@ def tool_rounds(messages: Sequence[Mapping[str, Any]]) -> list[ToolRound]:
     >>> asks = {"id": "a", "function": {"name": "search", "arguments": "{}"}}
     >>> told = {"role": "tool", "tool_call_id": "a", "content": ""}
     >>> tool_rounds([{"role": "assistant", "tool_calls": [asks]}, told])
-    [ToolRound(name='search', note='nothing came back')]
+    [ToolRound(name='search', note='nothing came back', characters=0)]
     """
     last = max((n for n, turn in enumerate(messages) if turn.get("role") == "assistant"), default=-1)
     results = [turn for turn in messages[last + 1 :] if turn.get("role") == "tool"]
@@ -71,7 +77,7 @@ def _round_of(
         note = KNOWN
     else:
         note = ""
-    return ToolRound(name, note)
+    return ToolRound(name, note, len(told))
 
 
 def _calls_of(turn: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -109,22 +115,43 @@ def _stands_in(told: str, said: str) -> bool:
 
 
 class SessionTurns:
-    """The last call of every session, and rows of what passed until its next."""
+    """The calls of every session, rows of what passed until its next, and the monitors' stops. `start` comes first."""
 
-    def __init__(self, desk: UpstreamDispatcher) -> None:
+    _desk: UpstreamDispatcher
+
+    def __init__(self, monitors: Mapping[str, MonitorConfig]) -> None:
+        self.monitors = RunMonitors(monitors)
+        self._runs: OrderedDict[tuple[str, str], RunRecord] = OrderedDict()
+
+    def start(self, desk: UpstreamDispatcher) -> None:
+        """From now on rows are booked."""
         self._desk = desk
-        self._last: OrderedDict[tuple[str, str], Call] = OrderedDict()
 
     def arrived(self, call: Call, session: str, messages: Sequence[Mapping[str, Any]]) -> Call:
         """The call with its session and its parent, which is the last wait of a tool where there is one, else the
-        session's last call; the waits are booked."""
+        session's last call; the waits are booked.
+
+        Raises:
+            GatewayError: a monitor stops the session, or has stopped it.
+        """
         if not session:
             return call
         call = replace(call, session=session_number(session))
-        last = self._last.get((call.key, session))
-        if last is None:
+        record = self._runs.get((call.key, session))
+        if record is None or record.last is None:
             return call
+        if record.stop is not None:
+            raise record.stop.problem
         rounds = tool_rounds(messages)
+        parent = self._booked(record.last, rounds, call)
+        told = sum(one.characters for one in rounds)
+        wait_s = call.arrival_s - record.last.last_s
+        record.went_on(call.arrival_s, *((float(told), wait_s) if rounds else ()))
+        self._require_going_on(record, call)
+        return replace(call, parent=parent)
+
+    def _booked(self, last: Call, rounds: Sequence[ToolRound], call: Call) -> int:
+        """The id of the last row before a call, once the waits for tools are rows."""
         wait_s = max(call.arrival_s - last.last_s, 0.0) / max(len(rounds), 1)
         parent = last.call
         for number, one in enumerate(rounds):
@@ -134,15 +161,24 @@ class SessionTurns:
                 question=last.question, session=call.session, finish="failed" if one.note == MALFORMED else "stop",
             )  # fmt: skip
             parent = self._desk.waited(row, (began_s, began_s + wait_s), one.note)
-        return replace(call, parent=parent)
+        return parent
+
+    def _require_going_on(self, record: RunRecord, call: Call) -> None:
+        """Raises GatewayError where a monitor stops the session before this call; the stop is booked."""
+        stop = self.monitors.verdict(record, self.monitors.watching(SESSIONS, call.key))
+        if stop is not None:
+            assert record.last is not None
+            book_stop(self._desk, stop, record.last, call.arrival_s)
+            raise stop.problem
 
     def ended(self, session: str, attempts: Sequence[CallAttempt]) -> None:
         """A request of a session is over."""
         if not session or not attempts:
             return
-        last = attempts[-1].call
-        place = (last.key, session)
-        self._last[place] = last
-        self._last.move_to_end(place)
-        if len(self._last) > MOST_SESSIONS:
-            self._last.popitem(last=False)
+        place = (attempts[-1].call.key, session)
+        record = self._runs.setdefault(place, RunRecord())
+        for attempt in attempts:
+            record.add(attempt.call)
+        self._runs.move_to_end(place)
+        if len(self._runs) > MOST_SESSIONS:
+            self._runs.popitem(last=False)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from comptroller.errors import InputError
-from comptroller.measure.serving_run import WORDS, ServingTarget, stream_event
+from comptroller.measure.serving_run import WORDS
+from comptroller.measure.serving_target import ServingTarget
 
 SHAPES = (
     "Write one sentence about a {0} and a {1}.",
@@ -103,11 +104,10 @@ def ask(target: ServingTarget, text: str, plan: ProbePlan, seed: int | None = No
     begun, moments, parts = time.perf_counter(), list[float](), list[str]()
     tokens, logprobs, served, made = list[str](), list[float](), "", 0
     with target.open("chat/completions", body) as reply:
-        for line in reply:
-            event = stream_event(line)
+        for event in target.events(reply):
             served = str(event.get("model") or served)
             made = int((event.get("usage") or {}).get("completion_tokens") or made)
-            for choice in event.get("choices", ()):
+            for choice in event.get("choices") or ():
                 said = (choice.get("delta") or {}).get("content")
                 if said:
                     moments.append(time.perf_counter())

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.costs.causes import EffectName
-from comptroller.costs.residual import OWN, ResidualIdentity
+from comptroller.costs.residual import ResidualIdentity, own_run
 from comptroller.errors import InputError
 from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.serving import ANY, ResidualAnchor, ServingFacts, ServingParameter, anchors, serving_facts
@@ -368,8 +368,9 @@ def _bad(row: RunObservation, excluded: ExclusionReport) -> bool:
 
 
 def _own(runs: FeatureBank) -> FeatureBank:
-    """The runs as the user's own server's, whatever their version and day: plans are about that server."""
-    return replace(runs, identities=tuple(replace(identity, run=OWN) for identity in runs.identities))
+    """The runs as the user's own server's, of one generation of its engine: plans are about it."""
+    names = (ResidualIdentity.of(one.replica, own_run(one.replica.engine.generation)) for one in runs.observations)
+    return replace(runs, identities=tuple(names))
 
 
 def _plausible(runs: FeatureBank, believed: ServingFacts, excluded: ExclusionReport) -> FeatureBank:
@@ -384,10 +385,8 @@ def _plausible(runs: FeatureBank, believed: ServingFacts, excluded: ExclusionRep
     for i, observation in enumerate(runs.observations):
         worst = np.nanmax(np.abs([ttft[i], tpot[i], 0.0]))
         if worst > np.log(UNIT_FACTOR):
-            excluded.add(
-                observation.number,
-                f"a latency is over {UNIT_FACTOR:g} times off any physics: another unit, or a queue?",
-            )
+            problem = f"a latency is over {UNIT_FACTOR:g} times off any physics: another unit, or a queue?"
+            excluded.add(observation.number, problem)
         else:
             kept.append(i)
     return runs.take(np.array(kept, dtype=np.int64))

@@ -6,12 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-import numpy as np
-
-from comptroller.costs.closed_loop import closed_loop
-from comptroller.costs.memory import memory
-from comptroller.costs.replica_timer import TimingCalibration, replica_timer
-from comptroller.costs.steady import UniformRequests
+from comptroller.costs.closed_loop import replica_loop
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.measure.observations import RunObservation
 
 
@@ -53,8 +49,7 @@ def compare(
 
 
 def _prediction(run: RunObservation, calibration: TimingCalibration) -> tuple[float, float]:
-    requests = UniformRequests(np.array([run.input_tokens]), np.array([run.output_tokens]))
-    loop = closed_loop(replica_timer(run.replica, calibration), memory(run.replica), requests, [run.concurrency])
+    loop = replica_loop(run.replica, calibration, (run.input_tokens, run.output_tokens), [run.concurrency])
     return float(loop.tpot_s[0]), float(loop.ttft_s[0])
 
 

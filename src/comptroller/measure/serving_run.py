@@ -10,22 +10,18 @@ import csv
 import io
 import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import nan
 from queue import Empty, SimpleQueue
 from threading import Event
-from typing import Any
 
 import numpy as np
 
 from comptroller.errors import InputError
 from comptroller.measure.run_rows import RunRow
-
-Json = dict[str, Any]
+from comptroller.measure.serving_target import CHARACTERS, Json, ServingTarget
 
 WORDS = (
     "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world", "school", "state",
@@ -42,55 +38,10 @@ together, which no traffic does. At twice this some would be empty."""
 ROUNDS = 2
 """Over all loads, half of the requests each: a machine that slows down for a minute then slows all of them, not one."""
 
-CHARACTERS = 200
-"""Of an engine's own words on an error: two lines of a terminal."""
-
-READ_S = 600.0
-"""Longest between two events of a stream; an engine that needs more for a token is not one that serves."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServingTarget:
-    """Where requests go. url: up to /v1.  model: its name there.  key: sent as a bearer; empty where none is needed."""
-
-    url: str
-    model: str
-    key: str = ""
-
-    @classmethod
-    def of(cls, url: str, model: str = "", key: str = "") -> ServingTarget:
-        """The engine at an address; without a name, the first model that it lists.
-
-        Raises:
-            InputError: it is no address, nothing answers, or it lists no model.
-        """
-        if not url.startswith(("http://", "https://")):
-            raise InputError(f"measure serving {url}: is no address; write http://HOST:PORT/v1")
-        base = url.rstrip("/")
-        found = cls(base if base.endswith("/v1") else f"{base}/v1", model, key)
-        if model:
-            return found
-        with found.open("models") as reply:
-            listed = [str(item.get("id", "")) for item in json.load(reply).get("data", ())]
-        if not listed:
-            raise InputError(f"{found.url}/models lists no model; --served-model says which to ask")
-        return cls(found.url, listed[0], key)
-
-    def open(self, path: str, body: Json | None = None) -> Any:
-        """A reply to be read.
-
-        Raises:
-            InputError: nothing answers, or the request is refused; says what the engine said.
-        """
-        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {self.key}"} if self.key else {})
-        data = None if body is None else json.dumps(body).encode()
-        try:
-            return urllib.request.urlopen(urllib.request.Request(f"{self.url}/{path}", data, headers), timeout=READ_S)
-        except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace")[:CHARACTERS]
-            raise InputError(f"{self.url}/{path} answered {error.code}: {said}") from error
-        except OSError as error:
-            raise InputError(f"{self.url} does not answer: {getattr(error, 'reason', error)}") from error
+LEAST_SHARE = 0.9
+"""Of the tokens asked for, which a reply may end before: an engine that heeds `ignore_eos` gives all of them, and one
+that counts the end of a text otherwise gives one less. At twice what is missing outputs of half the length would pass
+unsaid."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +62,14 @@ class ServingLoad:
             InputError: no load, or a load with less than two requests a client, which are no steady state.
         """
         if not self.clients or min(self.clients) < 1:
-            raise InputError("measure serving: --clients 1 or more; again for other loads")
+            raise InputError("measure serving: --load 1 or more; again for other loads")
         if min(self.input_tokens, self.output_tokens) < 2:
             raise InputError("measure serving: prompts and outputs have 2 tokens or more")
         least = 2 * max(self.clients) * len(self.clients)
         if self.requests < least:
             raise InputError(
                 f"measure serving: {self.requests} requests over {len(self.clients)} loads are less than two for each "
-                f"of {max(self.clients)} clients; --requests {least} or more, or fewer --clients"
+                f"of {max(self.clients)} clients; --requests {least} or more, or a smaller --load"
             )
 
     @property
@@ -129,12 +80,32 @@ class ServingLoad:
 
 @dataclass(frozen=True, slots=True)
 class StreamTiming:
-    """One streamed request, by the engine's own count of tokens. last_s - first_s: of the tokens after the first."""
+    """One streamed request, by the engine's own count of tokens. going_s: of the tokens after the first.
+    asked_tokens: of the output."""
 
     input_tokens: int
     output_tokens: int
     ttft_s: float
     going_s: float
+    asked_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServingMeasurement:
+    """What came of the loads: a steady run of each, and the share of the output tokens asked for that came."""
+
+    rows: tuple[RunRow, ...]
+    share: float
+
+    @property
+    def remark(self) -> str:
+        """What to say of outputs that ended before; empty where they did not."""
+        if self.share >= LEAST_SHARE:
+            return ""
+        return (
+            f"outputs ended after {self.share:.0%} of the tokens asked for: the engine does not heed ignore_eos; the "
+            "runs are of what came"
+        )
 
 
 def loads_up_to(most: int) -> tuple[int, ...]:
@@ -146,11 +117,11 @@ def loads_up_to(most: int) -> tuple[int, ...]:
     return tuple(sorted({max(1, round(most ** (third / 3))) for third in range(4)}))
 
 
-def measure(target: ServingTarget, load: ServingLoad, tell: Callable[[int, int], None]) -> list[RunRow]:
+def measure(target: ServingTarget, load: ServingLoad, tell: Callable[[int, int], None]) -> ServingMeasurement:
     """Closed loops, each load as a steady run, in rounds over all loads; a request before them warms the engine up.
 
     Raises:
-        InputError: a request fails, or the engine does not count its tokens.
+        InputError: a request fails, the engine does not stream or count its tokens, or no output has two of them.
     """
     rng, done = np.random.default_rng(load.seed), 0
     _timings(target, [(load.input_tokens, 2)], 1, rng)
@@ -161,7 +132,12 @@ def measure(target: ServingTarget, load: ServingLoad, tell: Callable[[int, int],
             kept.extend(_timings(target, sizes, clients, rng))
             done += len(sizes)
             tell(done, load.each * len(load.clients))
-    return [_row(number, clients / load.replicas, kept) for number, (clients, kept) in enumerate(timings.items(), 1)]
+    every = [timing for kept in timings.values() for timing in kept]
+    made, asked = (sum(values) for values in zip(*((x.output_tokens, x.asked_tokens) for x in every), strict=True))
+    if made == len(every):
+        raise InputError(f"{target.url}: every output ends after one token of {asked / made:.0f} asked for")
+    loops = enumerate(timings.items(), 1)
+    return ServingMeasurement(tuple(_row(n, x / load.replicas, kept) for n, (x, kept) in loops), made / asked)
 
 
 def _lengths(load: ServingLoad, rng: np.random.Generator) -> tuple[int, int]:
@@ -223,27 +199,33 @@ def stream_timing(
     }  # fmt: skip
     begun, moments, usage = time.perf_counter(), list[float](), Json()
     with target.open("completions", body) as reply:
-        for line in reply:
-            event = stream_event(line)
+        for event in target.events(reply):
             usage = event.get("usage") or usage
-            if any(choice.get("text") for choice in event.get("choices", ())):
+            if any(choice.get("text") for choice in event.get("choices") or ()):
                 moments.append(time.perf_counter())
             if is_over():
-                return StreamTiming(0, len(moments), nan, nan)
+                return StreamTiming(0, len(moments), nan, nan, output_tokens)
+    read, made = _usage(target, usage, len(moments))
+    return StreamTiming(read, made, moments[0] - begun, moments[-1] - moments[0], output_tokens)
+
+
+def _usage(target: ServingTarget, usage: Json, pieces: int) -> tuple[int, int]:
+    """Tokens of the prompt and of the output of a whole stream, as the engine counts them.
+
+    Raises:
+        InputError: it has no token, came in one piece, or does not count its tokens.
+    """
     read, made = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(read, int) or not isinstance(made, int) or not moments:
-        said = usage or "nothing"
-        raise InputError(f"{target.url}: the stream of a request has no tokens or no usage; it says {said}")
-    return StreamTiming(read, made, moments[0] - begun, moments[-1] - moments[0])
-
-
-def stream_event(line: bytes) -> Json:
-    """The object of a line of a stream; empty where it holds none."""
-    text = line.strip().removeprefix(b"data:").strip()
-    if not text.startswith(b"{"):
-        return {}
-    found = json.loads(text)
-    return found if isinstance(found, dict) else {}
+    if not pieces:
+        raise InputError(f"{target.url}: a stream has no text; {target.model} may not be a model of completions")
+    if not isinstance(read, int) or not isinstance(made, int) or min(read, made) < 1:
+        said = json.dumps(usage) if usage else "none"
+        raise InputError(
+            f"{target.url} does not count tokens (stream_options.include_usage); usage of a stream: {said[:CHARACTERS]}"
+        )
+    if made > 1 and pieces == 1:
+        raise InputError(f"{target.url} does not stream: {made} tokens of a reply came in one piece")
+    return read, made
 
 
 def _row(number: int, clients: float, timings: Sequence[StreamTiming]) -> RunRow:

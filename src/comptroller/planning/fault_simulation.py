@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.start_up import StartUpTime
@@ -15,7 +13,8 @@ from comptroller.errors import InputError
 from comptroller.planning.ground.plan_calibration import calibration_of_plan
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
-from comptroller.planning.scaled_simulation import calls_within, fleet_of_size, scaled_service, service_start_up
+from comptroller.planning.scaled_simulation import fleet_of_size, scaled_service, service_start_up
+from comptroller.planning.service_simulation import ServedCalls, ServiceSimulation, replayed_trace
 from comptroller.serving.faults import FaultOutcome, FaultSettings, draw_faults, serve_with_faults
 from comptroller.work.trace import RequestTrace
 
@@ -48,7 +47,7 @@ class FaultConditions:
 
 
 @dataclass(frozen=True, eq=False)
-class FaultSimulation:
+class FaultSimulation(ServiceSimulation):
     """What came of a trace on replicas that fault. fault_s: of a replica between two faults, infinite without any.
 
     span_s: of the arrivals.
@@ -61,15 +60,10 @@ class FaultSimulation:
     outcome: FaultOutcome
     start_up: StartUpTime | None = None
 
-    @cached_property
-    def within(self) -> npt.NDArray[np.bool_]:
-        """Which calls were done within all the objectives."""
-        return calls_within(self.plan, self.outcome.elastic)
-
     @property
-    def attainment(self) -> float:
-        """Share of the calls within all the objectives."""
-        return float(self.within.mean())
+    def served(self) -> ServedCalls:
+        """What came of the calls."""
+        return self.outcome.elastic
 
     @property
     def goodput_per_s(self) -> float:
@@ -91,9 +85,9 @@ def simulate_faults(
     pool = service.deployment.pools[0]
     parts = None if how.start_up_s is not None else service_start_up(plan, how.weights_from, how.image_pulled)
     start_up_s = parts.total_s if parts else float(how.start_up_s or 0.0)
-    one = fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, 0)
+    one = fleet_of(plan.services, calibration_of_plan(plan, calibration), plan.library, 0)
     fleet = fleet_of_size(one, pool.replicas + how.spares)
-    replayed = (trace.scaled(how.scale) if how.scale != 1 else trace).repeated(how.repeat)
+    replayed = replayed_trace(trace, how.scale, how.repeat)
     calls = calls_of(plan.services, replayed, np.random.default_rng(how.seed))
     span_s = float(replayed.arrival_s.max(initial=0.0))
     fault_s = how.device_s / (pool.devices // pool.replicas)

@@ -14,12 +14,11 @@ import numpy.typing as npt
 
 from comptroller.errors import InputError
 from comptroller.planning.over_time_surroundings import RowsOfPlan, SpotMarket, SpotShare
-from comptroller.planning.scaled_simulation import ScaledSimulation, ScalingStage, calls_within, fleet_of_size
+from comptroller.planning.scaled_simulation import ScaledSimulation, ScalingStage, fleet_of_size
 from comptroller.serving.elastic import ElasticEngine
 from comptroller.serving.elastic_energy import emitted_gco2e, replica_j
-from comptroller.serving.elastic_rows import ElasticRows, fleet_with_levels
-from comptroller.serving.power_rows import PowerConditions
-from comptroller.serving.scaling import scale
+from comptroller.serving.elastic_rows import scale_in_rows
+from comptroller.serving.power_rows import PowerConditions, RowRecord
 from comptroller.serving.spot import SpotOutcome, SpotSettings, serve_on_spot
 from comptroller.work.call import CallTable
 from comptroller.work.trace import RequestTrace
@@ -61,7 +60,7 @@ class PlayedPart:
     figures: PartFigures
     simulation: ScaledSimulation
     spot: SpotOutcome | None = None
-    rows: ElasticRows | None = None
+    rows: RowRecord | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +106,13 @@ class OverTimeStage:
         stand = scaling.first if scaling.policy == FIXED else self.scaled.most
         how = rows.conditions
         conditions = PowerConditions(power, how.row_budget_w, how.rows, how.other_w, rows.tpot_s, tiers_as=power)
-        fleet = fleet_with_levels(fleet_of_size(self.scaled.fleet, stand), conditions, rows.levels)
-        watch = ElasticRows(fleet, conditions)
-        ran = scale(fleet, part.calls, scaling, watch, watch.sample_s)
+        played = scale_in_rows(fleet_of_size(self.scaled.fleet, stand), part.calls, scaling, conditions, rows.levels)
+        ran = played.elastic
         found = ScaledSimulation(self.scaled.plan, part.trace, scaling, ran, self.scaled.start_up)
-        return PlayedPart(self._figures(found, ran.usd, watch.over_s), found, rows=watch)
+        return PlayedPart(self._figures(found, ran.usd, played.rows.over_s), found, rows=played.rows)
 
     def _figures(self, found: ScaledSimulation, usd: float, over_s: float = 0.0) -> PartFigures:
         ran = found.outcome
-        within = float(calls_within(self.scaled.plan, ran).mean())
-        return PartFigures(within, usd, float(replica_j(ran).sum()), emitted_gco2e(ran), ran.replica_hours, over_s)
+        return PartFigures(
+            found.attainment, usd, float(replica_j(ran).sum()), emitted_gco2e(ran), ran.replica_hours, over_s
+        )

@@ -76,7 +76,7 @@ def rows_of_plan(plan: Plan, conditions: RowConditions, calibration: TimingCalib
         UnsupportedError: its devices cannot be priced at the settings.
     """
     (service,) = plan.services
-    tables = StepTableCache(calibration or calibration_of_plan(plan), plan.library)
+    tables = StepTableCache(calibration_of_plan(plan, calibration), plan.library)
     tpot_s = min((entry.most_s for entry in plan.latency if entry.quantity == "tpot_s"), default=np.inf)
     if not conditions.row_budget_w > 0:
         raise UnsupportedError("over time: rows need a budget above 0 W")

@@ -16,6 +16,7 @@ from comptroller.planning.ground.plan_calibration import calibration_of_plan, re
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.prove.simulated_fleet import StepTableCache, calls_of, fleet_of_tables
+from comptroller.planning.service_simulation import replayed_trace
 from comptroller.serving.policies import needs
 from comptroller.serving.policies.power_view import PowerSetting
 from comptroller.serving.power import LevelMaker, LevelTables, PowerOutcome, simulate_rows
@@ -88,8 +89,8 @@ def simulate_power(
     if plan.offers or len(plan.services) != 1 or len(plan.services[0].deployment.pools) != 1:
         raise UnsupportedError(f"plan {plan.name!r}: rows hold one service of one pool, and no API beside it")
     (service,) = plan.services
-    replayed = trace.scaled(conditions.scale) if conditions.scale != 1 else trace
-    tables = StepTableCache(calibration or calibration_of_plan(plan), plan.library)
+    replayed = replayed_trace(trace, conditions.scale)
+    tables = StepTableCache(calibration_of_plan(plan, calibration), plan.library)
     fleet = fleet_of_tables(plan.services, tables)
     count = conditions.replicas or len(fleet.replicas())
     (one,) = fleet.services
@@ -102,15 +103,19 @@ def simulate_power(
         how = PowerConditions(
             policy, conditions.row_budget_w, conditions.rows, conditions.other_w, tpot_s, tiers_as=policy
         )
-        calls = _with_priorities(policy, asked, replayed, conditions)
+        calls = with_priorities(policy, asked, replayed, conditions)
         free = simulate_rows(fleet, calls, replace(how, policy=UNCAPPED), levels)
         outcome = free if policy == UNCAPPED else simulate_rows(fleet, calls, how, levels)
         found.append(PowerSimulation(plan, replayed, conditions, outcome, free))
     return tuple(found)
 
 
-def _with_priorities(policy: str, calls: CallTable, trace: RequestTrace, conditions: RowConditions) -> CallTable:
-    """The calls, with drawn priorities where a policy needs some, the trace has none and their share is stated."""
+def with_priorities(policy: str, calls: CallTable, trace: RequestTrace, conditions: RowConditions) -> CallTable:
+    """The calls, with drawn priorities where a policy needs some, the trace has none and their share is stated.
+
+    Raises:
+        InputError: the policy needs priorities, and there are none.
+    """
     if not needs("power", policy, "priority") or trace.priority is not None:
         return calls
     if conditions.low_share is None:

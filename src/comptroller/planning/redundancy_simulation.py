@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
@@ -16,6 +14,7 @@ from comptroller.planning.ground.plan_calibration import calibration_of_plan
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
 from comptroller.planning.scaled_simulation import scaled_service
+from comptroller.planning.service_simulation import ServedCalls, ServiceSimulation, replayed_trace
 from comptroller.serving.berrut import amplification
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.hedge_timer import HedgeTimer
@@ -49,7 +48,7 @@ class RedundancyConditions:
 
 
 @dataclass(frozen=True, eq=False)
-class RedundancySimulation:
+class RedundancySimulation(ServiceSimulation):
     """What came of a trace under one kind of redundancy. error_growth: of coded copies, how much an error of theirs can
     grow in the reply."""
 
@@ -58,14 +57,10 @@ class RedundancySimulation:
     outcome: RedundantOutcome
     error_growth: float = 1.0
 
-    @cached_property
-    def within(self) -> npt.NDArray[np.bool_]:
-        """Which calls were done within all the objectives of the plan."""
-        held = np.isfinite(self.outcome.latency_s("e2e_s"))
-        for entry in self.plan.latency:
-            values = self.outcome.latency_s(entry.quantity)
-            held &= (values <= entry.most_s) | (~np.isfinite(values) & (entry.quantity == "tpot_s"))
-        return np.asarray(held)
+    @property
+    def served(self) -> ServedCalls:
+        """What came of the calls."""
+        return self.outcome
 
 
 def code_of(text: str) -> tuple[int, int]:
@@ -93,9 +88,9 @@ def simulate_redundancy(
         UnsupportedError: the plan has not one service in one pool, or buys from an API.
     """
     scaled_service(plan)
-    replayed = trace.scaled(how.scale) if how.scale != 1 else trace
+    replayed = replayed_trace(trace, how.scale)
     blocks = replayed.blocks.tokens if replayed.blocks else 0
-    fleet = fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, blocks)
+    fleet = fleet_of(plan.services, calibration_of_plan(plan, calibration), plan.library, blocks)
     fleet = _with_slow_one(fleet, how.slowed)
     calls = calls_of(plan.services, replayed, np.random.default_rng(0))
     return tuple(_rows(plan, fleet, calls, how))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.start_up import StartUpTime, start_up
@@ -16,6 +14,7 @@ from comptroller.planning.ground.plan_calibration import calibration_of_plan, re
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import ServiceDocument
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
+from comptroller.planning.service_simulation import ServedCalls, ServiceSimulation, replayed_trace
 from comptroller.serving.elastic import ElasticOutcome, ReplicaPhase
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.scaling import ScalingSettings, scale
@@ -33,7 +32,7 @@ class ScalingConditions:
     weights from `weights_from`, the image pulled first or on the machine.  most: replicas, 0 for `MORE` times the
     plan's.  scale: times as fast as the trace was.  fill: share of what a replica can take that a policy fills.
     shifts: how often the trace is played, begun at another moment each time.  first: replicas at the start, 0 for the
-    plan's."""
+    plan's.  share: of the calls that ours are to hold within the objectives."""
 
     start_up_s: float | None = None
     most: int = 0
@@ -43,6 +42,7 @@ class ScalingConditions:
     fill: float = 1.0
     shifts: int = 1
     first: int = 0
+    share: float = 0.95
 
     def __post_init__(self) -> None:
         if not (0 < self.fill < float("inf") and self.shifts >= 1 and self.first >= 0):
@@ -53,7 +53,7 @@ class ScalingConditions:
 
 
 @dataclass(frozen=True, eq=False)
-class ScaledSimulation:
+class ScaledSimulation(ServiceSimulation):
     """What came of a trace on replicas that a policy starts and drains. start_up: its parts, where none was stated.
 
     again: the same of the trace begun at other moments.
@@ -66,15 +66,10 @@ class ScaledSimulation:
     start_up: StartUpTime | None = None
     again: tuple[ScaledSimulation, ...] = ()
 
-    @cached_property
-    def within(self) -> npt.NDArray[np.bool_]:
-        """Which calls were done within all the objectives."""
-        return calls_within(self.plan, self.outcome)
-
     @property
-    def attainment(self) -> float:
-        """Share of the calls within all the objectives."""
-        return float(self.within.mean())
+    def served(self) -> ServedCalls:
+        """What came of the calls."""
+        return self.outcome
 
     @property
     def starts(self) -> int:
@@ -90,16 +85,6 @@ class ScaledSimulation:
             paid += change
             most = max(most, paid)
         return most
-
-
-def calls_within(plan: Plan, outcome: ElasticOutcome) -> npt.NDArray[np.bool_]:
-    """Which calls were done within all the objectives of a plan."""
-    held = np.isfinite(outcome.latency_s("e2e_s"))
-    for entry in plan.latency:
-        values = outcome.latency_s(entry.quantity)
-        alone = ~np.isfinite(values) & (entry.quantity == "tpot_s")  # one token has no time for each further one
-        held &= (values <= entry.most_s) | alone
-    return np.asarray(held)
 
 
 def replica_targets(service: ServiceDocument) -> tuple[float, float]:
@@ -129,7 +114,7 @@ def simulate_scaling(
     """
     how = conditions or ScalingConditions()
     stage = scaling_stage(plan, how, calibration)
-    replayed = trace.scaled(how.scale) if how.scale != 1 else trace
+    replayed = replayed_trace(trace, how.scale)
     played = [replayed, *(begun_at(replayed, place / how.shifts) for place in range(1, how.shifts))]
     asked = [(each, stage.calls_of(each)) for each in played]
 
@@ -146,6 +131,7 @@ class ScalingStage:
     """A plan's service on which traces are played under policies. fleet: as many replicas as there may be.
 
     first: of the plan.  per_s, in_flight: what a replica takes.  start_up: its parts, where none was stated.
+    share: of the calls to hold.
     """
 
     plan: Plan
@@ -155,6 +141,7 @@ class ScalingStage:
     in_flight: float
     start_up_s: float
     start_up: StartUpTime | None
+    share: float = 0.95
 
     @property
     def most(self) -> int:
@@ -169,7 +156,7 @@ class ScalingStage:
         """A policy that fills a share of each replica and begins with so many, the plan's where 0."""
         return ScalingSettings(
             policy, fill * self.in_flight, fill * self.per_s, first=first or self.first, most=self.most,
-            start_up_s=self.start_up_s, fill=fill,
+            start_up_s=self.start_up_s, fill=fill, share=self.share,
         )  # fmt: skip
 
     def play(self, trace: RequestTrace, calls: CallTable, settings: ScalingSettings) -> ScaledSimulation:
@@ -190,10 +177,10 @@ def scaling_stage(plan: Plan, how: ScalingConditions, calibration: TimingCalibra
     most = how.most or MORE * max(first, planned)
     if most < first:
         raise InputError(f"at most {most} replicas are fewer than the {first} of the plan")
-    fleet = fleet_of_size(fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, 0), most)
+    fleet = fleet_of_size(fleet_of(plan.services, calibration_of_plan(plan, calibration), plan.library, 0), most)
     parts = None if how.start_up_s is not None else service_start_up(plan, how.weights_from, how.image_pulled)
     start_up_s = parts.total_s if parts else float(how.start_up_s or 0.0)
-    return ScalingStage(plan, fleet, planned, *replica_targets(service), start_up_s, parts)
+    return ScalingStage(plan, fleet, planned, *replica_targets(service), start_up_s, parts, how.share)
 
 
 def begun_at(trace: RequestTrace, share: float) -> RequestTrace:

@@ -203,7 +203,7 @@ def simulate_plan(
     replayed = trace.scaled(how.scale) if how.scale != 1 else trace
     blocks = replayed.blocks.tokens if replayed.blocks else 0
     services = _with_tiers(plan.services, how.cache_tiers, blocks)
-    fleet = fleet_of(services, calibration or calibration_of_plan(plan), plan.library, blocks)
+    fleet = fleet_of(services, calibration_of_plan(plan, calibration), plan.library, blocks)
     fleet = how.memory.of_fleet(fleet) if how.memory else fleet
     own = {name: getattr(how, name) for name in ("routing", "batching", "scheduling") if getattr(how, name)}
     fleet = replace(fleet, policies=replace(fleet.policies, **own, seed=how.seed))

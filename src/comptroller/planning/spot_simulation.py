@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.start_up import StartUpTime
@@ -15,7 +13,8 @@ from comptroller.errors import InputError, UnsupportedError
 from comptroller.planning.ground.plan_calibration import calibration_of_plan
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.prove.simulated_fleet import calls_of, fleet_of
-from comptroller.planning.scaled_simulation import calls_within, fleet_of_size, scaled_service, service_start_up
+from comptroller.planning.scaled_simulation import fleet_of_size, scaled_service, service_start_up
+from comptroller.planning.service_simulation import ServedCalls, ServiceSimulation, replayed_trace
 from comptroller.quantities import HOUR_S
 from comptroller.serving.policies import module
 from comptroller.serving.spot import NOTICE_S, SpotOutcome, SpotSettings, serve_on_spot
@@ -69,7 +68,7 @@ class ReplicaPrices:
 
 
 @dataclass(frozen=True, eq=False)
-class SpotSimulation:
+class SpotSimulation(ServiceSimulation):
     """What came of a trace on replicas that a policy rents in zones."""
 
     plan: Plan
@@ -80,15 +79,10 @@ class SpotSimulation:
     outcome: SpotOutcome
     start_up: StartUpTime | None = None
 
-    @cached_property
-    def within(self) -> npt.NDArray[np.bool_]:
-        """Which calls were done within all the objectives."""
-        return calls_within(self.plan, self.outcome.elastic)
-
     @property
-    def attainment(self) -> float:
-        """Share of the calls within all the objectives."""
-        return float(self.within.mean())
+    def served(self) -> ServedCalls:
+        """What came of the calls."""
+        return self.outcome.elastic
 
     @property
     def usd(self) -> float:
@@ -117,10 +111,10 @@ def simulate_spot(
     prices = replica_prices(plan, how.spot_usd_per_device_h)
     parts = None if how.start_up_s is not None else service_start_up(plan, how.weights_from, how.image_pulled)
     target = service.deployment.pools[0].replicas
-    one = fleet_of(plan.services, calibration or calibration_of_plan(plan), plan.library, 0)
+    one = fleet_of(plan.services, calibration_of_plan(plan, calibration), plan.library, 0)
     fleet = fleet_of_size(one, SLOTS * (target + how.extra))
     table = fleet.services[0].replicas[0].table
-    replayed = (trace.scaled(how.scale) if how.scale != 1 else trace).repeated(how.repeat)
+    replayed = replayed_trace(trace, how.scale, how.repeat)
     asked = calls_of(plan.services, replayed, np.random.default_rng(how.seed))
     path = CachePath(how.move_bytes_per_s or table.transfer_bytes_per_s) if how.work == WorkAfterLoss.MOVE else None
     settings = [

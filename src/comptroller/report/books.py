@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
 
+from comptroller.books.agent_runs import BookedStop
 from comptroller.books.archive import LedgerArchive
 from comptroller.books.budgets import BudgetBalance
 from comptroller.books.drift import DriftFinding
@@ -175,6 +176,29 @@ LONG: SheetColumns[LedgerTotals] = (
 def overflow(found: Sequence[LedgerTotals], by: Sequence[str]) -> ReportSheet:
     """Share of calls whose output is longer than 1,000, 3,000 and 5,000 tokens (BenchOverflow, arXiv 2601.08490)."""
     return ReportSheet.of("Length overflow", (*_by(by), *LONG), found)
+
+
+STOPS: SheetColumns[BookedStop] = (
+    left("monitor"),
+    left("key"),
+    left("run"),
+    right("calls"),
+    right("usd", "$ spent"),
+    right("spared_usd", "$ spared, predicted", lambda item: None if isnan(item.spared_usd) else item.spared_usd),
+    left("why"),
+)
+
+
+def stops(found: Sequence[BookedStop], with_total: bool = False) -> ReportSheet:
+    """Runs that monitors stopped, with a last row of the total where that is asked for and there are several."""
+    sheet = ReportSheet.of("Runs that monitors stopped", STOPS, found)
+    if not with_total or len(found) < 2:
+        return sheet
+    spared = [item.spared_usd for item in found if not isnan(item.spared_usd)]
+    spent = sum(item.usd for item in found)
+    unknown = "" if len(spared) == len(found) else f"spared is unknown of {len(found) - len(spared)}"
+    total = ("total", "", "", sum(item.calls for item in found), spent, sum(spared) if spared else None, unknown)
+    return replace(sheet, rows=(*sheet.rows, total))
 
 
 def reversed_pairs(reversal: PriceReversalReport) -> ReportSheet:

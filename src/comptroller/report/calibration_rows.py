@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 import numpy as np
 
 from comptroller.costs.causes import effects
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
-from comptroller.costs.fitted_calibration import FittedCalibration
-from comptroller.costs.residual import ResidualIdentity, ResidualOverlap, covariance, places
+from comptroller.costs.own_calibration import OwnCalibration, calibration_of_folder, factor_spread
+from comptroller.costs.power import energy_interval_j
+from comptroller.costs.replica_timer import TimingCalibration
+from comptroller.costs.residual import ResidualOverlap, covariance, places
 from comptroller.errors import InputError
+from comptroller.facts.calibration import kernel_prior
 from comptroller.facts.library import SHIPPED
-from comptroller.facts.serving import ResidualAnchor, anchors, serving_facts
-from comptroller.planning.offer.intervals import ReplicaIntervals
+from comptroller.facts.power import power_facts
+from comptroller.facts.serving import Band, ResidualKernel, serving_facts
+from comptroller.planning.offer.intervals import Z80, RelativeInterval, ReplicaIntervals
+from comptroller.planning.offer.replica_speed import require_scope
+from comptroller.report.kindred_configurations import TYPICAL_TOKENS, kinship
 from comptroller.report.sheet import ReportSheet, left, right
 
 FORM = "ENGINE/ACCELERATOR/MODEL[/LAYOUT[/FORMAT]], such as vllm/h100_sxm/llama_3_1_70b/tp4/fp8_e4m3"
-
-TYPICAL_TOKENS = (1024.0, 512.0)
-"""Input and output tokens of the load that distances are taken from and runs are proposed for; twice either is an
-octave, which the shares of the residual hardly notice (`ResidualKernel.scales` are 1.2 to 2 octaves)."""
 
 LOADS = (16.0, 4.0, 64.0, 1.0, 256.0, 32.0, 8.0, 128.0)
 """Clients of the runs that are proposed, in this order: each in the widest gap that the ones before leave."""
@@ -46,93 +44,102 @@ def replica_of_text(text: str) -> ModelReplica:
     return ModelReplica(SHIPPED.model(model), device, recipe, ParallelLayout.of(layout), settings)
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredConfigurations:
-    """Measured configurations of one kind of kinship to a deployment."""
+def evidence_sheets(replica: ModelReplica, calibration: TimingCalibration | None = None) -> tuple[ReportSheet, ...]:
+    """Measured runs by kinship, kernels and power, effects of causes, the intervals, and the runs that halve the first.
 
-    name: str
-    rows: tuple[ResidualAnchor, ...]
-    place: tuple[float, ...]
+    calibration: a user's own, whose runs stand behind it first.
 
-    @property
-    def dates(self) -> str:
-        """First and last day of measurement, as far as they are stated."""
-        found = sorted(day[0] for row in self.rows if (day := re.search(r"\d{4}-\d\d-\d\d", row.run)))
-        return f"{found[0]} to {found[-1]}" if found else ""
-
-    @property
-    def octaves(self) -> float | None:
-        """Distance of the nearest in load and layout."""
-        if not self.rows:
-            return None
-        return round(float(np.linalg.norm(np.array([r.place for r in self.rows]) - self.place, axis=1).min()), 2)
-
-
-def evidence_sheets(replica: ModelReplica) -> tuple[ReportSheet, ...]:
-    """Measured configurations by kinship, the effects of its causes, its interval, and the runs that halve it."""
-    behind = left("runs", "measured configurations"), right("rows"), left("dates"), right("octaves", "nearest, octaves")
-    rows = tuple((kin.name, len(kin.rows), kin.dates or None, kin.octaves) for kin in kinship(replica))
+    Raises:
+        InputError: the own calibration was measured for something else; says for what.
+    """
+    priced = calibration or calibration_of_folder(None)
+    require_scope(priced, replica)
+    behind = (left("runs", "measured runs"), right("rows"), left("dates"), right("octaves", "away, octaves"),
+              left("sources"))  # fmt: skip
+    own = [_own_runs(priced, replica)] if isinstance(priced, OwnCalibration) else []
+    rows = [(kin.name, kin.rows, kin.dates or None, kin.octaves, kin.sources or None) for kin in kinship(replica)]
     table, causes = serving_facts().table, (left("effect"), left("engine"), right("value"), right("error", "log error"))
     known = [(*name, table[name]) for name in effects(replica) if name in table]
     values = tuple((name, engine, round(p.value, 3), round(p.error, 3)) for name, engine, p in known)
     return (
-        ReportSheet(f"What stands behind {replica.engine.id}, {replica}", behind, rows),
+        ReportSheet(f"What stands behind {replica.engine.id}, {replica}", behind, (*own, *rows)),
+        _kernels_and_power(replica),
         ReportSheet("Effects of its causes on the time of kernels, links, steps and the server", causes, values),
-        _interval(replica),
+        _interval(replica, priced),
     )
 
 
-def kinship(replica: ModelReplica) -> tuple[MeasuredConfigurations, ...]:
-    """The anchors of the shipped calibration, nearest kin first; each stands once."""
-    own, known = ResidualIdentity.of(replica), anchors()
-    one = np.ones(1)
-    place = tuple(places(replica, 16 * one, TYPICAL_TOKENS[0] * one, TYPICAL_TOKENS[1] * one)[0])
-
-    def of(name: str, found: Iterable[ResidualAnchor]) -> MeasuredConfigurations:
-        return MeasuredConfigurations(name, tuple(found), place)
-
-    engine = [a for a in known if a.engine == own.engine]
-    model = [a for a in engine if a.architecture == own.architecture]
-    same = [a for a in model if a.formats == own.formats and a.accelerator == own.accelerator]
+def _own_runs(calibration: OwnCalibration, replica: ModelReplica) -> tuple[str, int, str, None, None]:
     return (
-        of("this engine, model, formats and accelerator", same),
-        of("this engine and model, other formats or accelerator", (a for a in model if a not in same)),
-        of("this engine on this accelerator, other models",
-           (a for a in engine if a.accelerator == own.accelerator and a not in model)),
-        of("this model under other engines",
-           (a for a in known if a.architecture == own.architecture and a.engine != own.engine)),
-    )  # fmt: skip
+        "your own runs of this deployment",
+        len(calibration.own_of(replica)),
+        f"fitted {calibration.document.facts.date}",
+        None,
+        None,
+    )
 
 
-def _interval(replica: ModelReplica) -> ReportSheet:
-    """The interval now, and with one more run at a time until it is half as wide."""
-    known = ReplicaIntervals.of(replica, FittedCalibration.shipped())
-    now, judged = known.tpot, known.judged_by
-    wide, seen = np.log(now.high / now.low), serving_facts().tpot.seen
-    columns = left("when", "time per token, 80 %"), right("low"), right("high"), left("measured", "runs at clients")
-    rows: list[tuple[str, float, float, str | None]] = [("now", round(now.low, 3), round(now.high, 3), None)]
+def _kernels_and_power(replica: ModelReplica) -> ReportSheet:
+    """Where kernels and power are taken from: this device, its family, or all that were timed."""
+    columns = left("what"), left("taken", "taken from"), right("rows"), right("error", "log error")
+    recipe, engine = replica.recipe, replica.engine.launched_as
+    asked = [("gemm", recipe.weights), ("moe", recipe.experts), ("attention_decode", recipe.kv), ("all_reduce", "bf16")]
+    used = (True, replica.model.is_moe, True, replica.layout.stage_devices > 1)
+    rows = list[tuple[str, str, int | None, float]]()
+    for (kind, form), is_used in zip(asked, used, strict=True):
+        if is_used:
+            prior = kernel_prior(kind, replica.device, engine, form)
+            rows.append(
+                (f"kernels: {kind} {form}", f"{prior.source} ({prior.source_level})", prior.rows, round(prior.error, 3))
+            )
+    power = power_facts()
+    family = power.families.get(replica.device.family)
+    half = power.spread.half(power.spread.energy, family is not None) / Z80
+    metered = f"{replica.device.family} (family)" if family else f"families metered; {replica.device.family} was not"
+    rows.append(("energy of a token", metered, family.rows if family else power.shares.floor.rows, round(half, 3)))
+    return ReportSheet("Kernels and power, and where they are taken from", columns, tuple(rows))
+
+
+def _interval(replica: ModelReplica, calibration: TimingCalibration) -> ReportSheet:
+    """The intervals now, and with one more run at a time until that of the time per token is half as wide."""
+    known, facts = ReplicaIntervals.of(replica, calibration), serving_facts()
+    columns = left("when", "80 % interval"), right("low"), right("high"), left("measured", "runs at clients")
+    energy = energy_interval_j(np.ones(1), replica.device)
+    now = (("time per token", known.tpot.low, known.tpot.high), ("first token", known.ttft.low, known.ttft.high),
+           ("energy of a token", float(energy[0][0]), float(energy[1][0])))  # fmt: skip
+    rows = [(f"{name}, now", round(low, 3), round(high, 3), None) for name, low, high in now]
+    halved = _half_interval(replica, facts.tpot_kernel, facts.tpot.seen, known.tpot)
+    title = (
+        f"Its intervals, judged by {known.judged_by}; and the runs that halve the first (comptroller measure serving, "
+        "or fit calibration). Joules have no own calibration: the books hold them against meters"
+    )
+    return ReportSheet(title, columns, (*rows, halved))
+
+
+def _half_interval(
+    replica: ModelReplica, kernel: ResidualKernel, seen: Band, now: RelativeInterval
+) -> tuple[str, float, float, str]:
+    """The interval after the fewest own runs that make it half as wide, or after all of `LOADS`."""
+    wide = np.log(now.high / now.low)
     for count in range(1, len(LOADS) + 1):
-        spread = _spread(replica, LOADS[:count])
-        clients = ", ".join(f"{c:g}" for c in LOADS[:count])
-        low, high = (float(np.exp(edge * spread)) for edge in seen)
-        if spread * (seen[1] - seen[0]) <= wide / 2 or count == len(LOADS):
-            rows.append((f"after {count} own run{'s' * (count > 1)}", round(low, 3), round(high, 3), clients))
+        spread = _spread(replica, kernel, LOADS[:count])
+        if spread * (seen[1] - seen[0]) <= wide / 2:
             break
-    title = f"Its interval, judged by {judged}; and the runs that halve it (comptroller measure, then fit calibration)"
-    return ReportSheet(title, columns,
-                       tuple(rows))  # fmt: skip
+    is_half = spread * (seen[1] - seen[0]) <= wide / 2
+    low, high = (float(np.exp(edge * spread)) for edge in seen)
+    after = f"time per token, after {count} own run{'s' * (count > 1)}{'' if is_half else ', not half'}"
+    return after, round(low, 3), round(high, 3), ", ".join(f"{c:g}" for c in LOADS[:count])
 
 
-def _spread(replica: ModelReplica, clients: tuple[float, ...]) -> float:
-    """Mean predicted log standard deviation over all `LOADS` after runs at some, by the residual's covariance."""
-    kernel = serving_facts().tpot_kernel
+def _spread(replica: ModelReplica, kernel: ResidualKernel, clients: tuple[float, ...]) -> float:
+    """Log standard deviation over all `LOADS` after runs at some, as an own calibration of them has it."""
     tokens = np.array(TYPICAL_TOKENS)
     near, far = (places(replica, np.array(c), tokens[:1], tokens[1:]) for c in (clients, LOADS))
     inner = covariance(kernel, near, near, _all(len(near), len(near))) + kernel.noise**2 * np.eye(len(near))
     cross = covariance(kernel, far, near, _all(len(far), len(near)))
     known = (np.linalg.solve(inner, cross.T) * cross.T).sum(axis=0)
     full = kernel.kin**2 + kernel.key**2 + kernel.fine**2 + kernel.run**2 + kernel.run_fine**2
-    return float(np.sqrt(np.maximum(full - known, 0.0) + kernel.noise**2).mean())
+    return factor_spread(np.sqrt(np.maximum(full - known, 0.0) + kernel.noise**2), kernel)
 
 
 def _all(rows: int, columns: int) -> ResidualOverlap:

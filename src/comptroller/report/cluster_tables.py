@@ -9,7 +9,7 @@ import numpy as np
 
 from comptroller.cluster.balance_run import BalanceOutcome
 from comptroller.cluster.job_outcome import JobOutcome
-from comptroller.cluster.policies import policy_module
+from comptroller.cluster.policies import JOB_POLICIES
 from comptroller.quantities import short
 from comptroller.report.chart import ChartAxis, LineSeries, ReportChart
 from comptroller.report.drawing import ChartPicture
@@ -22,7 +22,7 @@ SAMPLES = 600
 
 
 def _knows(one: JobOutcome) -> str:
-    return "durations" if "durations" in getattr(policy_module(one.policy), "NEEDS", ()) else ""
+    return "durations" if "durations" in getattr(JOB_POLICIES.module(one.policy), "NEEDS", ()) else ""
 
 
 def _hours(value_s: float) -> str:

@@ -18,6 +18,7 @@ from comptroller.report.figures import dollars, number, seconds, with_prefix
 from comptroller.report.time_chart import TimePanel, time_chart
 from comptroller.serving.elastic import ElasticOutcome
 from comptroller.serving.outcome import EngineOutcome
+from comptroller.serving.power_rows import RowRecord
 from comptroller.serving.spot import ON_DEMAND, SpotOutcome
 
 Floats = npt.NDArray[np.float64]
@@ -94,11 +95,13 @@ def timeline_of_played(name: str, one: PlayedPart, prices: ReplicaPrices | None)
     ran = one.simulation
     if one.spot is not None and prices is not None:
         return _of_spot(name, ran.plan, (one.spot, prices), ran.within)
-    line = timeline_of_scaled(ran, name)
-    if one.rows is None:
-        return line
-    at_s, row_w, _ = one.rows.rows.history()
-    return replace(line, watts=(at_s, row_w.max(axis=1)), budget_w=one.rows.rows.conditions.row_budget_w)
+    return timeline_of_scaled(ran, name) if one.rows is None else timeline_of_rows(ran, one.rows, name)
+
+
+def timeline_of_rows(one: ScaledSimulation, rows: RowRecord, name: str) -> FleetTimeline:
+    """Of a fleet that is scaled in rows, with the watts of the row that draws most."""
+    watts = rows.at_s, rows.row_w.max(axis=1)
+    return replace(timeline_of_scaled(one, name), watts=watts, budget_w=rows.conditions.row_budget_w)
 
 
 def timeline_of_power(one: PowerSimulation, is_free: bool = False) -> FleetTimeline:

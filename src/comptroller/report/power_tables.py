@@ -17,6 +17,7 @@ from comptroller.report.scaling_pictures import timeline_page
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 from comptroller.serving.policies.power_view import PowerSetting
 from comptroller.serving.power import setting_shares
+from comptroller.serving.power_rows import RowRecord
 
 QUANTILES = (0.5, 0.99)
 LATENCIES = ("ttft_s", "e2e_s")
@@ -90,7 +91,6 @@ def power_records(simulations: Sequence[PowerSimulation]) -> list[dict[str, Any]
 
 def _record(one: PowerSimulation) -> dict[str, Any]:
     outcome, free = one.outcome, one.free
-    settings = [words(setting) for setting in outcome.conditions.settings]
     return {
         "policy": outcome.conditions.policy,
         "replicas": len(outcome.outcome.fleet.replicas()),
@@ -107,14 +107,22 @@ def _record(one: PowerSimulation) -> dict[str, Any]:
         "energy_j": short(outcome.energy_j),
         "uncapped_energy_j": short(free.energy_j),
         "tiers": [_tier_record(one, tier) for tier in np.unique(outcome.tier).tolist()],
-        "settings": settings,
         "setting_shares": [[short(share) for share in shares] for shares in setting_shares(outcome).tolist()],
+        **order_records(outcome),
+    }
+
+
+def order_records(rows: RowRecord) -> dict[str, Any]:
+    """The settings of a policy, what was decided when, and the samples of the rows."""
+    settings = [words(setting) for setting in rows.conditions.settings]
+    return {
+        "settings": settings,
         "orders": [
             [short(order.at_s), short(order.due_s), order.row, order.tier, settings[order.setting]]
-            for order in outcome.orders
+            for order in rows.orders
         ],
-        "at_s": [short(at_s) for at_s in outcome.at_s.tolist()],
-        "row_w": [[short(value) for value in row] for row in outcome.row_w.T.tolist()],
+        "at_s": [short(at_s) for at_s in rows.at_s.tolist()],
+        "row_w": [[short(value) for value in row] for row in rows.row_w.T.tolist()],
     }
 
 

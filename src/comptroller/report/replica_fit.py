@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from comptroller.launch import line
-from comptroller.planning.offer.replica_fit import FitAnswer, FitRemedy, RequestSpeed
+from comptroller.planning.offer.replica_fit import FitAnswer, FitRemedy
+from comptroller.planning.offer.replica_speed import RequestSpeed
 from comptroller.report.figures import number, seconds
 from comptroller.report.sheet import Cell, ReportSheet, SheetColumns, left, right
 

@@ -19,9 +19,10 @@ import numpy.typing as npt
 from comptroller.errors import InputError
 from comptroller.serving.engine import EngineJob, EventEngine
 from comptroller.serving.fleet import SimulatedFleet
+from comptroller.serving.open_replicas import offer_replicas, open_replicas
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.policies.view import ACTIVE, CAPACITY, COLUMNS, KV, QUEUED
-from comptroller.serving.state import PoolRole, RequestState
+from comptroller.serving.state import RequestState
 from comptroller.serving.work_after_loss import CachePath, WorkAfterLoss
 from comptroller.work.call import CallTable
 
@@ -137,23 +138,28 @@ class ElasticOutcome:
 
 
 class ElasticEngine:
-    """An event engine whose replicas have phases; `open_` of them take calls at first.
+    """An event engine whose replicas have phases; `open_` of them take calls at first, of several services so many of
+    each.
+
+    service: of each replica.
 
     Raises:
-        InputError: more than one service, pools apart, several ranks in a replica, or prefixes kept, whose caches would
-            have to be forgotten.
+        InputError: pools apart, several ranks in a replica, or prefixes kept, whose caches would have to be forgotten.
     """
 
-    def __init__(self, fleet: SimulatedFleet, calls: CallTable, open_: int, sample_s: float = 0.0) -> None:
-        _require_plain(fleet, open_)
+    def __init__(
+        self, fleet: SimulatedFleet, calls: CallTable, open_: int | Sequence[int], sample_s: float = 0.0
+    ) -> None:
+        opened = open_replicas(fleet, (open_,) if isinstance(open_, int) else open_)
         self.engine = EventEngine(fleet, sample_s)
-        self.count = len(fleet.replicas())
-        self.phases = [ReplicaPhase.OPEN if r < open_ else ReplicaPhase.OFF for r in range(self.count)]
+        self.service = [fleet.services.index(service) for service, _ in fleet.replicas()]
+        self.count = len(self.service)
+        self.phases = [ReplicaPhase.OPEN if r in opened else ReplicaPhase.OFF for r in range(self.count)]
         self.times = [ReplicaTimes() for _ in range(self.count)]
         self.events: list[FleetEvent] = []
         self.leases: list[ReplicaLease] = []
         self.losses: list[ReplicaLoss] = []
-        self._closed_ticks = -1
+        self._closed_ticks = [-1] * len(fleet.services)
         self._again: list[int] = []
         self.origin = list(range(len(calls)))
         self.engine.submit(calls)
@@ -164,9 +170,18 @@ class ElasticEngine:
         """The moment."""
         return self.engine.now_s
 
-    def of(self, *phases: ReplicaPhase) -> list[int]:
-        """Replicas in a phase."""
-        return [r for r, phase in enumerate(self.phases) if phase in phases]
+    def of(self, *phases: ReplicaPhase, service: int | None = None) -> list[int]:
+        """Replicas in a phase, of a service or of all."""
+        return [r for r, phase in enumerate(self.phases) if phase in phases and service in (None, self.service[r])]
+
+    def paid_s(self) -> Floats:
+        """Seconds that each replica was paid for up to now."""
+        return np.array(
+            [
+                one.paid_s + (0.0 if phase == ReplicaPhase.OFF else self.now_s - one.since_s)
+                for one, phase in zip(self.times, self.phases, strict=True)
+            ]
+        )
 
     def start(self, replica: int, start_up_s: float) -> None:
         """Begin to pay for a replica, which takes calls after its start-up.
@@ -244,14 +259,14 @@ class ElasticEngine:
         first, size = (int(self.engine._clock[name][0]) for name in ("seen", "ranks"))
         return np.asarray(self.engine._world.floats[first : first + size * COLUMNS]).reshape(COLUMNS, -1)
 
-    def state(self) -> dict[str, float]:
-        """Of the service now: calls in it, calls that wait to be admitted, the share of the cache in use over the
+    def state(self, service: int = 0) -> dict[str, float]:
+        """Of a service now: calls in it, calls that wait to be admitted, the share of the cache in use over the
         replicas that take calls, and how many those are."""
-        seen, taking = self.seen(), self.of(ReplicaPhase.OPEN)
-        room = seen[CAPACITY, taking].sum()
+        seen, taking = self.seen(), self.of(ReplicaPhase.OPEN, service=service)
+        room, own = seen[CAPACITY, taking].sum(), np.equal(self.service, service)
         return {
-            "in_flight": float(seen[ACTIVE].sum()),
-            "queued": float(seen[QUEUED].sum()),
+            "in_flight": float(seen[ACTIVE, own].sum()),
+            "queued": float(seen[QUEUED, own].sum()),
             "cache": float(seen[KV, taking].sum() / room) if room else 0.0,
             "ready": len(taking),
         }
@@ -293,20 +308,23 @@ class ElasticEngine:
         self._set(replica, ReplicaPhase.OFF, end_s)
 
     def _offer(self) -> None:
-        """Tell the engine whom a router may choose; what waited while nobody took calls arrives again."""
-        world, taking = self.engine._world, self.of(ReplicaPhase.OPEN)
-        if not taking and self._closed_ticks < 0:
-            self._closed_ticks = int(world.clock[0].now) >> 2
-        elif taking and self._closed_ticks >= 0:
-            results = world.results[: len(self.origin)]
-            turned = (results.state == RequestState.REFUSED) & (results["last"] >= self._closed_ticks)
-            self._closed_ticks = -1
-            for request in np.flatnonzero(turned):
-                self._send_again(_EndedCall(int(request), 0, 0), 0)
-        offer_replicas(self.engine, taking)
+        """Tell the engine whom a router may choose; what waited while nobody of a service took calls arrives again."""
+        world = self.engine._world
+        for service, closed in enumerate(self._closed_ticks):
+            taking = self.of(ReplicaPhase.OPEN, service=service)
+            if not taking and closed < 0:
+                self._closed_ticks[service] = int(world.clock[0].now) >> 2
+            elif taking and closed >= 0:
+                rows = len(self.origin)
+                results, asked = world.results[:rows], world.jobs[:rows].service
+                turned = (results.state == RequestState.REFUSED) & (results["last"] >= closed)
+                self._closed_ticks[service] = -1
+                for request in np.flatnonzero(turned & ((asked == 0) | (asked == service + 1))):
+                    self._send_again(_EndedCall(int(request), 0, 0), 0)
+        offer_replicas(self.engine, [self.of(ReplicaPhase.OPEN, service=one) for one in range(len(self._closed_ticks))])
 
     def _require_others(self, replica: int) -> None:
-        if self.of(ReplicaPhase.OPEN) == [replica]:
+        if self.of(ReplicaPhase.OPEN, service=self.service[replica]) == [replica]:
             raise InputError(f"replica {replica} is the only one that takes calls; start another first")
 
     def _end_calls(self, replica: int) -> list[_EndedCall]:
@@ -368,28 +386,3 @@ class ElasticEngine:
         self.engine.ask([again])
         self._again.append(one.request)
         self.origin.append(self.origin[one.request])
-
-
-def offer_replicas(engine: EventEngine, taking: Sequence[int]) -> None:
-    """Let the router of a fleet with one service choose from these replicas alone, of one rank each."""
-    world = engine._world
-    table = int(world.clock[0].candidates)
-    for entry in (table, table + 4):  # calls for any service, and for the only one
-        first = int(world.ints[entry])
-        world.ints[first : first + len(taking)] = taking
-        world.ints[entry + 1] = len(taking)
-
-
-def _require_plain(fleet: SimulatedFleet, open_: int) -> None:
-    replicas = [replica for _, replica in fleet.replicas()]
-    problem = (
-        "one service" if len(fleet.services) > 1
-        else "replicas that do prefill and decode" if any(one.pool != PoolRole.MIXED for one in replicas)
-        else "replicas of one rank" if any(one.ranks > 1 for one in replicas)
-        else "no kept prefixes, whose caches go with a replica" if fleet.prefix_block_tokens
-        else ""
-    )  # fmt: skip
-    if problem:
-        raise InputError(f"a fleet whose replicas come and go has {problem}")
-    if not 1 <= open_ <= len(replicas):
-        raise InputError(f"{open_} of {len(replicas)} replicas take calls at first; allowed: 1 to {len(replicas)}")

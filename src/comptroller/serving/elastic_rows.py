@@ -1,37 +1,32 @@
-"""Rows within a power budget whose replicas come and go: watts by the sample, clocks and limits set by a policy."""
+"""Rows within a power budget whose replicas come and go: tiers scaled apart, and what is due between seconds."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comptroller.errors import InputError
-from comptroller.serving.elastic import ElasticEngine, ReplicaPhase
+from comptroller.serving.elastic import ElasticEngine, ElasticOutcome, ReplicaPhase
 from comptroller.serving.fleet import SimulatedFleet
-from comptroller.serving.policies import module
-from comptroller.serving.power import LevelTables
-from comptroller.serving.power_rows import PowerConditions, PowerRows
+from comptroller.serving.power import Ints, LevelTables
+from comptroller.serving.power_rows import PowerConditions, PowerRows, RowRecord
+from comptroller.serving.power_tiers import by_tier, tier_of
+from comptroller.serving.scaling import ScalingSettings, scale_services
+from comptroller.work.call import CallTable
 
 
-def fleet_with_levels(fleet: SimulatedFleet, conditions: PowerConditions, levels: LevelTables) -> SimulatedFleet:
-    """The fleet whose replicas have a level for every setting of the policy.
+@dataclass(frozen=True, eq=False)
+class ScaledRows:
+    """What came of calls on rows within a budget whose replicas a policy starts and drains. tier: of each call."""
 
-    Raises:
-        InputError: the policy tells tiers apart, which are services of their own and do not come and go.
-    """
-    if len(conditions.tiers) > 1:
-        raise InputError(
-            f"power policy {conditions.policy} gives the tiers {', '.join(conditions.tiers)} replicas of their own; "
-            "where replicas come and go one without tiers is needed: clock_lock, none, static_cap"
-        )
-    (service,) = fleet.services
-    leveled = levels.of(service.replicas[0], conditions.settings)
-    return replace(fleet, services=(replace(service, replicas=(leveled,) * len(service.replicas)),))
+    elastic: ElasticOutcome
+    rows: RowRecord
+    tier: Ints
 
 
 class ElasticRows:
-    """What is done every second of a fleet that comes and goes: settings come into force, samples are taken.
+    """What is due of rows while their fleet comes and goes: settings that come into force, samples.
 
     Raises:
         InputError: a budget below what the rows draw idle with all replicas on.
@@ -46,23 +41,47 @@ class ElasticRows:
         """How often the engine is to sample."""
         return self.rows.every_s
 
-    def __call__(self, engine: ElasticEngine) -> None:
-        """At a second."""
+    def next_s(self) -> float:
+        """When the next of it is due."""
+        return self.rows.next_s()
+
+    def see(self, engine: ElasticEngine) -> None:
+        """What is due now."""
         if self._starts:
-            self.rows.begin(engine.engine)
+            self.rows.begin(engine.engine, np.array([phase != ReplicaPhase.OFF for phase in engine.phases]))
             self._starts = False
-        self.rows.see(engine.engine, np.array([phase != ReplicaPhase.OFF for phase in engine.phases]))
+        self.rows.see(engine.engine, engine.paid_s())
 
-    @property
-    def over_s(self) -> float:
-        """Seconds that a row was above its budget, over all rows."""
-        _, row_w, _ = self.rows.history()
-        budget_w = self.rows.conditions.row_budget_w
-        every_s = float(module("power", self.rows.conditions.policy).EVERY_S)
-        return float((row_w > budget_w * (1 + 1e-9)).sum() * every_s)
 
-    @property
-    def peak_share(self) -> float:
-        """The most that a row drew in a sample, as a share of its budget."""
-        _, row_w, _ = self.rows.history()
-        return float(row_w.max(initial=0.0) / self.rows.conditions.row_budget_w)
+def scale_in_rows(
+    fleet: SimulatedFleet, calls: CallTable, scaling: ScalingSettings, conditions: PowerConditions, levels: LevelTables
+) -> ScaledRows:
+    """What comes of calls on a fleet in rows of which one policy starts and drains replicas and another sets clocks.
+
+    Where the power policy tells tiers apart, each has replicas of its own, of those that there may be and of those at
+    the start in proportion to the work of its calls, and is scaled by itself. Both go on until the last call has ended.
+
+    Raises:
+        InputError: a fleet, a budget or calls that the policies cannot work with.
+    """
+    tier = tier_of(conditions.tiers_as or conditions.policy, calls)
+    most = min(scaling.most or len(fleet.replicas()), len(fleet.replicas()))
+    (service,) = fleet.services
+    split, sent = by_tier(replace(fleet, services=(replace(service, replicas=service.replicas[:most]),)), calls, tier,
+                          conditions.tiers)  # fmt: skip
+    split = levels.fleet(split, conditions.settings)
+    watch = ElasticRows(split, conditions)
+    elastic = scale_services(split, sent, _shares(scaling, split), watch)
+    return ScaledRows(elastic, watch.rows.record(), tier)
+
+
+def _shares(scaling: ScalingSettings, split: SimulatedFleet) -> Sequence[ScalingSettings]:
+    """Settings of each tier: replicas at the start in proportion to those that there may be, and one at the least."""
+    sizes = np.array([len(service.replicas) for service in split.services])
+    firsts = np.clip(np.round(scaling.first * sizes / sizes.sum()).astype(int), 1, sizes)
+    if len(sizes) == 1:
+        firsts = np.minimum(scaling.first, sizes)
+    return [
+        replace(scaling, first=int(first), least=min(scaling.least, int(first)), most=int(size))
+        for first, size in zip(firsts, sizes, strict=True)
+    ]

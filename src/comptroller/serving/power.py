@@ -12,9 +12,8 @@ from comptroller.costs.steptable import StepTable
 from comptroller.serving.engine import EventEngine
 from comptroller.serving.fleet import SimulatedFleet, SimulatedReplica
 from comptroller.serving.outcome import EngineOutcome
-from comptroller.serving.policies import module
 from comptroller.serving.policies.power_view import PowerSetting
-from comptroller.serving.power_rows import PowerConditions, PowerOrder, PowerRows
+from comptroller.serving.power_rows import PowerConditions, PowerRows, RowRecord
 from comptroller.serving.power_tiers import by_tier, tier_of
 from comptroller.work.call import CallTable
 
@@ -26,40 +25,15 @@ LevelMaker = Callable[[StepTable, PowerSetting], StepTable]
 
 
 @dataclass(frozen=True, eq=False)
-class PowerOutcome:
+class PowerOutcome(RowRecord):
     """What came of calls on rows within a budget.
 
-    outcome: of the engine.  conditions: as they were.  tier: of each call.  at_s: the samples, shape (samples,).
-    row_w: mean watts of each row up to each of them, shape (samples, rows).  in_force: setting of each tier of each row
-    then, shape (samples, rows, tiers).  replica_j: joules of each replica.  orders: what was decided.
+    outcome: of the engine.  tier: of each call.  replica_j: joules of each replica.
     """
 
     outcome: EngineOutcome
-    conditions: PowerConditions
     tier: Ints
-    at_s: Floats
-    row_w: Floats
-    in_force: Ints
     replica_j: Floats
-    orders: tuple[PowerOrder, ...]
-
-    @property
-    def peak_share(self) -> float:
-        """The most that a row drew in a sample, as a share of its budget."""
-        return float(self.row_w.max() / self.conditions.row_budget_w)
-
-    @property
-    def over_s(self) -> float:
-        """Seconds that a row was above its budget, over all rows."""
-        every_s = float(module("power", self.conditions.policy).EVERY_S)
-        # Sums of watts that are equal to the budget are not above it for their last digit.
-        return float((self.row_w > self.conditions.row_budget_w * (1 + 1e-9)).sum() * every_s)
-
-    @property
-    def brakes(self) -> int:
-        """How often a row was braked."""
-        braked = {n for n, setting in enumerate(self.conditions.settings) if setting.brake}
-        return len({(order.at_s, order.row) for order in self.orders if order.setting in braked})
 
     @property
     def energy_j(self) -> float:
@@ -90,6 +64,14 @@ class LevelTables:
             made.append(self.known[key])
         return replace(replica, levels=tuple(made))
 
+    def fleet(self, fleet: SimulatedFleet, settings: Sequence[PowerSetting]) -> SimulatedFleet:
+        """The fleet whose replicas have a level for every setting after the first."""
+        leveled = {id(one): self.of(one, settings) for _, one in fleet.replicas()}
+        services = tuple(
+            replace(each, replicas=tuple(leveled[id(r)] for r in each.replicas)) for each in fleet.services
+        )
+        return replace(fleet, services=services)
+
 
 def simulate_rows(
     fleet: SimulatedFleet, calls: CallTable, conditions: PowerConditions, levels: LevelTables
@@ -103,9 +85,7 @@ def simulate_rows(
     """
     tier = tier_of(conditions.tiers_as or conditions.policy, calls)
     split, sent = by_tier(fleet, calls, tier, conditions.tiers)
-    leveled = {id(one): levels.of(one, conditions.settings) for _, one in split.replicas()}
-    services = tuple(replace(s, replicas=tuple(leveled[id(one)] for one in s.replicas)) for s in split.services)
-    split = replace(split, services=services)
+    split = levels.fleet(split, conditions.settings)
     rows = PowerRows(split, conditions)
     engine = EventEngine(split, rows.every_s)
     engine.submit(sent)
@@ -115,8 +95,8 @@ def simulate_rows(
         rows.see(engine)
     outcome = engine.outcome()
     joules = rows.of_replicas(outcome.meters.step_j + outcome.idle_j) + conditions.other_w * outcome.horizon_s
-    at_s, row_w, in_force = rows.history()
-    return PowerOutcome(outcome, conditions, tier, at_s, row_w, in_force, joules, tuple(rows.orders))
+    found = rows.record()
+    return PowerOutcome(conditions, found.at_s, found.row_w, found.in_force, found.orders, outcome, tier, joules)
 
 
 def setting_shares(outcome: PowerOutcome) -> Floats:

@@ -98,11 +98,46 @@ _SEEN = 512
 
 @dataclass(frozen=True, slots=True)
 class _RowMeter:
-    """What each replica has drawn and how long it has stepped, up to a moment."""
+    """What each replica has drawn, how long it has stepped and been on, up to a moment."""
 
     at_s: float
     step_j: Floats
     busy_s: Floats
+    on_s: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class RowRecord:
+    """What rows drew and what was set in them.
+
+    conditions: as they were.  at_s: the samples, shape (samples,).  row_w: mean watts of each row up to each of them,
+    shape (samples, rows).  in_force: setting of each tier of each row then, shape (samples, rows, tiers).  orders: what
+    was decided.
+    """
+
+    conditions: PowerConditions
+    at_s: Floats
+    row_w: Floats
+    in_force: Ints
+    orders: tuple[PowerOrder, ...]
+
+    @property
+    def peak_share(self) -> float:
+        """The most that a row drew in a sample, as a share of its budget."""
+        return float(self.row_w.max(initial=0.0) / self.conditions.row_budget_w)
+
+    @property
+    def over_s(self) -> float:
+        """Seconds that a row was above its budget, over all rows."""
+        every_s = float(module("power", self.conditions.policy).EVERY_S)
+        # Sums of watts that are equal to the budget are not above it for their last digit.
+        return float((self.row_w > self.conditions.row_budget_w * (1 + 1e-9)).sum() * every_s)
+
+    @property
+    def brakes(self) -> int:
+        """How often a row was braked."""
+        braked = {n for n, setting in enumerate(self.conditions.settings) if setting.brake}
+        return len({(order.at_s, order.row) for order in self.orders if order.setting in braked})
 
 
 class PowerRows:
@@ -129,7 +164,7 @@ class PowerRows:
         self.at_s: list[float] = []
         self._row_w: list[Floats] = []
         self._in_force: list[Ints] = []
-        self._before = _RowMeter(0.0, np.zeros(len(placed)), np.zeros(len(placed)))
+        self._before = _RowMeter(0.0, *[np.zeros(len(placed))] * 3)
         self._check_budget()
         self._most_w = self._most()
 
@@ -138,31 +173,32 @@ class PowerRows:
         sample_s = (len(self.at_s) + 1) * ticks(self.every_s) / TICKS_PER_S
         return min([sample_s, *(order.due_s for order in self._waiting)])
 
-    def begin(self, engine: EventEngine) -> None:
-        """Decide before the first call, all replicas being idle."""
-        idle = self._by_row(self._idle_w + self.conditions.other_w)
+    def begin(self, engine: EventEngine, on: npt.ArrayLike = 1.0) -> None:
+        """Decide before the first call, all replicas that are on being idle."""
+        idle = self._by_row(np.asarray(on) * (self._idle_w + self.conditions.other_w))
         self._follow(engine, 0.0, [idle], np.zeros((self.in_force.shape[1], len(self.conditions.settings))), None)
 
-    def see(self, engine: EventEngine, paid: npt.NDArray[np.bool_] | None = None) -> None:
+    def see(self, engine: EventEngine, on_s: Floats | None = None) -> None:
         """What is due now: settings that come into force, and a sample with what the policy decides by it.
 
-        paid: which replicas are switched on; all where not given.
+        on_s: how long each replica was on up to now, (replicas,); all the time where not given.
         """
         now_s = engine.now_s
         for order in [one for one in self._waiting if one.due_s <= now_s]:
             self._enforce(engine, order)
         if engine.series and len(engine.series) > len(self.at_s):
             sample = engine.series[-1]
-            self._row_w.append(self._watts(sample, paid))
+            self._row_w.append(self._watts(sample, np.full(len(self.replicas), sample.at_s) if on_s is None else on_s))
             self.at_s.append(sample.at_s)
             self._in_force.append(self.in_force.copy())
             self._follow(engine, now_s, self._row_w, self._steps(sample), sample)
 
-    def history(self) -> tuple[Floats, Floats, Ints]:
-        """Samples so far: their moments, watts by row, settings by row and tier."""
+    def record(self) -> RowRecord:
+        """What came of it so far."""
         rows, count = self.in_force.shape
         watts = np.array(self._row_w).reshape(-1, rows)
-        return np.array(self.at_s), watts, np.array(self._in_force, np.int64).reshape(-1, rows, count)
+        in_force = np.array(self._in_force, np.int64).reshape(-1, rows, count)
+        return RowRecord(self.conditions, np.array(self.at_s), watts, in_force, tuple(self.orders))
 
     def _by_row(self, values: Floats) -> Floats:
         """Sums over the replicas of each row."""
@@ -172,16 +208,14 @@ class PowerRows:
         """Sums over the ranks of each replica."""
         return np.asarray(np.add.reduceat(values, self._first), np.float64)
 
-    def _watts(self, sample: RankSample, paid: npt.NDArray[np.bool_] | None) -> Floats:
-        """Mean watts of the rows since the sample before."""
-        drawn = _RowMeter(sample.at_s, self.of_replicas(sample.step_j), self.of_replicas(sample.busy_s))
-        span_s = drawn.at_s - self._before.at_s
-        ranks = np.array([one.ranks for one in self.replicas])
-        waits = 1.0 - (drawn.busy_s - self._before.busy_s) / (span_s * ranks)
-        idle = self._idle_w * np.maximum(waits, 0.0) + self.conditions.other_w
-        watts = (drawn.step_j - self._before.step_j) / span_s + np.where(True if paid is None else paid, idle, 0.0)
-        self._before = drawn
-        return self._by_row(watts)
+    def _watts(self, sample: RankSample, on_s: Floats) -> Floats:
+        """Mean watts of the rows since the sample before: of steps, and of what waits or stands beside while on."""
+        drawn = _RowMeter(sample.at_s, self.of_replicas(sample.step_j), self.of_replicas(sample.busy_s), on_s)
+        last, self._before = self._before, drawn
+        ranks, lit_s = np.array([one.ranks for one in self.replicas]), on_s - last.on_s
+        waits_s = np.maximum(lit_s - (drawn.busy_s - last.busy_s) / ranks, 0.0)
+        joules = drawn.step_j - last.step_j + self._idle_w * waits_s + self.conditions.other_w * lit_s
+        return self._by_row(joules / (drawn.at_s - last.at_s))
 
     def _follow(
         self, engine: EventEngine, now_s: float, row_w: Sequence[Floats], steps: Floats, sample: RankSample | None

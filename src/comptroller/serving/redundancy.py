@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError
-from comptroller.serving.elastic import offer_replicas
 from comptroller.serving.engine import EngineJob, EventEngine
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.hedge_timer import HedgeTimer
+from comptroller.serving.open_replicas import offer_replicas
 from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.state import TICKS_PER_S, PoolRole
 from comptroller.work.call import CallTable
@@ -162,7 +162,7 @@ class _HedgedRun:
             return
         job, own = self.engine._world.jobs[call], self._replica_of(call)
         others = [replica for replica in range(self.replicas) if replica != own]
-        offer_replicas(self.engine, others)
+        offer_replicas(self.engine, [others])
         copy = EngineJob(
             self.engine.now_s, 0.0, float(job.priority), int(job.session), int(job.blocks), -1, int(job.prompt),
             int(job.output), int(job.predicted), int(job.block_count), int(job.tenant), int(job.service), 0, 0, 0,
@@ -170,7 +170,7 @@ class _HedgedRun:
         )  # fmt: skip
         (row,) = self.engine.ask([copy])
         self.engine.take_jobs()
-        offer_replicas(self.engine, range(self.replicas))
+        offer_replicas(self.engine, [range(self.replicas)])
         self.pairs[call] = row
 
     def _replica_of(self, call: int) -> int:

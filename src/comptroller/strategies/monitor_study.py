@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import nan
 
 import numpy as np
 import numpy.typing as npt
@@ -112,15 +113,32 @@ def held_out_signal(name: str, calls: AgentTrajectories, most: int = MOST_FOLDS)
     fold, signal = folds_of(calls, most), np.zeros(len(calls.run))
     for number in np.unique(fold):
         inside = fold == number
-        signal[inside[calls.run]] = monitor(name)(calls.take(~inside))(calls.take(inside))
+        signal[inside[calls.run]] = monitor(name).fit(calls.take(~inside))(calls.take(inside))
     return signal
 
 
-def _threshold(name: str, calls: AgentTrajectories, most_lost: float) -> float:
-    """The threshold that runs teach: on signals held out among themselves, where there are groups enough."""
+def learned_signal(name: str, calls: AgentTrajectories) -> Floats:
+    """Signals of a monitor on the runs that teach it: held out among themselves, where there are groups enough."""
     groups = {run.group for run in calls.runs}
-    signal = held_out_signal(name, calls) if len(groups) >= FEWEST_GROUPS else monitor(name)(calls)(calls)
+    return held_out_signal(name, calls) if len(groups) >= FEWEST_GROUPS else monitor(name).fit(calls)(calls)
+
+
+def chosen_threshold(signal: Floats, calls: AgentTrajectories, most_lost: float) -> float:
+    """The threshold that runs teach by their signals."""
     return threshold_within(peaks(calls, signal), calls.score > 0, most_lost)
+
+
+def _threshold(name: str, calls: AgentTrajectories, most_lost: float) -> float:
+    return chosen_threshold(learned_signal(name, calls), calls, most_lost)
+
+
+def require_outcomes(source: str, calls: AgentTrajectories) -> None:
+    """Raises UnsupportedError where there are no two runs of either outcome."""
+    success = calls.score > 0
+    if min(success.sum(), (~success).sum()) < EITHER:
+        raise UnsupportedError(
+            f"{source}: {success.sum()} solved of {len(success)} runs; needs {EITHER} of either kind"
+        )
 
 
 def judge(name: str, source: str, calls: AgentTrajectories, most_lost: float = MOST_LOST) -> MonitorFinding:
@@ -129,20 +147,23 @@ def judge(name: str, source: str, calls: AgentTrajectories, most_lost: float = M
     Raises:
         UnsupportedError: too few groups, or no two runs of either outcome.
     """
-    success = calls.score > 0
-    if min(success.sum(), (~success).sum()) < EITHER:
-        raise UnsupportedError(
-            f"{source}: {success.sum()} solved of {len(success)} runs; needs {EITHER} of either kind"
-        )
+    require_outcomes(source, calls)
     fold, signal, threshold = folds_of(calls), np.zeros(len(calls.run)), np.zeros(len(calls.runs))
     for number in np.unique(fold):
         inside = fold == number
         training = calls.take(~inside)
         if not 0 < (training.score > 0).sum() < len(training.runs):
             raise UnsupportedError(f"{source}: without one part of its groups all runs end alike")
-        signal[inside[calls.run]] = monitor(name)(training)(calls.take(inside))
+        signal[inside[calls.run]] = monitor(name).fit(training)(calls.take(inside))
         threshold[inside] = _threshold(name, training, most_lost)
-    outcome = stops(calls, signal, threshold)
+    found = finding_of(name, source, calls, signal, threshold)
+    return replace(found, hindsight=_hindsight(calls, signal, most_lost), threshold=_threshold(name, calls, most_lost))
+
+
+def finding_of(name: str, source: str, calls: AgentTrajectories, signal: Floats, threshold: Floats) -> MonitorFinding:
+    """What stopping runs by their signals would have saved. threshold: of each run; the first is told. What the best
+    threshold would have cut in hindsight is unknown (NaN)."""
+    outcome, success = stops(calls, signal, threshold), calls.score > 0
     whole = calls.total(calls.usd)
     priced = np.isfinite(whole)
     fails, kept = ~success & priced, success & ~outcome.ended
@@ -156,8 +177,8 @@ def judge(name: str, source: str, calls: AgentTrajectories, most_lost: float = M
         float(spared.sum() / spent),
         spent / share / max(int(success.sum()), 1),
         (spent - float(spared.sum())) / share / max(int(kept.sum()), 1),
-        _hindsight(calls, signal, most_lost),
-        _threshold(name, calls, most_lost),
+        nan,
+        float(threshold[0]),
     )  # fmt: skip
 
 

@@ -347,6 +347,8 @@ class ReplayWorld:
     def _ordered_rows(self, key: RecordedAskKey) -> list[int]:
         evidence = self.replay.evidence
         rows = evidence.at(key)
+        if key.role != SOLVER:  # of verdicts, notes and steps it does not matter how they were drawn
+            rows = np.concatenate([evidence.at(key._replace(greedy=True)), rows])
         if key.greedy and not len(rows):
             # a single reply of unrecorded temperature stands for the service's reply to one ask
             rows = evidence.at(key._replace(greedy=False))

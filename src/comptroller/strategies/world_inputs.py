@@ -80,6 +80,10 @@ INPUTS: Mapping[str, WorldInput] = {
         "a context and notes on it", "questions with a `context`, and rows of the role sleeper of the context itself",
         "POST /v1/contexts, and its id as `comptroller.context`", _on_contexts,
     ),
+    "passage": WorldInput(
+        "a context of the question", "questions with a `context`", "`comptroller.context`, or turns before the last",
+        lambda replay: any(item.context for item in replay.evidence.items),
+    ),
     "continuation": WorldInput("replies that go on from replies", OWN_RUNS.format("solver"), PREFILL, _goes_on),
     "resumption": WorldInput("samples in parts", "samples, which are cut and resumed", PREFILL, lambda replay: True),
     **{

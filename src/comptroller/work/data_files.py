@@ -9,7 +9,7 @@ from pathlib import Path
 from comptroller.errors import FactError
 from comptroller.facts.calibration_document import CalibrationDocument
 
-FOLDERS = {"trace": "traces", "evidence": "evidence"}
+FOLDERS = {"trace": "traces", "evidence": "evidence", "hourly table": "fleet"}
 """Kind of file that a workload names -> data folder that it is looked for in."""
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from comptroller.errors import FactError
 from comptroller.work.arrivals import window_rates
+from comptroller.work.hourly_table import HourlyTable
 from comptroller.work.sizes import STRICT, TokenMean, Weight, conflict
 from comptroller.work.trace import Floats
 
@@ -25,7 +27,8 @@ class SpotRisk(BaseModel):
 
     interruptions_per_h: of one unit, per hour of running.  outage_s: from an interruption until the unit runs again.
     lost_at_once: share of the spot units of a kind that one interruption takes.  price_factor: by hour, on the dated
-    offer.  source: of the interruption rate.
+    offer.  price_table: in its place a table of recorded prices, taken over their mean.  source: of the interruption
+    rate.
     """
 
     model_config = STRICT
@@ -33,6 +36,7 @@ class SpotRisk(BaseModel):
     outage_s: Weight
     lost_at_once: Share = 1.0
     price_factor: Profile | None = None
+    price_table: HourlyTable | None = None
     source: Annotated[str, Field(min_length=1)]
 
     @property
@@ -107,12 +111,14 @@ class WorkloadDay(BaseModel):
 
     load: by hour, in any unit; the busiest hour has the rate to size for. Or "trace": from the arrivals of the trace,
     the first of which is in hour `starts_h`.  grid_gco2e_per_kwh: by site and hour; other sites have their yearly mean.
+    grid_tables: in its place, by site, tables of recorded grams a kilowatt-hour.
     """
 
     model_config = STRICT
     load: Profile | Literal["trace"]
     starts_h: Annotated[int, Field(strict=True, ge=0, lt=HOURS)] = 0
     grid_gco2e_per_kwh: Mapping[str, Profile] = Field(default_factory=dict)
+    grid_tables: Mapping[str, HourlyTable] = Field(default_factory=dict)
     spot: SpotRisk | None = None
     deferrable: tuple[DeferrableWork, ...] = ()
 
@@ -120,10 +126,33 @@ class WorkloadDay(BaseModel):
     def _whole(self) -> WorkloadDay:
         if self.load != "trace" and not any(self.load):
             raise conflict("load", "is all zero", f"{HOURS} numbers, not all 0")
+        if both := set(self.grid_tables) & set(self.grid_gco2e_per_kwh):
+            raise conflict(f"grid_tables.{min(both)}", "its grid is given twice", "grid_tables or grid_gco2e_per_kwh")
+        if self.spot and self.spot.price_table and self.spot.price_factor:
+            raise conflict("spot.price_table", "prices are given twice", "price_table or price_factor")
         names = [work.name for work in self.deferrable]
         if len(set(names)) < len(names):
             raise conflict("deferrable", "two have one name", "a name for each")
         return self
+
+
+def with_tables_read(hours: WorkloadDay, find: Callable[[str], Path]) -> WorkloadDay:
+    """The day with the hours of its tables in their place. find: a table by its name.
+
+    Raises:
+        FactError: as `HourlyTable.profile`; recorded prices that are all 0.
+    """
+    grids = {
+        site: table.profile(find(table.file), f"hours.grid_tables.{site}") for site, table in hours.grid_tables.items()
+    }
+    update: dict[str, object] = {"grid_gco2e_per_kwh": {**hours.grid_gco2e_per_kwh, **grids}, "grid_tables": {}}
+    if hours.spot is not None and (table := hours.spot.price_table) is not None:
+        prices = np.array(table.profile(find(table.file), "hours.spot.price_table"))
+        if not prices.any():
+            raise FactError(table.file, "hours.spot.price_table", "is all zero", "prices above 0")
+        factors = tuple((prices / prices.mean()).tolist())
+        update["spot"] = hours.spot.model_copy(update={"price_factor": factors, "price_table": None})
+    return hours.model_copy(update=update)
 
 
 def require_fitting(hours: WorkloadDay, quality: bool) -> None:

@@ -37,12 +37,14 @@ class LoadColumns:
 
 @dataclass(frozen=True, eq=False)
 class LoadSeries:
-    """A load at equal steps. name: what it is of.  step_s: between values.  note: what was taken for granted."""
+    """A load at equal steps. name: what it is of.  step_s: between values.  note: what was taken for granted.  first_s:
+    moment of the first value, in s since 1970 where the table has time stamps."""
 
     name: str
     step_s: float
     values: Floats
     note: str = ""
+    first_s: float = 0.0
 
 
 def read_loads(path: Path, columns: LoadColumns) -> tuple[LoadSeries, ...]:
@@ -59,16 +61,31 @@ def read_loads(path: Path, columns: LoadColumns) -> tuple[LoadSeries, ...]:
         raise FactError(path.name, missing or "time", "no such column", ", ".join(sorted(names)))
     cells = table_cells(path, (time, columns.value, *columns.by))
     read = ArrivalCells()
-    moments, _ = arrival_seconds(path.name, time, read, read(cells[0]), "s" if read.is_stamps is False else None)
+    times = read(cells[0])
+    moments, _ = arrival_seconds(path.name, time, read, times, "s" if read.is_stamps is False else None)
+    first_s = float(np.min(times[~np.isnat(times)]).astype("datetime64[s]").astype(np.int64)) if read.is_stamps else 0.0
     values = tabular.numbers(cells[1])
     keys = [" ".join(str(cell) for cell in row) for row in zip(*cells[2:], strict=True)] or [columns.value] * len(
         values
     )
     groups = np.array(keys)
     return tuple(
-        _at_equal_steps(f"{path.stem} {name}".strip(), moments[groups == name], values[groups == name])
+        _at_equal_steps(f"{path.stem} {name}".strip(), first_s + moments[groups == name], values[groups == name])
         for name in dict.fromkeys(keys)
     )
+
+
+def chosen_series(known: Sequence[LoadSeries], wanted: str, file: str, option: str) -> LoadSeries:
+    """The series of that name by its columns, or the only one.
+
+    Raises:
+        FactError: there is none of that name, or several and none is named.
+    """
+    names = [one.name.split(" ", 1)[-1] for one in known]
+    meant = [one for one, name in zip(known, names, strict=True) if not wanted or name == wanted]
+    if len(meant) != 1:
+        raise FactError(file, option, f"{wanted or 'is not given'}: not one series of it", ", ".join(names))
+    return meant[0]
 
 
 def arrivals_by_step(trace: RequestTrace, name: str, step_s: float) -> LoadSeries:
@@ -124,4 +141,4 @@ def _at_equal_steps(name: str, moments_s: Floats, values: Floats) -> LoadSeries:
         )
     filled = np.interp(grid, places, values)
     note = f"{name}: {empty} of {grid.size} steps without a value, drawn between their neighbours" if empty else ""
-    return LoadSeries(name, step_s, filled, note)
+    return LoadSeries(name, step_s, filled, note, float(moments_s[0]))

@@ -15,5 +15,8 @@ NOTHING = "nothing came back"
 MALFORMED = "arguments are no JSON"
 """The call could not be read: the format collapsed."""
 
+MONITOR = "monitor:"
+"""What the role of a row begins with that says that a monitor stopped a run."""
+
 CHECKER = "checker"
 """The role of what judges a reply: no tool of an agent's."""

@@ -24,7 +24,7 @@ from comptroller.work.fleet_limits import (
     WorkloadLevers,
     require_requests_alone,
 )
-from comptroller.work.hours import WorkloadDay, require_fitting
+from comptroller.work.hours import WorkloadDay, require_fitting, with_tables_read
 from comptroller.work.objectives import (
     CarbonBound,
     CostObjective,
@@ -290,6 +290,8 @@ def parse(document: Mapping[str, Any], file: Path = Path("workload")) -> Workloa
         update["speculation"] = asked.model_copy(update={"draft": draft})
     if workload.trace is not None:
         update["trace"] = str(find_data("trace", workload.trace, file))
+    if workload.hours is not None:
+        update["hours"] = with_tables_read(workload.hours, lambda name: find_data("hourly table", name, file))
     if workload.calibration is not None:
         update["calibration"] = str(find_calibration(workload.calibration, file))
     if workload.quality is not None:

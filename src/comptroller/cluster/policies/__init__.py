@@ -10,26 +10,6 @@ EXCHANGES: it is asked even where every job has what it asks for, since jobs may
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
+from comptroller.own_code import PlugInRegistry
 
-from comptroller.own_code import registry_module, registry_stems
-
-
-def policy_names() -> tuple[str, ...]:
-    """Ids of the policies that ship.
-
-    >>> policy_names()[:3]
-    ('backfill', 'fcfs', 'first_fit')
-    """
-    return registry_stems(sys.modules[__name__])
-
-
-def policy_module(name: str) -> ModuleType:
-    """The file of a policy: by its id, by a path or by a dotted path.
-
-    Raises:
-        UnknownIdError: there is no such policy.
-        InputError: it has no function `grants`.
-    """
-    return registry_module(sys.modules[__name__], "policy of jobs", "grants", name)
+JOB_POLICIES = PlugInRegistry(__name__, "policy of jobs", "grants")

@@ -11,6 +11,7 @@ from comptroller.export.runs.jobs import kubernetes_files, skypilot_files, slurm
 from comptroller.export.runs.llm_foundry import llm_foundry_files
 from comptroller.export.runs.megatron import megatron_files
 from comptroller.export.runs.torchtitan import torchtitan_files
+from comptroller.export.runs.torchtune import torchtune_files
 from comptroller.training.plan_document import TrainingPlan
 
 RUN_TARGETS: Mapping[str, Callable[[TrainingPlan], dict[str, str]]] = {
@@ -22,6 +23,7 @@ RUN_TARGETS: Mapping[str, Callable[[TrainingPlan], dict[str, str]]] = {
     "skypilot": skypilot_files,
     "slurm": slurm_files,
     "torchtitan": torchtitan_files,
+    "torchtune": torchtune_files,
 }
 """Target -> what makes its files: configurations of programs, and jobs around the command of the plan's program."""
 
@@ -29,7 +31,7 @@ RUN_TARGETS: Mapping[str, Callable[[TrainingPlan], dict[str, str]]] = {
 OFFLOADING = ("axolotl", "deepspeed")
 """Targets whose files say what lies outside of devices."""
 
-ADAPTING = ("axolotl", "deepspeed", "kubernetes", "llm_foundry", "skypilot", "slurm")
+ADAPTING = ("axolotl", "deepspeed", "kubernetes", "llm_foundry", "skypilot", "slurm", "torchtune")
 """Targets whose files say what is trained beside frozen weights, and jobs around them."""
 
 

@@ -16,7 +16,7 @@ def deepspeed_files(plan: TrainingPlan) -> dict[str, str]:
 
     Raises:
         UnsupportedError: matrices in fewer than 16 bits, activations that leave the device or a pool, which this
-            configuration has no key for.
+            configuration has no key for, or an optimiser beside the backward pass, which DeepSpeed runs after it.
     """
     run, layout = plan.run, plan.run.layout
     if run.precision != "bf16":
@@ -37,14 +37,17 @@ def deepspeed_files(plan: TrainingPlan) -> dict[str, str]:
 
 
 def _offload(plan: TrainingPlan) -> dict[str, object]:
-    """Keys of what lies outside; ZeRO-Infinity reads, updates and writes in turn unless it is told to overlap them."""
+    """Keys of what lies outside, as ZeRO-Offload and ZeRO-Infinity do it."""
     place = plan.offload_place
     if place is None:
         return {}
     if plan.run.swapped_share or place.pool or place.far_share:
         raise UnsupportedError(f"DeepSpeed: its configuration cannot say: {plan.offload}; plan with a host and a store")
+    if place.overlapped:
+        raise UnsupportedError(
+            "DeepSpeed: its optimiser comes after the backward pass; plan with training.offload.overlapped = false"
+        )
     if not place.read_gb_per_s:
         return {"offload_param": {"device": "cpu"}, "offload_optimizer": {"device": "cpu", "pin_memory": True}}
     store = {"device": "nvme", "nvme_path": "NVME"}
-    pipeline = {"pipeline_read": place.overlapped, "pipeline_write": place.overlapped}
-    return {"offload_param": dict(store), "offload_optimizer": {**store, **pipeline}}
+    return {"offload_param": store, "offload_optimizer": dict(store)}

@@ -36,6 +36,7 @@ def llm_foundry_files(plan: TrainingPlan) -> dict[str, str]:
         "max_duration": f"{run.steps}ba",
         "global_train_batch_size": plan.global_batch,
         "device_train_microbatch_size": layout.micro_batch,
+        "device_eval_batch_size": layout.micro_batch,
         "precision": PRECISION[run.precision],
         "fsdp_config": {
             "sharding_strategy": STRATEGIES[layout.sharding],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from comptroller.errors import UnsupportedError
 from comptroller.export.runs.megatron import save_steps, script, torchrun_words
 from comptroller.facts.library import SHIPPED
@@ -26,6 +28,14 @@ SCHEDULES = {
 
 CONFIG = "train.toml"
 
+CONVERTERS: Mapping[str, dict[str, dict[str, object]]] = {
+    "bf16": {},
+    "fp8": {"quantize.linear.float8": {"enable_fsdp_float8_all_gather": True, "filter_fqns": ["output"]}},
+    "mxfp8": {"quantize.linear.mx": {"recipe_name": "mxfp8_cublas", "filter_fqns": ["output"]}},
+}
+"""Recipe -> the converter of the model that makes its matrices narrow, with its table: the head stays wide. A table
+without its converter in `model.converters` changes nothing (torchtitan/protocols/model_converter.py)."""
+
 
 def torchtitan_files(plan: TrainingPlan) -> dict[str, str]:
     """The configuration, and a script that starts one node.
@@ -44,12 +54,13 @@ def torchtitan_config(plan: TrainingPlan) -> str:
         raise UnsupportedError(f"torchtitan: no flavor is known for {plan.model}; it has {', '.join(FLAVORS)}")
     if layout.sharding != "full" and layout.dp > 1:
         raise UnsupportedError('torchtitan: shares out weights too (FSDP); plan with program = "torchtitan"')
-    if run.precision not in {"bf16", "fp8", "mxfp8"}:
+    if run.precision not in CONVERTERS:
         raise UnsupportedError(f"torchtitan: has no recipe in {run.precision}")
     name, flavor = FLAVORS[plan.model]
+    converters = CONVERTERS[run.precision]
     tables: dict[str, dict[str, object]] = {
         "job": {"description": plan.name, "dump_folder": "./outputs"},
-        "model": {"name": name, "flavor": flavor},
+        "model": {"name": name, "flavor": flavor, **({"converters": [*converters]} if converters else {})},
         "training": {
             "local_batch_size": plan.global_batch // layout.dp if layout.pp > 1 else layout.micro_batch,
             "global_batch_size": plan.global_batch,
@@ -59,8 +70,11 @@ def torchtitan_config(plan: TrainingPlan) -> str:
         "parallelism": _degrees(plan),
         "compile": {"enable": True, "components": ["model", *(["loss"] if plan.compiled_loss else [])]},
         "checkpoint": {"enable": True, "interval": save_steps(plan)},
-        "activation_checkpoint": {"mode": layout.recompute},
-        **({"quantize.linear.float8": {"enable_fsdp_float8_all_gather": True}} if run.precision == "fp8" else {}),
+        "activation_checkpoint": {
+            "mode": layout.recompute,
+            **({"selective_ac_option": "op"} if layout.recompute == "selective" else {}),
+        },
+        **converters,
     }
     return "\n".join(_table(title, rows) for title, rows in tables.items())
 

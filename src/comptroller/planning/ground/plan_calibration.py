@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comptroller.costs.closed_loop import ClosedLoop, closed_loop
+from comptroller.costs.closed_loop import ClosedLoop, replica_loop
 from comptroller.costs.deployment import (
     AdapterSet,
     ClockSetting,
@@ -18,10 +18,8 @@ from comptroller.costs.deployment import (
     SpeculativeDecoding,
 )
 from comptroller.costs.fitted_calibration import FittedCalibration
-from comptroller.costs.memory import memory
-from comptroller.costs.own_calibration import MeasuredFactor, OwnCalibration
-from comptroller.costs.replica_timer import TimingCalibration, replica_timer
-from comptroller.costs.steady import UniformRequests
+from comptroller.costs.own_calibration import MeasuredFactor, OwnCalibration, scope_remarks
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
 from comptroller.facts.calibration_document import CalibrationDocument
 from comptroller.facts.library import FactLibrary
@@ -44,8 +42,7 @@ def replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument, library:
     """One replica of a pool, with its ids looked up."""
     recipe, settings = deployment.recipe, deployment.engine
     engine = replace(
-        EngineSettings.default(library.engine(settings.id)),
-        version=settings.version,
+        EngineSettings.at_version(library.engine(settings.id), settings.version),
         max_batch=settings.max_batch,
         chunk_tokens=settings.chunk_tokens,
         memory_fraction=settings.memory_fraction,
@@ -77,38 +74,31 @@ def _speculation(settings: SpeculationDocument | None, library: FactLibrary) -> 
     return SpeculativeDecoding(settings.tokens, settings.acceptance, draft)
 
 
-def calibration_of_plan(plan: Plan) -> TimingCalibration:
-    """The calibration that priced a plan: the own one that travels in it, or the shipped one."""
+def calibration_of_plan(plan: Plan, given: TimingCalibration | None = None) -> TimingCalibration:
+    """The calibration that prices a plan: a given one, else the own one that travels in it, else the shipped one.
+
+    Raises:
+        InputError: the given one speaks of no service of the plan.
+    """
+    if given is not None:
+        plan_remarks(plan, given)
+        return given
     content = next((entry.content for entry in plan.facts if entry.kind == CALIBRATION), None)
     return FittedCalibration.shipped() if content is None else OwnCalibration(CalibrationDocument.of_content(content))
 
 
-def services_outside(plan: Plan, calibration: OwnCalibration) -> list[str]:
-    """Ids of the services with a pool that a calibration does not speak of."""
-
-    def is_covered(service: ServiceDocument) -> bool:
-        replicas = (replica_of_pool(service.deployment, pool, plan.library) for pool in service.deployment.pools)
-        return all(map(calibration.covers, replicas))
-
-    return [service.id for service in plan.services if not is_covered(service)]
-
-
-def require_scope(plan: Plan, calibration: OwnCalibration) -> list[str]:
-    """Checks that a calibration speaks of a plan at all; returns what to say of the services it does not speak of.
+def plan_remarks(plan: Plan, calibration: TimingCalibration) -> list[str]:
+    """What to say of the services of a plan that a calibration does not speak of.
 
     Raises:
         InputError: it speaks of none of them; says what was measured.
     """
-    outside = services_outside(plan, calibration)
-    if len(outside) == len(plan.services):
-        raise InputError(
-            f"the calibration speaks of no service of the plan ({', '.join(outside)}); it was measured for "
-            f"{calibration.scope()}"
-        )
-    return [
-        f"{name}: not among what the calibration was measured for; the shipped one prices it, with its wider band"
-        for name in outside
-    ]
+    asked = (
+        (service.id, replica_of_pool(service.deployment, pool, plan.library))
+        for service in plan.services
+        for pool in service.deployment.pools
+    )
+    return scope_remarks(calibration, asked, f"the plan {plan.name!r}")
 
 
 def other_calibration(plan: Plan, digest: str) -> str:
@@ -129,7 +119,7 @@ def under_own_calibration(plan: Plan, calibration: OwnCalibration, shipped: str)
     Raises:
         InputError: it speaks of none of the plan's services, or the plan was made under a third calibration.
     """
-    require_scope(plan, calibration)
+    plan_remarks(plan, calibration)
     if plan.digests.calibration == calibration.document.digest:
         return plan
     if plan.digests.calibration != shipped:
@@ -159,9 +149,8 @@ class ServiceRatio:
 def _loop(service: ServiceDocument, replica: ModelReplica, calibration: TimingCalibration) -> ClosedLoop:
     rates = np.array([item.rate_per_s for item in service.slices])
     tokens = (np.array([getattr(item, name) for item in service.slices]) for name in ("input_tokens", "output_tokens"))
-    inputs, outputs = (np.array([np.average(values, weights=rates)]) for values in tokens)
-    clients = np.array([max(service.batch, 1.0)])
-    return closed_loop(replica_timer(replica, calibration), memory(replica), UniformRequests(inputs, outputs), clients)
+    inputs, outputs = (np.average(values, weights=rates) for values in tokens)
+    return replica_loop(replica, calibration, (inputs, outputs), [max(service.batch, 1.0)])
 
 
 def _scale(entry: LatencyDocument, ratios: Sequence[ServiceRatio]) -> LatencyDocument:

@@ -15,6 +15,7 @@ from comptroller.errors import InputError
 from comptroller.facts.cache_tier import CACHE_TIERS, CacheTier, cache_tier
 from comptroller.facts.reader import ids
 from comptroller.planning.offer.replica_fit import FitQuery
+from comptroller.planning.offer.replica_speed import require_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,8 @@ def check_tiers(query: FitQuery, cached: int, names: Sequence[str], calibration:
     """What loading the first `cached` tokens of a query's prompt takes from each tier, beside computing them.
 
     Raises:
-        InputError: `cached` is no part of the prompt, or no link to a tier is known.
+        InputError: `cached` is no part of the prompt, no link to a tier is known, or the calibration was measured for
+            something else.
         UnknownIdError: there is no such tier.
         InsufficientMemoryError: the replica does not fit.
 
@@ -88,6 +90,7 @@ def check_tiers(query: FitQuery, cached: int, names: Sequence[str], calibration:
     tiers = tuple(tiers_of(query, names))
     if not tiers:
         raise InputError(f"{query.replica.device.id}: no link to a cache tier is known; state one: --tier FILE.toml")
+    require_scope(calibration, query.replica)
     ready, layers = replica_timer(query.replica, calibration), query.replica.model.layers
     loaded = memory(query.replica).sequence_bytes(np.array([float(cached)]))
     whole = prefill_time(ready, np.array([float(query.input_tokens)])).total_s

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from comptroller.costs.closed_loop import closed_loop
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.costs.memory import (
     ReplicaMemory,
@@ -19,7 +18,7 @@ from comptroller.costs.memory import (
     total_bytes,
     weight_bytes,
 )
-from comptroller.costs.replica_timer import TimingCalibration, replica_timer
+from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.reserve import around_bytes, graph_bytes, peak_bytes
 from comptroller.costs.steady import UniformRequests, batch_that_fits
 from comptroller.errors import InputError, InsufficientMemoryError, UnsupportedError
@@ -31,6 +30,7 @@ from comptroller.facts.reader import ids
 from comptroller.launch import launchable
 from comptroller.planning.offer.deployments import RejectionTally, recipes, serves
 from comptroller.planning.offer.layouts import layouts
+from comptroller.planning.offer.replica_speed import RequestSpeed, request_speeds, require_scope
 
 USUAL_ENGINE = "vllm"
 """The engine that is asked about where none is named, on the devices that it serves."""
@@ -123,16 +123,6 @@ class MemoryBreakdown:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestSpeed:
-    """What requests see while so many are in flight on a replica."""
-
-    requests: int
-    ttft_s: float
-    tpot_s: float
-    output_tokens_per_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class FitRemedy:
     """One change that makes it fit, with what fits then."""
 
@@ -197,6 +187,7 @@ def check_fit(query: FitQuery, calibration: TimingCalibration) -> FitAnswer:
     """Memory, requests at once and speed of a replica; where it does not fit, what would make it.
 
     Raises:
+        InputError: the calibration was measured for something else; says for what.
         UnsupportedError: the device cannot run the formats, or its facts lack a link that the layout needs.
 
     >>> from comptroller.costs.fitted_calibration import FittedCalibration
@@ -206,9 +197,11 @@ def check_fit(query: FitQuery, calibration: TimingCalibration) -> FitAnswer:
     >>> check_fit(FitQuery(replica, 1000, 100), FittedCalibration.shipped()).reason.partition(" by ")[0]
     'short'
     """
+    replica = query.replica
+    require_scope(calibration, replica)
     breakdown, held, reason = MemoryBreakdown.of(query), None, ""
     try:
-        held = memory(query.replica)
+        held = memory(replica)
     except InsufficientMemoryError as error:
         reason = f"short by {error.short_bytes / 1e9:.2f} GB"
     if held is None:
@@ -217,7 +210,8 @@ def check_fit(query: FitQuery, calibration: TimingCalibration) -> FitAnswer:
     if longest < query.least_tokens:
         reason = f"the cache holds {longest:,} tokens of one sequence, not {query.least_tokens:,}"
         return FitAnswer(query, breakdown, reason, 0, longest, (), tuple(_remedies(query)))
-    return FitAnswer(query, breakdown, "", requests, longest, _speeds(query, held, requests, calibration), ())
+    speeds = request_speeds(replica, calibration, (query.input_tokens, query.output_tokens), requests)
+    return FitAnswer(query, breakdown, "", requests, longest, speeds, ())
 
 
 def _usual_engine(device: Accelerator) -> EngineFacts:
@@ -268,18 +262,6 @@ def _longest(query: FitQuery, held: ReplicaMemory) -> int:
     """The longest context in whole blocks, at most the model's."""
     longest, block = query.replica.model.context_tokens, query.replica.engine.kv_block_tokens
     return longest if held.longest_tokens >= longest else int(held.longest_tokens // block) * block
-
-
-def _speeds(
-    query: FitQuery, held: ReplicaMemory, requests: int, calibration: TimingCalibration
-) -> tuple[RequestSpeed, ...]:
-    """One request alone, and a closed loop of as many as fit."""
-    counts = sorted({1, max(requests, 1)})
-    size = np.ones(len(counts))
-    asked = UniformRequests(query.input_tokens * size, query.output_tokens * size)
-    loop = closed_loop(replica_timer(query.replica, calibration), held, asked, np.array(counts, float))
-    rows = zip(counts, loop.ttft_s, loop.tpot_s, loop.output_tokens_per_s, strict=True)
-    return tuple(RequestSpeed(count, float(first), float(token), float(rate)) for count, first, token, rate in rows)
 
 
 def _remedies(query: FitQuery) -> Iterator[FitRemedy]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from comptroller.costs.own_calibration import OwnCalibration
+from comptroller.costs.own_calibration import scope_remarks
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, no_progress
 from comptroller.planning.ground.nouns import Goal
@@ -70,7 +70,6 @@ def pose_problem(
     make = request_space if workload.quality is None else question_space
     space = make(workload, goal, planned_steps(workload, calibration), rejected, progress, executor)
     deployments = [item for offers in space.offers.values() for item in offers.deployments]
-    if isinstance(calibration, OwnCalibration):
-        calibration.require_covering((item.replica for item in deployments), workload.name)
+    scope_remarks(calibration, ((item.id, item.replica) for item in deployments), f"what {workload.name!r} may choose")
     goal = with_capacities(goal, deployments)
     return PlanningProblem(workload, goal, PlanSearch(space), rejected, calibration)

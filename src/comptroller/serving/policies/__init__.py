@@ -17,12 +17,10 @@ PREEMPTS sets aside running calls of lower priority. A gateway's queues run the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from comptroller.own_code import registry_module, registry_stems
+from comptroller.own_code import PlugInRegistry
 
 KINDS = {
     "routing": "choose", "batching": "budget", "scheduling": "rank", "scaling": "wish", "spot": "place", "power": "cap"
@@ -30,17 +28,18 @@ KINDS = {
 """Kind of policy -> the function its files define."""
 
 
-@lru_cache(maxsize=8)
+REGISTRIES = {kind: PlugInRegistry(f"{__name__}.{kind}", f"{kind} policy", name) for kind, name in KINDS.items()}
+
+
 def names(kind: str) -> tuple[str, ...]:
     """Ids of the policies of a kind that ship, in the order of their numbers.
 
     >>> names("scheduling")[1]
     'fcfs'
     """
-    return registry_stems(_folder(kind))
+    return REGISTRIES[kind].names()
 
 
-@lru_cache(maxsize=64)
 def module(kind: str, name: str) -> ModuleType:
     """The file of a policy: by its id, by a path or by a dotted path.
 
@@ -48,11 +47,7 @@ def module(kind: str, name: str) -> ModuleType:
         UnknownIdError: there is no such policy.
         InputError: it lacks the function of its kind.
     """
-    return registry_module(_folder(kind), f"{kind} policy", KINDS[kind], name)
-
-
-def _folder(kind: str) -> ModuleType:
-    return import_module(f"{__name__}.{kind}")
+    return REGISTRIES[kind].module(name)
 
 
 def decision(kind: str, name: str) -> Callable[..., Any]:

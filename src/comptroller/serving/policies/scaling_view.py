@@ -19,7 +19,8 @@ class ScalingView(NamedTuple):
     cache: share of the cache in use, over replicas that take calls.  ready: replicas that take calls, by the second.
     current: those ready and those on their way.  target_calls, target_per_s: what one replica is to have in flight, and
     to take a second.  capacity_per_s: what it can take within the objectives, however full it is to be.
-    start_up_s: from the decision until a replica takes calls.  least, most: replicas.
+    start_up_s: from the decision until a replica takes calls.  least, most: replicas.  share: of the calls that are to
+    be within the objectives.
     """
 
     arrivals: Seconds
@@ -34,6 +35,7 @@ class ScalingView(NamedTuple):
     start_up_s: float
     least: int
     most: int
+    share: float = 0.95
 
 
 def recent(values: Seconds, seconds: int) -> Seconds:

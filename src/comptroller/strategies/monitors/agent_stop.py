@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from comptroller.strategies.monitors import Floats, RunSignal
+from comptroller.strategies.monitors import Floats, MonitorLessons, RunSignal
 from comptroller.strategies.monitors._windows import calls_since, mean_of_last, total_so_far
 from comptroller.strategies.monitors.repetition import WINDOW, repeated_share
+from comptroller.strategies.success_prediction import SuccessPredictor
 from comptroller.strategies.training import TrainingOutcomes, fit
 from comptroller.work.trajectories import AgentTrajectories
 
@@ -27,6 +28,8 @@ SIGNALS = (
     "empty_results", "recent_empty_results", "long_results", "long_replies", "short_replies", "mean_log_s",
     "recent_log_s", "repeated", "since_long",
 )  # fmt: skip
+PART = ("signals", "centre", "scale", "weights", "intercept")
+"""What is kept of the regression."""
 
 
 def run_signals(calls: AgentTrajectories) -> Floats:
@@ -51,8 +54,8 @@ def run_signals(calls: AgentTrajectories) -> Floats:
     return np.stack(columns, axis=1)
 
 
-def signal_of(training: AgentTrajectories) -> RunSignal:
-    """The chance that a run fails, from a regression on the training runs that were judged.
+def lessons_of(training: AgentTrajectories) -> MonitorLessons:
+    """The weights of a regression on the training runs that were judged, by signal.
 
     Raises:
         InputError: all of them ended alike.
@@ -62,6 +65,15 @@ def signal_of(training: AgentTrajectories) -> RunSignal:
     weight = 1.0 / np.bincount(judged.run[use], minlength=len(judged.runs))[judged.run[use]]
     fails = (1.0 - judged.score)[judged.run[use]]
     part = fit(TrainingOutcomes(SIGNALS, run_signals(judged)[use], fails * weight, weight, judged.run[use]))
+    return {name: getattr(part, name) for name in PART}
+
+
+def signal_of(lessons: MonitorLessons) -> RunSignal:
+    """The chance that a run fails; 0 before it is judged."""
+    if list(lessons["signals"]) != list(SIGNALS):
+        raise ValueError(f"signals are {list(lessons['signals'])}")
+    centre, scale, weights = (tuple(map(float, lessons[name])) for name in PART[1:-1])
+    part = SuccessPredictor(SIGNALS, centre, scale, weights, float(lessons["intercept"]))
 
     def signal(calls: AgentTrajectories) -> Floats:
         return np.where(calls.step + 1 >= EARLIEST, part.chances(run_signals(calls)), 0.0)

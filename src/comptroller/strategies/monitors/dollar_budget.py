@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from comptroller.strategies.monitors import Floats, RunSignal
+from comptroller.strategies.monitors import Floats, MonitorLessons, RunSignal
 from comptroller.strategies.monitors._windows import total_so_far
 from comptroller.work.trajectories import AgentTrajectories
 
 
-def signal_of(training: AgentTrajectories) -> RunSignal:
-    """Dollars so far; nothing is learned. Calls without a recorded price count as 0."""
+def signal_of(lessons: MonitorLessons) -> RunSignal:
+    """Dollars so far. Calls without a recorded price count as 0."""
     return _dollars
 
 

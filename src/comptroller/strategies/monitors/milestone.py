@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from comptroller.strategies.monitors import Floats, RunSignal
+from comptroller.strategies.monitors import Floats, MonitorLessons, RunSignal
 from comptroller.strategies.monitors._windows import calls_since
 from comptroller.work.trajectories import AgentTrajectories
 
@@ -12,9 +12,14 @@ LONG = 0.8
 """Quantile of the reply's tokens in the training runs from which on a reply is long: a fifth of all calls."""
 
 
-def signal_of(training: AgentTrajectories) -> RunSignal:
-    """Calls since the last reply that is long by the training runs' lengths."""
-    least = float(np.quantile(training.output_tokens, LONG)) if training.output_tokens.size else 0.0
+def lessons_of(training: AgentTrajectories) -> MonitorLessons:
+    """Tokens from which on a reply is long, by the training runs' lengths."""
+    return {"long_tokens": float(np.quantile(training.output_tokens, LONG)) if training.output_tokens.size else 0.0}
+
+
+def signal_of(lessons: MonitorLessons) -> RunSignal:
+    """Calls since the last long reply."""
+    least = float(lessons["long_tokens"])
 
     def signal(calls: AgentTrajectories) -> Floats:
         return calls_since(calls, calls.output_tokens >= least)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from comptroller.strategies.monitors import Floats, RunSignal
+from comptroller.strategies.monitors import Floats, MonitorLessons, RunSignal
 from comptroller.strategies.monitors._windows import mean_of_last
 from comptroller.work.trajectories import AgentTrajectories
 
@@ -19,8 +19,11 @@ SHORT = 40
 """Characters of a result at most as long as which nothing is read off its length: an exit code, an empty list."""
 
 
-def signal_of(training: AgentTrajectories) -> RunSignal:
-    """The share of repeated results; nothing is learned."""
+READS = ("observation",)
+
+
+def signal_of(lessons: MonitorLessons) -> RunSignal:
+    """The share of repeated results."""
     return repeated_share
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from comptroller.strategies.monitors import Floats, RunSignal
+from comptroller.strategies.monitors import Floats, MonitorLessons, RunSignal
 from comptroller.work.trajectories import AgentTrajectories
 
 
-def signal_of(training: AgentTrajectories) -> RunSignal:
-    """The number of calls so far; nothing is learned."""
+def signal_of(lessons: MonitorLessons) -> RunSignal:
+    """The number of calls so far."""
     return _calls
 
 

@@ -7,32 +7,22 @@ that sets SEASONAL needs a season, of which it has seen two.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from functools import lru_cache
-from types import ModuleType
 
 from comptroller.errors import InputError
-from comptroller.own_code import registry_module, registry_stems
+from comptroller.own_code import PlugInRegistry
 from comptroller.work.load_frame import Floats, ForecastFrame, ForecastQuantiles
 
 LEAST_SEASONS = 2
 """Seasons that a seasonal forecast has to have seen: one says nothing of how they differ."""
 
 
-@lru_cache(maxsize=1)
-def forecast_names() -> tuple[str, ...]:
-    """Ids of the forecasts that ship.
-
-    >>> "persistence" in forecast_names()
-    True
-    """
-    return registry_stems(sys.modules[__name__])
+FORECASTS = PlugInRegistry(__name__, "forecast", "fit")
 
 
 def is_seasonal(name: str) -> bool:
     """Whether a forecast needs a season."""
-    return bool(getattr(_module(name), "SEASONAL", False))
+    return bool(getattr(FORECASTS.module(name), "SEASONAL", False))
 
 
 def fit_forecast(name: str, past: Floats, frame: ForecastFrame) -> ForecastQuantiles:
@@ -50,10 +40,5 @@ def fit_forecast(name: str, past: Floats, frame: ForecastFrame) -> ForecastQuant
             f"forecast {name}: {seen} in {past.size} steps to learn from; needed: {LEAST_SEASONS} (a longer series, a "
             "shorter season, or persistence)"
         )
-    fit: Callable[[Floats, ForecastFrame], ForecastQuantiles] = _module(name).fit
+    fit: Callable[[Floats, ForecastFrame], ForecastQuantiles] = FORECASTS.module(name).fit
     return fit(past, frame)
-
-
-@lru_cache(maxsize=32)
-def _module(name: str) -> ModuleType:
-    return registry_module(sys.modules[__name__], "forecast", "fit", name)

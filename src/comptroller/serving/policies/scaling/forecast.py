@@ -11,10 +11,6 @@ from comptroller.serving.policies.scaling_outlook import clearing_replicas, need
 from comptroller.serving.policies.scaling_view import ScalingView, whole
 
 EVERY_S = 10
-UNDER, OVER = 19.0, 1.0
-"""Costs of a missing replica and of a spare one: 19 to 1 covers 95 %, the newsvendor's ratio for the
-share that plans over time hold by default. No other ratio was measured."""
-
 
 KEEP_STARTS = 5
 """Start-ups ahead within which a replica that is there must not be needed again, at even odds, to be given up: what it
@@ -22,13 +18,14 @@ costs to keep it then is more than a start and the calls that would miss it."""
 
 
 def wish(view: ScalingView) -> int:
-    """The quantile of what will be needed, and the replicas that clear what waits within a start-up; those that are
-    there as long as they are likely to be needed again; all until a start-up and a decision were seen."""
+    """The quantile of what will be needed, by the share of calls to hold, and the replicas that clear what waits within
+    a start-up; those that are there as long as they are likely to be needed again; all until a start-up and a decision
+    were seen."""
     ahead_s = int(view.start_up_s) + EVERY_S
     soon = needed_replicas(view, ahead_s)
     if soon is None:
         return max(view.current, whole(float(view.queued[-1]) / view.target_calls))
-    wanted = whole(weighted_quantile(*soon, UNDER / (UNDER + OVER)) + clearing_replicas(view))
+    wanted = whole(weighted_quantile(*soon, view.share) + clearing_replicas(view))
     if wanted >= view.current:
         return wanted
     later = needed_replicas(view, KEEP_STARTS * ahead_s)

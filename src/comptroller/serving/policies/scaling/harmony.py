@@ -2,7 +2,8 @@
 
 Source: Luo et al. 2024, arXiv 2408.01000. Its forecaster is a transformer with a flow and its decision stage is not in
 the released code (Floating-LY/HARMONY1), so both are stated here: the distribution is what followed moments like now
-(`scaling_outlook`), the cost is that of replicas plus that of the calls in moments that are short of them.
+(`scaling_outlook`), the cost is that of replicas plus that of the calls in moments that are short of them. With a share
+of 95 % to hold a miss may not be cheaper than twenty calls served: 1 / (1 - share).
 """
 
 from __future__ import annotations
@@ -13,9 +14,6 @@ from comptroller.serving.policies.scaling_outlook import clearing_replicas, need
 from comptroller.serving.policies.scaling_view import ScalingView, whole
 
 EVERY_S = 10
-MISS = 20.0
-"""Cost of a call a second outside of the SLA over that of the replica-share that would have served it: with an SLA of
-95 % a miss may not be cheaper than twenty served."""
 
 
 def wish(view: ScalingView) -> int:
@@ -28,5 +26,5 @@ def wish(view: ScalingView) -> int:
     choices = np.arange(view.least, view.most + 1)
     # all calls of a moment that is short of replicas miss: their queue is served in order
     short = needed[None, :] > choices[:, None] + 1e-9
-    cost = choices + MISS * (short * needed) @ weights / weights.sum()
+    cost = choices + (short * needed) @ weights / weights.sum() / (1 - view.share)
     return int(choices[int(np.argmin(cost))])
