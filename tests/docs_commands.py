@@ -153,6 +153,8 @@ NOT_RUN = {
     "comptroller serve FILE": "`serve gateway.toml` of the pages is run",
     "comptroller serve plan.json": "starts the engines of the plan, which need its accelerators: tests/test_circle.py",
     "comptroller measure serving http://127.0.0.1:8080 --plan plan.json --out own": "needs a running engine",
+    "comptroller measure serving http://127.0.0.1:8000 --model llama_3_1_8b --accelerator h100_sxm --engine vllm "
+    "--out mine": "needs a running engine: tests/test_circle.py has some",
     "comptroller measure host cpu --out host.toml": MODEL_HERE,
     "comptroller measure kernels cuda --out kernels.toml": "needs an NVIDIA accelerator",
     "comptroller measure kernels cuda --kernel tilus_int6.py:make=int6_g128": "needs an NVIDIA accelerator",

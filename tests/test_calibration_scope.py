@@ -23,6 +23,7 @@ from comptroller.facts.config import model
 from comptroller.facts.digests import facts_digest
 from comptroller.gateway.config import GatewayConfig, ServiceConfig
 from comptroller.gateway.plan_drift import planned_notes, served_plan
+from comptroller.planning.capped_scaling import simulate_capped_scaling
 from comptroller.planning.fault_simulation import FaultConditions, simulate_faults
 from comptroller.planning.ground.plan_calibration import calibration_of_plan, plan_remarks, under_own_calibration
 from comptroller.planning.ground.plan_document import Plan, load_plan
@@ -153,6 +154,9 @@ FUNCTIONS: dict[str, Callable[[AskedDoor], object]] = {
     "rows_of_plan": lambda d: rows_of_plan(d.plan, ROWS, d.own),
     "simulate_redundancy": lambda d: simulate_redundancy(d.plan, two_requests(), RedundancyConditions((1.0,)), d.own),
     "simulate_scaling": lambda d: simulate_scaling(d.plan, two_requests(), ["fixed"], SCALED, d.own),
+    "simulate_capped_scaling": lambda d: simulate_capped_scaling(
+        d.plan, two_requests(), (["fixed"], ["uncapped"]), (SCALED, ROWS), d.own
+    ),
     "scaling_stage": lambda d: scaling_stage(d.plan, SCALED, d.own),
     "simulate_spot": lambda d: simulate_spot(
         d.plan, two_requests(), one_zone(), ["on_demand"], SpotConditions(start_up_s=1.0), d.own

@@ -168,7 +168,7 @@ def recorded_graph(
     """
     prepared = prepared_context(play.strategy, play.replay, question)
     asked, known = prepared_question(play.replay, question, prepared)
-    watched, world = _WatchedStrategy(play.strategy), play.replay.world(question, known)
+    watched, world = _WatchedStrategy(play.strategy), play.replay.world_of(play.strategy, question, known)
     drive = StrategyDriver(watched, asked, UNLIMITED, rng)
     calls, asks, places = list[GraphCall](), list[tuple[Ask, CallTokenCounts]](), dict[Ask, int]()
     wait, ordered = 0, drive.start()

@@ -233,7 +233,7 @@ class _World:
             prefixes, blocks = made.prefixes.copy(), dict(made.blocks)
         question, records = prepared_question(play.replay, place, known)
         drive = StrategyDriver(play.strategy, question, thinking.budget, rng, start_s)
-        run = _Run(number, play, drive, play.replay.world(place, records), prefixes, blocks)
+        run = _Run(number, play, drive, play.replay.world_of(play.strategy, place, records), prefixes, blocks)
         if drive.deadline_s < math.inf:
             heappush(self._deadlines, (drive.deadline_s, number, run))
         self._obey(run, drive.start(), start_s)

@@ -96,6 +96,10 @@ class EvidenceReplay:
         other.dealt, other.read = {}, frozenset(read)
         return other
 
+    def world_of(self, strategy: object, question: int, known: Mapping[Ask, RecordedReply] | None = None) -> ReplayWorld:
+        """A world for one run of a strategy: what it reads is dealt first."""
+        return self.for_readers(getattr(strategy, "uses", ())).world(question, known)
+
     @cached_property
     def _answered_by(self) -> Mapping[str, Bools]:
         """By role in the evidence, which rows some row of that role was recorded after."""

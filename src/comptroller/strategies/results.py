@@ -191,7 +191,7 @@ def _replay_question(
     strategy: Strategy, replay: EvidenceReplay, number: int, budget: QuestionBudget, made: PreparedContext | None = None
 ) -> tuple[ReplayWorld, FinishedRun]:
     question, known = prepared_question(replay, number, made)
-    world = replay.for_readers(uses(strategy)).world(number, known)
+    world = replay.world_of(strategy, number, known)
     rng = np.random.default_rng([replay.seed or 0, number])
     return world, play(StrategyDriver(strategy, question, budget, rng), world)
 

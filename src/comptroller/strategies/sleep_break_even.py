@@ -82,7 +82,7 @@ def _amount(
     """What a question takes, without what was prepared."""
     question, known = prepared_question(replay, number, made)
     rng = np.random.default_rng([replay.seed or 0, number])
-    run = play(StrategyDriver(strategy, question, UNLIMITED, rng), replay.world(number, known))
+    run = play(StrategyDriver(strategy, question, UNLIMITED, rng), replay.world_of(strategy, number, known))
     return MEASURES[amount](run.cost)
 
 

@@ -59,7 +59,8 @@ def suspected_cap(lengths: npt.ArrayLike) -> LengthCap | None:
     """The greatest length as a cap, if more outputs end there than the frequency of the lengths below it explains.
 
     Expected at one length are the outputs in the tenth below it, evenly spread. A cap is suspected at `FEWEST` outputs
-    or more, if a Poisson count of that mean reaches their number with a probability of at most `CHANCE`.
+    or more, if a Poisson count of that mean reaches their number with a probability of at most `CHANCE`. Where all
+    outputs are of one length it was declared or counted as one, and says nothing of how they ended.
 
     >>> suspected_cap([2048] * 40 + list(range(100, 2000, 50)))
     LengthCap(tokens=2048, hits=40, outputs=78)
@@ -72,7 +73,7 @@ def suspected_cap(lengths: npt.ArrayLike) -> LengthCap | None:
     hits = int((tokens == top).sum())
     width = max(1.0, np.floor(top / NEIGHBOURHOOD))
     near = int(((tokens >= top - width) & (tokens < top)).sum())
-    if hits < FEWEST or pdtrc(hits - 1, max(near, 1) / width) > CHANCE:
+    if hits == len(tokens) or hits < FEWEST or pdtrc(hits - 1, max(near, 1) / width) > CHANCE:
         return None
     return LengthCap(int(top), hits, len(tokens))
 
