@@ -91,7 +91,7 @@ def test_rate_lengths_and_limits_without_a_use_case(capsys: pytest.CaptureFixtur
 def base_of(key: str, folder: Path) -> dict[str, Any]:
     """A workload that a key may be added to."""
     base: dict[str, Any] = {"models": ["llama_3_1_8b"]}
-    if key in {"scale", "part", "skip_bad", "peak", "trace", "columns", "cache_tier"}:
+    if key in {"scale", "part", "skip_bad", "peak", "trace", "columns", "tenants", "cache_tier"}:
         return base | {"trace": recorded(folder), "use_case": "chat"}
     if key == "rate_per_s":
         return base | {"use_case": "chat", "rate_per_s": 1.0}

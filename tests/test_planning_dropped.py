@@ -83,7 +83,7 @@ def test_a_dropped_strategy_can_be_asked_about(recorded: Path) -> None:
 
 
 def test_a_plan_tells_what_was_dropped(recorded: Path) -> None:
-    document = workload(recorded)
+    document = workload(recorded, 40.0)
     found, every = plan(parse(document), rehearsal=None), posed(document).space.options
     reasons = {each.reason: each for each in found.pruned}
     assert found.quality is not None and found.quality.support is not None

@@ -8,8 +8,9 @@ import pytest
 from comptroller.strategies.drive import MEASURES, StrategyDriver, play
 from comptroller.strategies.protocol import UNLIMITED, Answer, QuestionBudget, Strategy
 from comptroller.strategies.spelling import model_id, names, parse, settings, spell
+from comptroller_lab.drawn_replies import JUDGES
 from strategy_kinds import KINDS
-from strategy_worlds import JUDGES, QUESTION, DrawnWorld, run, trace
+from strategy_worlds import QUESTION, DrawnWorld, run, trace
 
 SHIPPED = [parse(name) for name in names()]
 VARIANTS = [

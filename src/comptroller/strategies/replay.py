@@ -96,7 +96,9 @@ class EvidenceReplay:
         other.dealt, other.read = {}, frozenset(read)
         return other
 
-    def world_of(self, strategy: object, question: int, known: Mapping[Ask, RecordedReply] | None = None) -> ReplayWorld:
+    def world_of(
+        self, strategy: object, question: int, known: Mapping[Ask, RecordedReply] | None = None
+    ) -> ReplayWorld:
         """A world for one run of a strategy: what it reads is dealt first."""
         return self.for_readers(getattr(strategy, "uses", ())).world(question, known)
 

@@ -71,6 +71,7 @@ HEADINGS = (
                 "The part of the trace from `start` to `end` after its first arrival (unit: s, ms or h).",
                 '{ start = 0.0, end = 1.0, unit = "h" }',
             ),
+            "tenants": WorkloadKey("Tenants of the trace whose requests alone are read.", '["12", "27"]'),
             "skip_bad": WorkloadKey("Whether bad rows of the trace are dropped and counted (true or false).", "true"),
             "columns": WorkloadKey(
                 "What the columns of the trace are called (arrival, input, output, session, tenant, adapter, priority, "

@@ -166,6 +166,11 @@ def cheapest_day(case: ProgramCase, known: Fleet | None = None) -> Fleet:
     return read(case, posed, values, result.bound)
 
 
+NOTHING = 1e-6
+"""Share of its dearest column up to which what a day costs is the tolerance of the solver, not an amount: a day bought
+whole emitted 1e-13 of one, and was settled at weights of 1e13."""
+
+
 def least_day(case: ProgramCase) -> tuple[float, PosedProgram, Floats]:
     """The cheapest day of fractional units, which no day undercuts: its objective, columns and values.
 
@@ -191,7 +196,9 @@ def _settle_program(case: ProgramCase, posed: PosedProgram, first: Floats) -> Mi
     """
     grams = pose(replace(case, goal=replace(case.goal, objective="gco2e"))).program.cost
     ladder = (grams, posed.program.cost)
-    own = [float(np.abs(rung) @ first) or float(np.abs(rung).max(initial=0.0)) or 1.0 for rung in ladder]
+    dearest = [float(np.abs(rung).max(initial=0.0)) for rung in ladder]
+    spent = [float(np.abs(rung) @ first) for rung in ladder]
+    own = [value if value > NOTHING * top else top or 1.0 for value, top in zip(spent, dearest, strict=True)]
     cost = np.asarray(sum(1e3**k * rung / value for k, (rung, value) in enumerate(zip(ladder, own, strict=True))))
     most, whole, units = posed.program.most.copy(), posed.program.whole.copy(), posed.units
     cost[units], most[units], whole[units] = -1e3, np.rint(first[units]), False
