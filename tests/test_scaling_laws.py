@@ -102,7 +102,7 @@ def test_runs_that_do_not_say_what_parameters_buy_are_refused() -> None:
     small = points.params < np.quantile(points.params, 0.1)
     loss = 2.0 + 3e3 * points.tokens**-0.4 + 0.5 * small + 0.002 * np.cos(np.arange(len(points.loss)))
     blind = LossPoints(points.params, points.tokens, loss, points.family)
-    with pytest.raises(UnsupportedError, match="alpha is .* what parameters buy"):
+    with pytest.raises(UnsupportedError, match=r"alpha is .* what parameters buy"):
         scaling_report(blind, ScalingQuery(draws=5))
 
 

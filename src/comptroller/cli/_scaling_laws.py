@@ -93,7 +93,7 @@ def fit_losses(
         return True
     asked = ScalingQuery(options.flops, options.drop_highest, query.beyond, query.level, query.draws, query.seed)
     reports = scaling_report(points, asked)
-    found = _compared(points, only, options)
+    found = _comparisons(points, only, options)
     _write_laws(reports, files)
     shares = [] if options.over_families is None else [domain_sheet(reports, options.over_families)]
     if as_json:
@@ -111,7 +111,7 @@ def fit_losses(
     return True
 
 
-def _compared(points: LossPoints, only: Sequence[str], options: LossLawOptions) -> list[LawComparison]:
+def _comparisons(points: LossPoints, only: Sequence[str], options: LossLawOptions) -> list[LawComparison]:
     return [compare_laws(lowest_losses(points.of(name), options.drop_highest), only) for name in points.families]
 
 
@@ -128,7 +128,7 @@ def _tell_laws(
             "--flops, --over-families, --out: of parameters and tokens alone, by chinchilla: name it beside "
             f"{', '.join(only)}"
         )
-    found, table = _compared(points, only, options), files.get("table")
+    found, table = _comparisons(points, only, options), files.get("table")
     if table:
         as_table = writer_of(table)
         write_all({"table": table}, {"table": lambda: as_table(families_sheet(found))})
