@@ -27,7 +27,7 @@ EVERY = 12
 """Samples between two cases: two hours. At half of it a month takes twice as long, and each case has half the moves."""
 LOADS = (0.6, 0.8)
 """Mean load of the scarcest resource: at the least of them overload is rare, at the largest it is the rule."""
-SEEDS = 2
+SEEDS = 1
 NETWORK_MIB_PER_S = 1e9 / 8 / 2**20
 
 
@@ -120,7 +120,7 @@ def main() -> None:
         f"{load}: {min(found, key=lambda n: (round(found[n]['after'], 3), found[n]['cost_s']))}"
         for load, found in figures.items()
     ]
-    text = f"""Balancers over a month of recorded load: {NODES} nodes, {NODES * 10} services, sums over {SEEDS} draws.
+    text = f"""Balancers over a month of recorded load: {NODES} nodes, {NODES * 10} services, {SEEDS} draw of services.
 
 Overload is in nodes, summed over cases two hours apart; left is what stood right after the balancer's moves.
 

@@ -1,8 +1,9 @@
 """Jobs of a recorded cluster under every policy, tiers against a static partition: `python benchmarks/fleet_jobs.py`.
 
 Recorded: Philly's jobs (submission, duration, GPUs, virtual cluster), of which a part is kept back; days before the
-20th have almost none and are left out. Modelled: nodes of 8 GPUs, a minute for each restart, which tier a virtual
-cluster has (the file says none: by size in turns, so that each tier has large and small ones), that jobs can be shrunk.
+20th have almost none and are left out, and of the others two whole weeks are replayed (`--days`). Modelled: nodes
+of 8 GPUs, a minute for each restart, which tier a virtual cluster has (the file says none: by size in turns, so that
+each tier has large and small ones), that jobs can be shrunk.
 
 Three questions. Policies side by side on one cluster. At the same promises, how many GPUs does a static partition need,
 and how many does a shared cluster need that stops and shrinks jobs? And on the cluster that the static partition of
@@ -100,9 +101,11 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--data", type=Path, default=Path("../shared/data/fleet"))
     options.add_argument("--nodes", type=int, default=64, help="of the first table")
+    options.add_argument("--days", type=float, default=14.0, help="of Philly, from the first that has jobs")
     data = options.parse_args()
     jobs = jobs_of_file(data.data / "philly_jobs.parquet")
-    jobs = tiers_by_size(jobs.rows(jobs.submitted_s >= FIRST_DAY * 86400))
+    day = jobs.submitted_s / 86400 - FIRST_DAY
+    jobs = tiers_by_size(jobs.rows((day >= 0) & (day < data.days)))
     side_by_side = [run(jobs, policy, data.nodes) for policy in JOB_POLICIES.names()]
     quota = static_quotas(jobs)
     static = int(quota.sum()) // NODE
@@ -139,14 +142,14 @@ On the same {shared * NODE} GPUs, quotas by GPU-hours:
 
 def useful(found: JobOutcome) -> float:
     """Share of the cluster's time, up to the last submission, that was work."""
-    return found.useful_until(found.jobs.span_s)
+    return found.useful_until(found.horizon_s)
 
 
 def row(found: JobOutcome) -> list[str]:
     """A row of a table."""
     tiers = [found.fraction_of(found.jobs.tier == place) for place in range(len(found.jobs.tiers))]
     return [
-        found.policy, f"{found.use_until(found.jobs.span_s):.1%}", f"{useful(found):.1%}",
+        found.policy, f"{found.use_until(found.horizon_s):.1%}", f"{useful(found):.1%}",
         f"{found.turnaround_s.mean() / 3600:.2f}", f"{np.quantile(found.wait_s, 0.99) / 3600:.2f}",
         f"{found.fairness:.3f}", f"{found.stops.sum():,}", *(f"{share:.1%}" for share in tiers),
     ]  # fmt: skip

@@ -46,7 +46,7 @@ def row(jobs: JobTable, words: str, speeds: np.ndarray, policy: str) -> KindRow:
     found = JobCluster(jobs, how).run()
     turnaround_h = found.turnaround_s / 3600
     return KindRow(
-        words, policy, found.useful_until(jobs.span_s), float(turnaround_h.mean()),
+        words, policy, found.useful_until(found.horizon_s), float(turnaround_h.mean()),
         float(np.quantile(turnaround_h, 0.99)), found.fairness, int(found.stops.sum()),
     )  # fmt: skip
 

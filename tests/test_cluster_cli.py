@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from comptroller.cli import application
 from comptroller.cluster.job_files import jobs_of_file
+from comptroller.cluster.job_run import node_kinds, node_sizes
 from comptroller.errors import ComptrollerError
 
 JOBS = """when,took,devices,team,cpus
@@ -117,3 +118,25 @@ def test_balancers_move_what_frees_a_node(tmp_path: Path) -> None:
     assert "'c' is not in nodes.csv" in refusal("balance", str(nodes), str(services))
     services.write_text("service,node,cpu,gpu,move_cost\nx,a,7,1,5\n", encoding="utf-8")
     assert "gpu is no resource of nodes.csv" in refusal("balance", str(nodes), str(services))
+
+
+def test_jobs_that_all_come_at_once_have_shares_of_time_up_to_the_last_end(tmp_path: Path) -> None:
+    path = tmp_path / "once.csv"
+    path.write_text("submitted_s,duration_s,gpus\n0,3600,8\n0,1800,4\n", encoding="utf-8")
+    (one,) = json.loads(command("jobs", str(path), "--nodes", "1x8", "--json", "--restart", "0").stdout)["policies"]
+    assert one["span_s"] == 5400 and one["use"] == one["useful"] == pytest.approx((3600 * 8 + 1800 * 4) / (5400 * 8))
+    page = tmp_path / "once.html"
+    assert not command("jobs", str(path), "--nodes", "1x8", "--html", str(page)).exit_code
+    assert "nan" not in page.read_text(encoding="utf-8").lower().split("<svg")[1]
+
+
+def test_a_file_of_nodes_says_the_kinds_of_their_gpus(tmp_path: Path) -> None:
+    nodes = tmp_path / "nodes.csv"
+    nodes.write_text("sn,cpu_milli,gpu,model\na,32,0,\nb,64,8,T4\nc,96,4,P100\n", encoding="utf-8")
+    assert node_sizes([str(nodes)]) == (8, 4)
+    assert node_kinds([str(nodes), "2x8"]) == (("T4", "P100", ""), (0, 1, 2, 2))
+    assert node_kinds([str(nodes)]) == (("T4", "P100"), (0, 1))
+    nodes.write_text("gpu,model\n8,\n", encoding="utf-8")
+    assert "nodes.csv" in refusal(
+        "jobs", str(Path(__file__).parent.parent / "examples/jobs.csv"), "--nodes", str(nodes)
+    )

@@ -39,6 +39,11 @@ class JobOutcome:
         return sum(self.nodes)
 
     @property
+    def horizon_s(self) -> float:
+        """Until when shares of time are counted: the last submission, or the last end where all came at one moment."""
+        return self.jobs.span_s or float(self.ended_s.max())
+
+    @property
     def turnaround_s(self) -> Floats:
         """From submission to the end of each job, shape (jobs,)."""
         return self.ended_s - self.jobs.submitted_s

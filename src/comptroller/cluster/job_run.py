@@ -18,7 +18,8 @@ BY_WORK = "work"
 
 
 def node_sizes(words: Sequence[str]) -> tuple[int, ...]:
-    """GPUs of each node, from words such as `64x8` or `v100:64x8`, or from a CSV file with a column `gpu` or `gpus`.
+    """GPUs of each node, from words such as `64x8` or `v100:64x8`, or from a CSV file with a column `gpu` or `gpus`;
+    its column `model` or `kind`, if there is one, says of which kind they are.
 
     Raises:
         InputError: a word is neither.
@@ -70,19 +71,25 @@ def _nodes_of(word: str) -> list[tuple[int, str]]:
     if found := re.fullmatch(r"(?:([\w.-]+):)?([1-9][0-9]{0,5})x([1-9][0-9]?)", word):
         return [(int(found[3]), found[1] or "")] * int(found[2])
     if Path(word).is_file():
-        return [(size, "") for size in _node_file(Path(word))]
+        return _node_file(Path(word))
     raise InputError(f"--nodes {word}: neither COUNTxGPUS, such as 64x8 or v100:64x8, nor a file")
 
 
-def _node_file(path: Path) -> list[int]:
-    name = next((name for name in ("gpu", "gpus") if name in columns_of(path)), None)
+def _node_file(path: Path) -> list[tuple[int, str]]:
+    columns = columns_of(path)
+    name = next((name for name in ("gpu", "gpus") if name in columns), None)
+    kind = next((name for name in ("model", "kind") if name in columns), None)
     if name is None:
         raise FactError(path.name, "columns", "no column of GPUs", "gpu, gpus")
     line, (gpus,) = read_columns(path, [name], [numbers])
     bad = np.flatnonzero(~((gpus >= 0) & (gpus == np.floor(gpus))))
     if len(bad):
         raise FactError(path.name, name, "is not a whole number from 0 on", line=int(line[bad[0]]))
-    return [int(count) for count in gpus if count]
+    kinds = read_columns(path, [kind], [np.array])[1][0] if kind else np.full(len(gpus), "")
+    nameless = np.flatnonzero((gpus > 0) & (kinds == "")) if kind else np.zeros(0, np.int64)
+    if len(nameless):
+        raise FactError(path.name, str(kind), "is empty beside GPUs", "their kind", line=int(line[nameless[0]]))
+    return [(int(count), str(kind)) for count, kind in zip(gpus, kinds, strict=True) if count]
 
 
 def quotas(words: Sequence[str], jobs: JobTable, gpus: int) -> Ints:

@@ -36,8 +36,8 @@ def _share(value: float) -> str:
 JOBS: SheetColumns[JobOutcome] = (
     left("policy"),
     left("knows", None, _knows),
-    right("use", "GPU time held", lambda one: _share(one.use_until(one.jobs.span_s))),
-    right("useful", "of it work, kept", lambda one: _share(one.useful_until(one.jobs.span_s))),
+    right("use", "GPU time held", lambda one: _share(one.use_until(one.horizon_s))),
+    right("useful", "of it work, kept", lambda one: _share(one.useful_until(one.horizon_s))),
     right("wait_p50_s", "wait p50", lambda one: _hours(float(np.median(one.wait_s)))),
     right("wait_p99_s", "wait p99", lambda one: _hours(float(np.quantile(one.wait_s, 0.99)))),
     right("turnaround_mean_s", "turnaround mean", lambda one: _hours(float(one.turnaround_s.mean()))),
@@ -56,7 +56,7 @@ JOBS: SheetColumns[JobOutcome] = (
 
 
 def jobs_sheet(outcomes: Sequence[JobOutcome]) -> ReportSheet:
-    """A row for each policy; shares are of the time up to the last submission."""
+    """A row for each policy; shares are of the time up to the last submission, the last end if all came at once."""
     first = outcomes[0]
     title = f"{len(first.jobs):,} jobs on {first.gpus:,} GPUs of {len(first.nodes):,} nodes"
     return ReportSheet.of(title, JOBS, outcomes).without_empty("knows", "hung_gpu_h", "faults")
@@ -82,7 +82,7 @@ def job_records(outcomes: Sequence[JobOutcome]) -> list[dict[str, Any]]:
 
 
 def _job_record(one: JobOutcome) -> dict[str, Any]:
-    span_s = one.jobs.span_s
+    end_s = one.horizon_s
     tiers = {
         tier.name: {"promise": tier.promise, "received": short(one.fraction_of(mine)), "jobs": int(mine.sum())}
         for place, tier in enumerate(one.jobs.tiers)
@@ -99,7 +99,7 @@ def _job_record(one: JobOutcome) -> dict[str, Any]:
     }
     return {
         "policy": one.policy, "knows_durations": bool(_knows(one)), "jobs": len(one.jobs), "gpus": one.gpus,
-        "span_s": short(span_s), "use": short(one.use_until(span_s)), "useful": short(one.useful_until(span_s)),
+        "span_s": short(end_s), "use": short(one.use_until(end_s)), "useful": short(one.useful_until(end_s)),
         **quantiles, "turnaround_mean_s": short(float(one.turnaround_s.mean())), "fairness": short(one.fairness),
         "lost_gpu_h": short(float(one.lost_gpu_s.sum()) / 3600),
         "restart_gpu_h": short(float(one.restart_gpu_s.sum()) / 3600), "stops": int(one.stops.sum()),
@@ -119,7 +119,7 @@ def jobs_page(outcomes: Sequence[JobOutcome]) -> str:
 
 def jobs_picture(outcomes: Sequence[JobOutcome]) -> ChartPicture:
     """GPUs that are held, jobs that have not ended and their GPU-hours so far, over time, a line for each policy."""
-    end_s = max(one.jobs.span_s for one in outcomes)
+    end_s = max(one.horizon_s for one in outcomes)
     clock = np.linspace(0.0, end_s, SAMPLES)
     headline = jobs_sheet(outcomes).title
     return ChartPicture(
