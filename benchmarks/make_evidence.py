@@ -94,8 +94,8 @@ PLANS = {
         start="own",
     ),
 }
-"""By name of the file. The wide one grows evenly, samples of all questions before checks of more than 20, so that it can
-be packed whenever it is stopped: 13 tasks of up to 240 questions are some five hours of one core."""
+"""By name of the file. The wide one grows evenly, samples of all questions before checks of more than 20, so that it
+can be packed whenever it is stopped: 13 tasks of up to 240 questions are some five hours of one core."""
 
 
 def weights(kind: str, folder: Path) -> Path:

@@ -1,17 +1,22 @@
 """Write the pages of docs/ that follow from the package: a table per folder of facts, the strategies, and the formulas.
 
-`python docs/generate.py` writes them; a test holds them to the folders.
+    python docs/generate.py                        all pages and pictures
+    python docs/generate.py models.md pictures     these alone
+
+A test holds them to the folders.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import io
 import json
 import runpy
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +39,21 @@ COSTS = HERE.parent / "src" / "comptroller" / "costs"
 WRITTEN = "<!-- written by docs/generate.py -->\n"
 
 
+def page_writers() -> dict[str, Callable[[], str]]:
+    """What makes the text of every generated page, by file name."""
+    return {
+        **{f"{kind}.md": partial(facts_page, kind) for kind in LISTS},
+        "licences.md": licences_page,
+        "gallery.md": gallery_page,
+        **{f"documents/{kind}.md": partial(document_page, kind) for kind in DOCUMENTS},
+        "methodology.md": methodology,
+        "strategies.md": strategies_page,
+    }
+
+
 def pages() -> dict[str, str]:
     """The text of every generated page by file name."""
-    found = {f"{kind}.md": facts_page(kind) for kind in LISTS}
-    documents = {f"documents/{kind}.md": document_page(kind) for kind in DOCUMENTS}
-    found |= {"licences.md": licences_page(), "gallery.md": gallery_page()}
-    return {**found, **documents, "methodology.md": methodology(), "strategies.md": strategies_page()}
+    return {name: make() for name, make in page_writers().items()}
 
 
 UNIT_OF = {"tokens": "tokens", "s": "s", "h": "h", "w": "W", "j": "J", "bytes": "B", "usd": "USD", "gco2e": "gCO2e"}
@@ -337,8 +351,24 @@ def _formulas(tree: ast.Module) -> Iterator[str]:
                 yield f"\n### {node.name}\n\n```text\n{text}\n```"
 
 
+PICTURES = "pictures"
+"""The name under which the command draws all pictures."""
+
+
+def page_names(words: list[str] | None = None) -> list[str]:
+    """The pages of a command line, all where none is named; ends the program where one is unknown, or help is asked."""
+    known = [*page_writers(), PICTURES]
+    parser = argparse.ArgumentParser(description="Write the generated pages of docs/.")
+    parser.add_argument("page", nargs="*", metavar="PAGE", help=f"which, by default all: {', '.join(known)}")
+    named = list(dict.fromkeys(parser.parse_args(words).page))
+    if unknown := [name for name in named if name not in known]:
+        parser.error(f"no generated page: {', '.join(unknown)}; there are {', '.join(known)}")
+    return named or known
+
+
 if __name__ == "__main__":
     (HERE / "documents").mkdir(exist_ok=True)
-    for name, content in {**pages(), **pictures()}.items():
-        (HERE / name).write_text(content, encoding="utf-8")
-        print(f"wrote docs/{name}")
+    for name in page_names():
+        for file, content in (pictures() if name == PICTURES else {name: page_writers()[name]()}).items():
+            (HERE / file).write_text(content, encoding="utf-8")
+            print(f"wrote docs/{file}")

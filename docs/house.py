@@ -207,7 +207,8 @@ ROOM_LINES = {
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own
     # manifests with what of them was not read, whole lines of a shell; policies that an engine follows (210 lines)
-    "launch": 1_500,
+    # intervals of looks at the queue and of streams, and why one cannot be set (60 lines)
+    "launch": 1_560,
 }
 """Most lines of Python in each room. A room that passes its bound fails `make lint`: shrink it, or raise the bound here
 and say in DESIGN.md what the lines are for."""

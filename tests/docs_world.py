@@ -201,6 +201,8 @@ def _logs(folder: Path) -> None:
     sizes, tokens = np.geomspace(1e8, 1e10, 6), np.geomspace(1e9, 1e11, 6)
     losses = [f"{n},{d},{1.7 + 400 / n**0.34 + 410 / d**0.28}" for n in sizes for d in tokens]
     (folder / "losses.csv").write_text("\n".join(["params,tokens,loss", *losses]) + "\n")
+    repeated = [f"{row},{float(row.split(',')[1]) / (1 + place % 4)}" for place, row in enumerate(losses)]
+    (folder / "repeated.csv").write_text("\n".join(["params,tokens,loss,unique_tokens", *repeated]) + "\n")
 
 
 def _weights(folder: Path) -> None:

@@ -50,6 +50,8 @@ OTHER: dict[str, tuple[Any, ...]] = {
     "engine.adapters.skew": (),
     "engine.offload_gib": (11.0,),
     "engine.eager": (True,),
+    "engine.poll_steps": (10,),
+    "engine.stream_interval": (20,),
     "pools.phase": ("prefill",),
     "pools.accelerator": ("a100_80_sxm",),
     "pools.tp": (4,),

@@ -54,10 +54,14 @@ def test_each_lever_has_a_name() -> None:
     none = DeploymentLevers(None, None, None)
     drafts = SpeculativeDecoding(3, 0.5, model("llama_3_2_1b"))
     every = DeploymentLevers(
-        SplitPools(PoolRatio(2, 1), 1e-6), 512, drafts, AdapterSet(100, 16, 32), ClockSetting(1.2e9), 4 * 2.0**30, True
-    )
+        SplitPools(PoolRatio(2, 1), 1e-6), 512, drafts, AdapterSet(100, 16, 32), ClockSetting(1.2e9), 4 * 2.0**30, True,
+        10, 20,
+    )  # fmt: skip
     assert (none.is_plain, none.suffix, none.label) == (True, "", "")
-    assert (every.is_plain, every.suffix) == (False, ".2p1d.llama_3_2_1bx3.lora32of100r16.c512.eager.off4.1200mhz")
+    assert (every.is_plain, every.suffix) == (
+        False,
+        ".2p1d.llama_3_2_1bx3.lora32of100r16.c512.eager.poll10.piece20.off4.1200mhz",
+    )
     assert set(none.axes) == set(every.axes) and all(none.axes[axis] != every.axes[axis] for axis in none.axes)
 
 

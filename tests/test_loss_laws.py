@@ -118,6 +118,27 @@ def test_what_a_table_does_not_support_is_refused() -> None:
         fit_law(loss_law("quantisation"), made_runs("quantisation").take(np.arange(20)))
 
 
+@pytest.mark.parametrize("name", ["filtering", "routing", "quantisation"])
+def test_a_law_of_further_columns_is_told_alone(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    """Chinchilla's law, which does not hold of such runs, is neither fitted nor split by."""
+    points, file, table = made_runs(name, 0.002), tmp_path / "runs.csv", tmp_path / "laws.csv"
+    columns = {**points.columns, "loss": points.loss}
+    rows = [",".join(map(str, row)) for row in zip(*columns.values(), strict=True)]
+    file.write_text("\n".join([",".join(columns), *rows]) + "\n", encoding="utf-8")
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "laws", str(file), "--law", name, "--json", "--table", str(table)])
+    assert not ended.value.code and not recwarn.list
+    (found,) = json.loads(capsys.readouterr().out)
+    (standing,) = found["laws"]["standings"]
+    assert set(found) == {"family", "laws"} and standing["law"] == name and standing["mean"] < 0.01
+    assert table.read_text(encoding="utf-8").splitlines()[1].startswith(f"runs,{name},")
+    with pytest.raises(SystemExit) as refused:
+        main(["fit", "laws", str(file), "--law", name, "--flops", "1e21"])
+    assert refused.value.code == 2 and "name it beside" in capsys.readouterr().err
+
+
 def test_further_columns_are_read_and_held_to_be_numbers(tmp_path: Path) -> None:
     file = tmp_path / "runs.csv"
     file.write_text("params,tokens,loss,members\n1e9,1e10,2.5,4\n1e9,1e10,2.5,0\n", encoding="utf-8")
@@ -173,6 +194,9 @@ def test_rewards_are_read_from_a_table_and_told(tmp_path: Path, capsys: pytest.C
     assert not ended.value.code
     (found,) = json.loads(capsys.readouterr().out)
     assert found["family"] == "a" and found["rewards"][0][0] == 1.5e5
+    with pytest.raises(SystemExit) as refused:
+        main(["fit", "laws", str(file), "--flops", "1e9"])
+    assert refused.value.code == 2 and "the hold-out supports no more" in capsys.readouterr().err
     file.write_text("compute,reward\n1,2\n", encoding="utf-8")
     with pytest.raises(RecordError, match="row 2"):
         read_rewards(file)

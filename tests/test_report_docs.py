@@ -37,6 +37,16 @@ def test_a_generated_page_is_what_the_package_says(name: str) -> None:
     assert written == PAGES[name], f"docs/{name} is behind the package: make docs"
 
 
+def test_pages_are_named_or_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(PAGES) < set(GENERATE.page_names([])) and GENERATE.page_names(["models.md"]) == ["models.md"]
+    for words, code in ((["--help"], 0), (["model.md"], 2)):
+        with pytest.raises(SystemExit) as ended:
+            GENERATE.page_names(words)
+        assert ended.value.code == code
+    told = capsys.readouterr()
+    assert "licences.md" in told.out and "no generated page: model.md" in told.err
+
+
 def words_of(picture: str) -> list[str]:
     """The words and figures of an SVG; its places follow from the fonts of the machine."""
     return re.findall(r"<text[^>]*>([^<]+)</text>", picture)

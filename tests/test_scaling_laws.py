@@ -14,7 +14,7 @@ from comptroller.cli import main
 from comptroller.errors import RecordError, UnsupportedError
 from comptroller.work.loss_points import LossPoints, read_losses, states_losses
 from comptroller.work.scaling_findings import ScalingQuery, scaling_report
-from comptroller.work.scaling_fit import fit_scaling, hold_out_compute, objective
+from comptroller.work.scaling_fit import LEAST_POINTS, fit_scaling, hold_out_compute, objective
 from comptroller.work.scaling_law import CHINCHILLA
 
 DATA = Path(os.environ.get("COMPTROLLER_DATA", Path(__file__).parents[2] / "shared" / "data")) / "training"
@@ -80,6 +80,38 @@ def test_too_few_runs_and_bad_rows_are_refused(tmp_path: Path) -> None:
     assert states_losses(file)
     with pytest.raises(RecordError, match="row 3"):
         read_losses(file)
+
+
+def test_rows_are_named_by_their_place_in_the_file_with_all_faults_of_each(tmp_path: Path) -> None:
+    file = tmp_path / "losses.csv"
+    rows = ["1e9,1e10,2.5,0.5,true", "1e9,1e10,x,1.0,", "1e9,1e10,2.5,0.2,", "1e9,1e10,2.5,0,", "1e9,1e10"]
+    file.write_text("\n".join(["params,tokens,loss,qat_share,outlier", *rows]) + "\n", encoding="utf-8")
+    with pytest.raises(RecordError) as refused:
+        read_losses(file)
+    told = str(refused.value)
+    assert (
+        "row 3: params, tokens or flop, and loss are positive numbers; qat_share is no positive number below 1" in told
+    )
+    assert "row 5: qat_share" in told and "row 6" in told and "row 2" not in told and "row 4" not in told
+
+
+@pytest.mark.filterwarnings("error")
+def test_runs_that_do_not_say_what_parameters_buy_are_refused() -> None:
+    """The smallest models are worse and all others alike: the greatest exponent is the best."""
+    points = runs(0.002)
+    small = points.params < np.quantile(points.params, 0.1)
+    loss = 2.0 + 3e3 * points.tokens**-0.4 + 0.5 * small + 0.002 * np.cos(np.arange(len(points.loss)))
+    blind = LossPoints(points.params, points.tokens, loss, points.family)
+    with pytest.raises(UnsupportedError, match=r"alpha is .* what parameters buy"):
+        scaling_report(blind, ScalingQuery(draws=5))
+
+
+def test_a_table_of_few_runs_has_a_narrower_hold_out_and_fewer_are_refused_with_the_reason() -> None:
+    points = runs(0.002)
+    (found,) = scaling_report(points.take(np.arange(0, len(points.loss), 2)), ScalingQuery(draws=5))
+    assert found.runs - found.widest.runs >= LEAST_POINTS
+    with pytest.raises(UnsupportedError, match="of most compute, by which it is judged"):
+        scaling_report(points.take(np.arange(13) * 2), ScalingQuery(draws=5))
 
 
 def test_the_command_fits_a_table_of_losses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,37 @@ def test_a_degree_that_does_not_divide_is_told_with_the_nearest_that_does(
     plan_training(parse_training(document({"devices": [64]}, layout={next(iter(layout)): near})))
 
 
+@pytest.mark.parametrize(
+    ("program", "layout"),
+    [("megatron_bridge", {"sharding": "optimizer", "tp": 2}), ("llm_foundry", {"sharding": "gradients"}),
+     ("torchtitan", {"sharding": "full", "recompute": "selective"}), ("torchtitan", {"cp": 2, "recompute": "none"}),
+     ("megatron_deepspeed", {"sharding": "none", "tp": 8, "pp": 2})],
+)  # fmt: skip
+def test_stated_sharding_and_recomputation_are_kept(program: str, layout: dict[str, Any]) -> None:
+    kept = plan_training(parse_training(document({"devices": [64]}, program=program, layout=layout))).run.layout
+    assert {name: getattr(kept, name) for name in layout} == layout
+
+
+@pytest.mark.parametrize(
+    ("program", "layout", "told"),
+    [("megatron_bridge", {"sharding": "gradients"}, "layout.sharding: .*allowed: optimizer, full"),
+     ("megatron_bridge", {"sharding": "full", "pp": 2}, "layout.sharding: .* in a pipeline"),
+     ("torchtitan", {"sharding": "optimizer"}, "layout.sharding: .*allowed: full"),
+     ("llm_foundry", {"recompute": "selective"}, "layout.recompute: .*allowed: none, full"),
+     ("llm_foundry", {"tp": 2}, "layout.tp: .*allowed: 1"), ("megatron_deepspeed", {"cp": 2}, "layout.cp: ")],
+)  # fmt: skip
+def test_a_layout_that_a_program_does_not_have_is_refused_by_name(
+    program: str, layout: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(FactError, match=told):
+        parse_training(document(program=program, layout=layout))
+
+
+def test_a_deadline_of_seconds_is_told_in_seconds() -> None:
+    with pytest.raises(InfeasibleError, match="deadline of 30 s: the least time is"):
+        plan_training(parse_training(document({"devices": [64]}, deadline={"max": 30, "unit": "s"})))
+
+
 def test_a_number_of_devices_that_nothing_divides_is_told_with_the_nearest() -> None:
     with pytest.raises(InfeasibleError, match=r"nearest number of devices that does: 8\)"):
         plan_training(parse_training(document({"devices": [7]})))

@@ -11,14 +11,21 @@ from typing import Annotated
 import typer
 
 from comptroller.cli._output import FileContent, check, write_all
-from comptroller.errors import InputError
-from comptroller.report.law_tables import comparison_sheets, domain_sheet, predictions_sheet, reward_sheets
+from comptroller.errors import InputError, UnsupportedError
+from comptroller.report.law_tables import (
+    comparison_sheets,
+    domain_sheet,
+    families_sheet,
+    predictions_sheet,
+    reward_sheets,
+)
 from comptroller.report.scaling_sheets import family_sheet, scaling_sheets
 from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
-from comptroller.work.law_comparison import compare_laws
+from comptroller.work.law_comparison import LawComparison, compare_laws
 from comptroller.work.laws import LawQuery
-from comptroller.work.loss_points import read_losses, states_losses
+from comptroller.work.loss_laws import loss_law
+from comptroller.work.loss_points import LossPoints, read_losses, states_losses
 from comptroller.work.reward_law import read_rewards, reward_report, states_rewards
 from comptroller.work.scaling_findings import ScalingQuery, ScalingReport, lowest_losses, scaling_report
 
@@ -81,9 +88,12 @@ def fit_losses(
         _tell_rewards(path, options, query, files, as_json)
         return True
     points = read_losses(path)
+    if only and all(loss_law(name).needs for name in only):
+        _tell_laws(points, only, options, files, as_json)
+        return True
     asked = ScalingQuery(options.flops, options.drop_highest, query.beyond, query.level, query.draws, query.seed)
     reports = scaling_report(points, asked)
-    found = [compare_laws(lowest_losses(points.of(name), options.drop_highest), only) for name in points.families]
+    found = _comparisons(points, only, options)
     _write_laws(reports, files)
     shares = [] if options.over_families is None else [domain_sheet(reports, options.over_families)]
     if as_json:
@@ -101,6 +111,34 @@ def fit_losses(
     return True
 
 
+def _comparisons(points: LossPoints, only: Sequence[str], options: LossLawOptions) -> list[LawComparison]:
+    return [compare_laws(lowest_losses(points.of(name), options.drop_highest), only) for name in points.families]
+
+
+def _tell_laws(
+    points: LossPoints, only: Sequence[str], options: LossLawOptions, files: Mapping[str, Path | None], as_json: bool
+) -> None:
+    """Fit laws that are functions of more than parameters and tokens, print and write.
+
+    Raises:
+        InputError: compute is to be split, or a law written, which is Chinchilla's.
+    """
+    if options.flops or options.over_families is not None or files.get("out"):
+        raise InputError(
+            "--flops, --over-families, --out: of parameters and tokens alone, by chinchilla: name it beside "
+            f"{', '.join(only)}"
+        )
+    found, table = _comparisons(points, only, options), files.get("table")
+    if table:
+        as_table = writer_of(table)
+        write_all({"table": table}, {"table": lambda: as_table(families_sheet(found))})
+    if as_json:
+        typer.echo(documents.dumps([{"family": one.family, "laws": one.record} for one in found], indent=2))
+        return
+    for sheet in comparison_sheets(found):
+        print_sheet(sheet, console())
+
+
 def _write_laws(reports: Sequence[ScalingReport], files: Mapping[str, Path | None]) -> None:
     table, out = files.get("table"), files.get("out")
     if out and len(reports) > 1:
@@ -115,13 +153,19 @@ def _write_laws(reports: Sequence[ScalingReport], files: Mapping[str, Path | Non
 def _tell_rewards(
     path: Path, options: LossLawOptions, query: LawQuery, files: Mapping[str, Path | None], as_json: bool
 ) -> None:
-    """Fit the sigmoid of reinforcement learning to every run of a table of rewards, print and write."""
+    """Fit the sigmoid of reinforcement learning to every run of a table of rewards, print and write.
+
+    Raises:
+        UnsupportedError: no compute asked for is within what the hold-outs support.
+    """
     if files.get("out"):
         raise InputError("--out writes a law of the loss; a law of rewards is told by --json or --table")
     found = [
         reward_report(name, points, options.flops, query.beyond, query.seed)
         for name, points in read_rewards(path).items()
     ]
+    if options.flops and not any(one.rewards for one in found):
+        raise UnsupportedError("; ".join(reason for one in found for reason in one.refused))
     sheets, table = reward_sheets(found), files.get("table")
     if table:
         as_table = writer_of(table)

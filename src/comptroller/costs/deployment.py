@@ -145,7 +145,8 @@ class EngineSettings:
     prefix_block_tokens: of a block that calls with a common prefix share, 0 where they share none.
     logit_bytes: memory that sampling needs per logit of a full batch.  graph_sizes: batches that may be captured.
     speculation: speculative decoding, if it is used.  adapters: that are served, if any.
-    poll_steps: decode steps between two looks at the queue of new requests.  generation: of the program, empty for the
+    poll_steps: decode steps between two looks at the queue of new requests.  stream_interval: tokens of a piece that is
+    streamed after the first token; no first and no last one is later for it.  generation: of the program, empty for the
     present one (`EngineFacts.generation_of`).  offload_bytes: weights of each device that lie in the host's memory.
     tile_vectors: vectors of a tile on a CPU (`costs.tiles`).  eager: whether kernels are launched one by one.
     prefix_store: where beginnings of prompts lie that the device has no room for (`costs.prefix_store`).
@@ -166,6 +167,7 @@ class EngineSettings:
     program: str = ""
     speculation: SpeculativeDecoding | None = None
     poll_steps: int = 1
+    stream_interval: int = 1
     generation: str = ""
     adapters: AdapterSet | None = None
     offload_bytes: float = 0.0
@@ -207,6 +209,7 @@ class EngineSettings:
             facts.graph_sizes,
             facts.program,
             poll_steps=facts.poll_steps,
+            stream_interval=facts.stream_interval,
             generation=facts.generation_of(facts.version),
             tile_vectors=facts.tile_vectors,
             draft_expansion=facts.draft_expansion,

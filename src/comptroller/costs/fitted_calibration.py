@@ -180,7 +180,7 @@ class FittedCalibration:
         seldom = replica.engine.poll_steps - 1
         late = seldom * self.facts.value("poll", engine) if seldom else 0.0
         return dataclass_replace(
-            known, host_s=outside * known.host_s, client_s=outside * known.client_s, steps=known.steps + late
+            known, host_s=outside * known.host_s, client_s=outside * known.client_s, unseen_steps=late
         )
 
     def effect(self, replica: ModelReplica, quantity: str) -> float:

@@ -163,6 +163,7 @@ class OwnCalibration:
             client_s=found.client_s * first,
             prefill=float(found.prefill) * more,
             steps=found.steps * more,
+            unseen_steps=found.unseen_steps * more,
             burst=found.burst * more,
         )
 

@@ -1,7 +1,7 @@
 """One latency model: time per output token and time to the first token of a server under load.
 
     t_token = t_decode + n t_marginal
-    t_first = t_outside + t_solo + t_wait + s t_token,   t_outside = t_host + t_client N + (p - 1) t_solo
+    t_first = t_outside + t_solo + t_wait + (s + u) t_token,   t_outside = t_host + t_client N + (p - 1) t_solo
 
 A closed loop (`costs.closed_loop`: a fixed number of clients), an open one (`costs.capacity`: an arrival rate), the
 simulator's outcome and the fit of the constants read these functions. The loops differ in three inputs only:
@@ -177,14 +177,16 @@ def first_token(
 ) -> FirstTokenLatency:
     """Time to the first token by its parts, without a wait for a place in the cache.
 
-    t_first = t_outside + t_solo + t_wait + s t_token
+    t_first = t_outside + t_solo + t_wait + (s + u) t_token
 
-    serving, in_flight, solo_s: as in `outside_s`; s = `serving.steps`, steps under way before the prompt's.
+    serving, in_flight, solo_s: as in `outside_s`; s = `serving.steps`, steps under way before the prompt's;
+    u = `serving.unseen_steps`, until its request is seen.
     wait_s: t_wait, s, for prompts of others.  token_s: t_token, s.
 
     >>> serving = ServingOverheads(host_s=0.04, client_s=0.0005, prefill=1.3, steps=0.9)
     >>> round(float(first_token(serving, 20.0, np.array(0.1), np.array(0.02), np.array(0.03)).total_s), 4)
     0.227
     """
-    outside, steps = outside_s(serving, in_flight, solo_s), np.asarray(serving.steps * token_s)
+    outside = outside_s(serving, in_flight, solo_s)
+    steps = np.asarray((serving.steps + serving.unseen_steps) * token_s)
     return FirstTokenLatency(outside, solo_s, wait_s, steps, np.zeros(np.shape(steps)))

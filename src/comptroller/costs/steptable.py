@@ -55,7 +55,8 @@ class StepTable:
     footprint: memory of a sequence where it is not its tokens' blocks; then kv_capacity_tokens says how many tokens fit
     below every window.  gco2e_per_j: the wall factor included.  serving, in_flight: the server around the engine, and
     the requests that it holds on average; they add to latencies what `serving_time.outside_s` says, and nothing to
-    steps.  stages: of a pipeline, of which a prompt holds one at a time: a mixed step is longer by that share of it.
+    steps.  usual_kv_tokens: cached tokens of those requests in all, by which the steps are told that a request waits
+    unseen.  stages: of a pipeline, of which a prompt holds one at a time: a mixed step is longer by that share of it.
 
     Raises:
         InputError: shapes disagree, knots do not ascend from 0, or a time or energy is not positive.
@@ -84,6 +85,7 @@ class StepTable:
     context_tokens: int | None = None
     serving: ServingOverheads = field(default_factory=ServingOverheads)
     in_flight: float = 0.0
+    usual_kv_tokens: float = 0.0
     footprint: SequenceFootprint | None = None
     stages: int = 1
 
@@ -150,10 +152,20 @@ class StepTable:
         return np.asarray(self.stages * chunks * (linear + _line(self.pair_knots, self.pair_s, pairs)))
 
     def outside_s(self, fresh_tokens: Floats, cached_tokens: Floats) -> Floats:
-        """Seconds to the first token that pass outside of the engine's queue and steps: the server's, and the way
-        through the other stages of a pipeline."""
+        """Seconds to the first token that pass outside of the engine's queue and steps: the server's, until the engine
+        looks at its queue, and the way through the other stages of a pipeline."""
         solo = self.prompt_s(fresh_tokens, cached_tokens)
-        return np.asarray(outside_s(self.serving, self.in_flight, solo) + (1.0 - 1.0 / self.stages) * solo)
+        through = (1.0 - 1.0 / self.stages) * solo
+        return np.asarray(outside_s(self.serving, self.in_flight, solo) + self.unseen_s + through)
+
+    @property
+    def unseen_s(self) -> float:
+        """Mean seconds until an engine that looks at its queue seldom sees a request, in its usual decode steps; 0
+        where it looks before every step, or holds nothing."""
+        batch = min(round(self.in_flight), self.max_batch)
+        if not self.serving.unseen_steps or not batch:
+            return 0.0
+        return float(self.serving.unseen_steps) * self.decode_step_s(batch, self.usual_kv_tokens)
 
 
 def _at(knots: Floats, values: Floats, x: float) -> float:

@@ -119,6 +119,7 @@ class ServingOverheads:
     interference: of a closed loop's other prompts, the share that delays tokens.  host_s, client_s: fixed time to
     the first token, and per request in flight.  prefill: a prompt's own prefill over its ideal.  steps: decode steps
     that pass before a prompt starts.  burst, crowd: in a closed loop a prompt waits for burst * (B^crowd - 1) others.
+    unseen_steps: decode steps more until an engine that looks at its queue seldom sees a request (`poll_steps`).
     Arrays where many runs are evaluated at once.
     """
 
@@ -129,6 +130,7 @@ class ServingOverheads:
     steps: Array | float = 1.0
     burst: Array | float = 0.0
     crowd: Array | float = 1.0
+    unseen_steps: Array | float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

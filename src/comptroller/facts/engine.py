@@ -29,6 +29,8 @@ class EngineFacts:
     max_batch: most sequences in one step.  graph_bytes: memory that captured graphs take per device.
     program: the shipped engine that an own file is other settings of.
     poll_steps: decode steps between two looks at the queue of new requests (SGLang's --scheduler-recv-interval).
+    stream_interval: tokens of a streamed piece; the first token is sent alone and what is left at the end, so that no
+    request's first or last token is later (--stream-interval of SGLang and vLLM, stream_interval of TensorRT-LLM).
     tile_vectors: on a CPU, vectors that a matrix is multiplied by at the price of two; 1 where each has its own.
     generations: older generations of the program, oldest first: its name -> the first version that is none of it.
     asynchronous_since: first version whose scheduler prepares a step while the one before runs, without being told to;
@@ -54,6 +56,7 @@ class EngineFacts:
     graph_sizes: tuple[Annotated[int, Field(ge=1)], ...] = ()
     logit_bytes: Annotated[float, Field(ge=0)] = 4.0
     poll_steps: Annotated[int, Field(ge=1)] = 1
+    stream_interval: Annotated[int, Field(ge=1)] = 1
     tile_vectors: Annotated[int, Field(ge=1)] = 1
     generations: Mapping[str, str] = field(default_factory=dict)
     asynchronous_since: str = ""

@@ -12,7 +12,7 @@ from typing import Any
 from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
 from comptroller.errors import UnknownIdError, UnsupportedError
 from comptroller.facts.accelerator import Accelerator
-from comptroller.facts.engine import EngineFacts
+from comptroller.facts.engine import EngineFacts, engine_facts
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import Model
 from comptroller.launch._checkpoint import CheckpointConversion, LaunchCheckpoint, as_launched, checkpoint_of
@@ -24,8 +24,8 @@ from comptroller.launch._version import program_version, require_planned, stands
 
 __all__ = [
     "WHAT_IF", "CheckpointConversion", "LaunchCheckpoint", "LaunchStatement", "LaunchedReplica",
-    "ManifestReading", "ServingPhase", "adapter_words", "checkpoint", "command", "eager_words", "engines",
-    "image",
+    "ManifestReading", "ServingPhase", "adapter_words", "cadence_words", "checkpoint", "command",
+    "eager_words", "engines", "image",
     "launchable", "launched_replica", "layout_problem", "line", "lines_of_manifest", "listening",
     "model_of_path", "offload_words", "policy_words", "require_version", "speculation_words", "splits", "spread",
     "starts", "statement", "weights_label", "with_policies",
@@ -39,6 +39,9 @@ class ServingPhase(StrEnum):
     PREFILL = "prefill"
     DECODE = "decode"
 
+
+CADENCE = {"poll_steps": "to look at its queue every {} steps", "stream_interval": "to stream {} tokens at a time"}
+"""Intervals of an engine, as `EngineSettings` names them -> what a value of them tells it."""
 
 WHAT_IF = "# what-if: "
 """How the line of a deployment starts that cannot be launched: a comment of the shell, then the reason."""
@@ -107,7 +110,7 @@ def command(replica: ModelReplica, context_tokens: int, phase: ServingPhase = Se
     words = program.words(replica, checkpoint(replica), context_tokens)
     engine = replica.engine
     settings = (*speculation_words(engine), *adapter_words(engine), *offload_words(engine), *eager_words(engine))
-    more = (*settings, *_phase_words(replica.engine.launched_as, phase))
+    more = (*settings, *cadence_words(replica), *_phase_words(replica.engine.launched_as, phase))
     return shlex.join(str(word) for word in (*words, *more))
 
 
@@ -177,6 +180,37 @@ def eager_words(engine: EngineSettings) -> tuple[str, ...]:
         )
     found: tuple[str, ...] = words
     return found
+
+
+def cadence_words(replica: ModelReplica) -> list[str | int]:
+    """Arguments of an engine for intervals that are not its program's own: between looks at its queue, of streams.
+
+    Raises:
+        UnknownIdError: no file for the engine.
+        UnsupportedError: the engine, its version or the layout is not known to take one by an argument of its command.
+    """
+    engine, words = replica.engine, list[str | int]()
+    own = engine_facts(engine.launched_as)
+    for name, told in CADENCE.items():
+        asked = getattr(engine, name)
+        if asked == getattr(own, name):
+            continue
+        flags = _cadence_flags(engine.launched_as)
+        if name not in flags:
+            known = " and ".join(other for other in engines() if name in _cadence_flags(other))
+            raise UnsupportedError(
+                f"{engine.id}: how its command is told {told.format(asked)} is not known; of {known} it is"
+            )
+        if problem := _file(engine.launched_as).cadence_problem(name, engine.version, replica.layout):
+            raise UnsupportedError(f"{engine.id} cannot be told {told.format(asked)}: {problem}")
+        words += [flags[name], asked]
+    return words
+
+
+def _cadence_flags(engine: str) -> dict[str, str]:
+    """Interval -> the argument of an engine's command that sets it."""
+    flags: dict[str, str] = getattr(_file(engine), "CADENCE", {})
+    return flags
 
 
 def policy_words(engine: str, policies: Mapping[str, str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comptroller.costs.deployment import AdapterSet, ModelReplica, SpeculativeDecoding
+from comptroller.costs.deployment import AdapterSet, ModelReplica, ParallelLayout, SpeculativeDecoding
 from comptroller.launch._checkpoint import LaunchCheckpoint
 from comptroller.launch._parse import LaunchFlags
 
@@ -34,6 +34,9 @@ VERSION = ("python", "-c", "import importlib.metadata as m; print(m.version('sgl
 EAGER = ("--disable-cuda-graph",)
 """docs.sglang.ai, server arguments, kernel backends and graphs."""
 
+CADENCE = {"poll_steps": "--scheduler-recv-interval", "stream_interval": "--stream-interval"}
+"""docs.sglang.ai, server arguments, runtime options."""
+
 WIDE = ("--moe-a2a-backend", "deepep", "--enable-two-batch-overlap")
 """docs.sglang.ai, advanced_features/expert_parallelism: tokens go to their experts, halves of a batch take turns."""
 
@@ -51,6 +54,7 @@ FLAGS = LaunchFlags(
         "--expert-parallel-size": "ep", "--dtype": "dtype", "--quantization": "quantization",
         "--kv-cache-dtype": "cache", "--context-length": "context_tokens", "--max-running-requests": "max_batch",
         "--chunked-prefill-size": "chunk_tokens", "--mem-fraction-static": "memory_fraction",
+        "--scheduler-recv-interval": "poll_steps", "--stream-interval": "stream_interval",
     },
     bare=frozenset({"--enable-dp-attention", "--enable-two-batch-overlap"}),
     passed=frozenset(
@@ -93,6 +97,12 @@ def speculation(drafts: SpeculativeDecoding, version: str) -> list[str | int]:
     line += ["--speculative-draft-model-path", drafts.draft.repository or drafts.draft.id]
     line += ["--speculative-num-steps", drafts.tokens, "--speculative-eagle-topk", 1]
     return [*line, "--speculative-num-draft-tokens", drafts.tokens + 1]
+
+
+def cadence_problem(name: str, version: str, layout: ParallelLayout) -> str:
+    """Why an interval cannot be set; empty where it can: 0.5 asserts that no looks are left out with data-parallel
+    attention (managers/scheduler_recv_skipper.py)."""
+    return "not with data-parallel attention" if name == "poll_steps" and layout.dp > 1 else ""
 
 
 def adapters(served: AdapterSet) -> list[str | int]:

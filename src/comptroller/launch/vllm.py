@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from comptroller.costs.deployment import AdapterSet, ModelReplica, SpeculativeDecoding
+from comptroller.costs.deployment import AdapterSet, ModelReplica, ParallelLayout, SpeculativeDecoding
 from comptroller.errors import UnsupportedError
 from comptroller.facts.engine_formats import in_range
 from comptroller.launch._checkpoint import LaunchCheckpoint
@@ -37,6 +37,9 @@ WIDE = ("--all2all-backend", "deepep_high_throughput", "--enable-dbo")
 """docs.vllm.ai, serving/expert_parallel_deployment and design/dbo: tokens go to their experts, two halves of a batch
 take turns."""
 
+CADENCE = {"stream_interval": "--stream-interval"}
+"""docs.vllm.ai, engine arguments, SchedulerConfig; its scheduler takes new requests before every step."""
+
 EAGER = ("--enforce-eager",)
 """docs.vllm.ai, engine arguments, ModelConfig."""
 
@@ -52,7 +55,7 @@ FLAGS = LaunchFlags(
         "--data-parallel-size": "dp", "-dp": "dp", "--enable-expert-parallel": "experts_apart", "--dtype": "dtype",
         "--quantization": "quantization", "-q": "quantization", "--kv-cache-dtype": "cache",
         "--max-model-len": "context_tokens", "--max-num-seqs": "max_batch", "--max-num-batched-tokens": "chunk_tokens",
-        "--gpu-memory-utilization": "memory_fraction",
+        "--gpu-memory-utilization": "memory_fraction", "--stream-interval": "stream_interval",
     },
     bare=frozenset(
         {
@@ -109,6 +112,11 @@ def speculation(drafts: SpeculativeDecoding, version: str) -> list[str | int]:
             raise UnsupportedError(f"vllm {version} does not draft with a model; versions after 0.13 do, and sglang")
         config = {"method": "draft_model", "model": drafts.draft.repository or drafts.draft.id}
     return ["--speculative-config", json.dumps({**config, "num_speculative_tokens": drafts.tokens})]
+
+
+def cadence_problem(name: str, version: str, layout: ParallelLayout) -> str:
+    """Why an interval cannot be set; empty where it can. The flag came in November 2025 (pull request 27869)."""
+    return f"{version} has no {CADENCE[name]}; versions from 0.12 on do" if in_range(version, "", "0.12") else ""
 
 
 def offload(offloaded_bytes: float) -> list[str | int | float]:

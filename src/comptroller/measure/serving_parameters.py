@@ -195,7 +195,7 @@ class RunLatencyModel:
             crowd=self._one(values, "crowd"),
             host_s=outside * own.host_s,
             client_s=outside * own.client_s,
-            steps=own.steps + late,
+            unseen_steps=late,
         )
 
     def overheads(self, values: Array) -> StepOverheads:

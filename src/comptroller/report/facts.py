@@ -88,6 +88,8 @@ ENGINES: SheetColumns[EngineFacts] = (
     right("kv_block_tokens", "KV block"),
     right("prefix_block_tokens", "shared prefix block", lambda one: one.prefix_block_tokens or None),
     right("fraction", "memory share"),
+    right("poll_steps", "steps a poll"),
+    right("stream_interval", "tokens a piece"),
     left("vendors", None, lambda one: ", ".join(one.vendors)),
 )
 

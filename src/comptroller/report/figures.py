@@ -39,6 +39,19 @@ def with_prefix(value: float, unit: str) -> str:
     return f"{number(value / factor)} {prefix}{unit}"
 
 
+_LARGE = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
+
+
+def tokens_text(tokens: float) -> str:
+    """A number of tokens in trillions, billions or millions, whichever leaves a digit before the point.
+
+    >>> tokens_text(2e12), tokens_text(2e10), tokens_text(5e7), tokens_text(12345)
+    ('2 T tokens', '20 B tokens', '50 M tokens', '12,345 tokens')
+    """
+    factor, letter = next(((f, f" {name}") for f, name in _LARGE if tokens >= f * 0.9995), (1.0, ""))
+    return f"{number(tokens / factor)}{letter} tokens"
+
+
 def dollars(value: float) -> str:
     """Dollars with cents, or three significant digits below ten cents; a dash where unknown.
 

@@ -37,6 +37,13 @@ def comparison_sheet(found: LawComparison) -> ReportSheet:
     return ReportSheet.of(title, columns, (*found.standings, average))
 
 
+def families_sheet(found: Sequence[LawComparison]) -> ReportSheet:
+    """The laws of all families in one table."""
+    sheets = [comparison_sheet(one) for one in found]
+    rows = tuple((one.family, *row) for one, sheet in zip(found, sheets, strict=True) for row in sheet.rows)
+    return ReportSheet("Laws by family", (left("family"), *sheets[0].columns), rows)
+
+
 def predictions_sheet(report: ScalingReport, found: LawComparison) -> ReportSheet:
     """Losses at the splits by every law of parameters and tokens."""
     rows, names = list[tuple[Cell, ...]](), list[str]()

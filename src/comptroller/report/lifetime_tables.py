@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comptroller.report.figures import dollars, number
+from comptroller.report.figures import dollars, number, tokens_text
 from comptroller.report.page import PageSection, PageTile, ReportPage
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 from comptroller.training.lifetime_plan_document import (
@@ -16,9 +16,7 @@ from comptroller.training.lifetime_plan_document import (
 def headline(plan: LifetimePlan) -> str:
     """The answer in one line: "train 1.4x longer, serve at 4 bits, two samples on class B"."""
     longer = "longer" if plan.tokens_ratio >= 1 else "as long"
-    words = [
-        f"{plan.params / 1e9:,.2f} B on {plan.tokens / 1e12:,.2f} T tokens ({number(plan.tokens_ratio)}x {longer})"
-    ]
+    words = [f"{plan.params / 1e9:,.2f} B on {tokens_text(plan.tokens)} ({number(plan.tokens_ratio)}x {longer})"]
     words += [f"serve in {plan.format}" + (f" with {plan.qat_share:.0%} aware of it" if plan.qat_share else "")]
     words += ["taught"] if plan.distilled else []
     words += [f"{number(plan.rollouts / 1e6)} M rollouts"] if plan.rollouts else []

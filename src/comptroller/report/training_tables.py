@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from comptroller.planning.ground.service_document import PredictedFigure
 from comptroller.quantities import DAY_S, HOUR_S, KWH_J
-from comptroller.report.figures import dollars, number
+from comptroller.report.figures import dollars, number, tokens_text
 from comptroller.report.register_tables import register_sheets
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 from comptroller.training.plan_document import (
@@ -54,7 +54,7 @@ def goal(plan: TrainingPlan) -> str:
     """What was asked for."""
     return (
         f"{plan.model} ({plan.parameters / 1e9:,.1f} B, {plan.active_parameters / 1e9:,.1f} B active) on "
-        f"{plan.tokens / 1e12:,.3f} T tokens ({plan.tokens_source}), {plan.global_batch:,} sequences of {plan.seq:,} a "
+        f"{tokens_text(plan.tokens)} ({plan.tokens_source}), {plan.global_batch:,} sequences of {plan.seq:,} a "
         f"step; {plan.flops:.3g} FLOP; least {plan.objective}"
     )
 

@@ -15,7 +15,15 @@ from comptroller.facts.reader import fault_lines, ids, parse_toml
 from comptroller.facts.site import ProviderKind, SellerAllowlist, Term
 from comptroller.facts.training import training_calibration
 from comptroller.quantities import UNITS
-from comptroller.training.programs import IN_TURN, TrainingSchedule, reach_of
+from comptroller.training.programs import (
+    IN_TURN,
+    WIDE_SHARDING,
+    ProgramReach,
+    RecomputeName,
+    ShardingName,
+    TrainingSchedule,
+    reach_of,
+)
 from comptroller.training.stated_compute import StatedCompute
 from comptroller.training.stated_data import StatedData
 from comptroller.training.stated_experts import StatedExperts
@@ -79,7 +87,9 @@ class RunBudget(QuantityBound):
 
 
 class StatedLayout(BaseModel):
-    """Degrees that are given; those that are left out are searched."""
+    """Degrees that are given; those that are left out are searched. sharding: what data-parallel ranks share out:
+    optimiser states (ZeRO-1), gradients too (ZeRO-2), weights too (ZeRO-3, FSDP).  recompute: what the backward pass
+    computes again."""
 
     model_config = STRICT
     tp: Count | None = None
@@ -89,11 +99,42 @@ class StatedLayout(BaseModel):
     dp: Count | None = None
     chunks: Count | None = None
     micro_batch: Count | None = None
+    sharding: ShardingName | None = None
+    recompute: RecomputeName | None = None
 
     @property
     def stated(self) -> dict[str, int]:
-        """Those that are given, by name."""
-        return {name: value for name, value in self.model_dump().items() if value is not None}
+        """Those that are given as numbers, by name."""
+        given = self.model_dump(exclude={"sharding", "recompute"})
+        return {name: value for name, value in given.items() if value is not None}
+
+    def within(self, reach: ProgramReach) -> ProgramReach:
+        """What is left of what a program can do."""
+        sharded = (self.sharding.sharding,) if self.sharding else reach.sharded
+        return replace(
+            reach, sharded=sharded, recompute=(self.recompute.recompute,) if self.recompute else reach.recompute
+        )
+
+    def require_reach(self, program: str) -> None:
+        """Refuse what a program does not have, with what it has instead.
+
+        Raises:
+            PydanticCustomError: as `conflict`.
+        """
+        reach = reach_of(program)
+        able = {"tp": reach.split, "pp": reach.split, "cp": reach.context, "ep": reach.experts}
+        for name in (name for name, degree in self.stated.items() if degree > 1 and not able.get(name, True)):
+            raise conflict(f"layout.{name}", f"{program} has no such parallelism", "1")
+        if self.sharding and self.sharding.sharding not in reach.sharded:
+            has = ", ".join(one.name.lower() for one in reach.sharded)
+            raise conflict("layout.sharding", f"{program} does not have {str(self.sharding)!r}", has)
+        if self.recompute and self.recompute.recompute not in reach.recompute:
+            has = ", ".join(one.name.lower() for one in reach.recompute)
+            raise conflict("layout.recompute", f"{program} does not have {str(self.recompute)!r}", has)
+        if self.stated.get("pp", 1) > 1 and not reach.sharded_stages and self.sharding in WIDE_SHARDING:
+            raise conflict(
+                "layout.sharding", f"{program} shares out no more than states in a pipeline", "optimizer, or pp = 1"
+            )
 
     def filled(self) -> TrainingLayout:
         """The layout with 1 for what is left out."""
@@ -200,6 +241,9 @@ class TrainingRun(StatedData):
             able = ", ".join(name for name in known if reach_of(name).servers)
             raise conflict("documents", f"{self.program} has no attention servers", able)
         self._require_program(known)
+        self.layout.require_reach(self.program)
+        if self.offload is not None and self.layout.sharding not in (None, ShardingName.FULL):
+            raise conflict("layout.sharding", "states outside of devices are shared out whole", "full")
         return self
 
     def _require_program(self, known: list[str]) -> None:

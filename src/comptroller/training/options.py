@@ -118,7 +118,7 @@ def _counts(table: ForwardTable, precision: str, workload: TrainingWorkload) -> 
 def question(table: ForwardTable, devices: int, workload: TrainingWorkload) -> LayoutQuestion:
     """What is searched on so many devices."""
     run, device = workload.training, table.job.device
-    reach = reach_of(run.program)
+    reach = run.layout.within(reach_of(run.program))
     return LayoutQuestion(
         table,
         devices,

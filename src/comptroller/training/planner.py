@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from comptroller.errors import InfeasibleError
 from comptroller.facts.training import training_calibration
-from comptroller.quantities import DAY_S
+from comptroller.quantities import DAY_S, HOUR_S
 from comptroller.training.compute_register import RegisteredRun, compute_register
 from comptroller.training.data_reports import data_reports
 from comptroller.training.document import MOST_DEVICES, TrainingWorkload
@@ -175,7 +175,9 @@ def _binds(quick: TrainingRunDocument, made: Iterable[Pair], workload: TrainingW
 
 
 def _days(seconds: float) -> str:
-    return f"{seconds / DAY_S:,.1f} days" if seconds >= DAY_S else f"{seconds / 3600:,.1f} h"
+    if seconds < HOUR_S:
+        return f"{seconds:,.3g} s"
+    return f"{seconds / DAY_S:,.1f} days" if seconds >= DAY_S else f"{seconds / HOUR_S:,.1f} h"
 
 
 def _rivals(made: Sequence[Pair], best: Pair, workload: TrainingWorkload) -> tuple[TrainingRival, ...]:

@@ -19,6 +19,38 @@ class TrainingSchedule(StrEnum):
     ZB_V = "zb_v"
 
 
+class ShardingName(StrEnum):
+    """What data-parallel ranks share out, as a workload states it: nothing, optimiser states (ZeRO-1), gradients too
+    (ZeRO-2), weights too (ZeRO-3, FSDP)."""
+
+    NONE = "none"
+    OPTIMIZER = "optimizer"
+    GRADIENTS = "gradients"
+    FULL = "full"
+
+    @property
+    def sharding(self) -> StateSharding:
+        """Its number."""
+        return StateSharding[self.name]
+
+
+WIDE_SHARDING = (ShardingName.GRADIENTS, ShardingName.FULL)
+"""More than states of the optimiser."""
+
+
+class RecomputeName(StrEnum):
+    """What the backward pass computes again, as a workload states it."""
+
+    NONE = "none"
+    SELECTIVE = "selective"
+    FULL = "full"
+
+    @property
+    def recompute(self) -> ActivationRecompute:
+        """Its number."""
+        return ActivationRecompute[self.name]
+
+
 IN_TURN = (TrainingSchedule.ONE_EACH, TrainingSchedule.INTERLEAVED)
 NONE, SELECTIVE, FULL = ActivationRecompute.NONE, ActivationRecompute.SELECTIVE, ActivationRecompute.FULL
 

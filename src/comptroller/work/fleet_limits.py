@@ -40,8 +40,13 @@ the least, or twice the most, engines refuse to start or gain nothing."""
 NO_GRAPHS = "which batches are captured is no choice: engines capture what they know; allow.eager runs without any"
 """Why `allow.graphs` is refused."""
 
+MOST_INTERVAL = 1000
+"""Most steps between two looks at a queue, and tokens of a streamed piece. SGLang counts a step with prompts as 1,000
+of them: at twice as many prompts would wait for each other's steps too, which is not modelled."""
+
 ChunkTokens = Annotated[int, Field(strict=True, ge=LEAST_CHUNK, le=MOST_CHUNK)]
 Confidence = Annotated[float, Field(strict=True, ge=LEAST_CONFIDENCE, lt=1)]
+StepInterval = Annotated[int, Field(strict=True, ge=1, le=MOST_INTERVAL)]
 SpreadCount = Annotated[int, Field(strict=True, ge=LEAST_SPREAD, le=MOST_SPREAD)]
 PositiveNumber = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 UseCeiling = Annotated[float, Field(strict=True, gt=0, le=1)]
@@ -58,6 +63,8 @@ class ResourceAllowlist(BaseModel):
     expert_devices: numbers of devices over which the experts of one replica may be spread, beside those of a node.
     offload_gib: of each device's weights, that may lie in the host's memory.
     eager: whether replicas may run without captured graphs, too.
+    poll_steps, stream_interval: steps between two looks at the queue, tokens of a streamed piece; where none is named,
+    the engine's own.
     measured_only: only deployments whose kernels or end-to-end speed somebody timed.
     providers, kinds: of whom may be rented, as `SellerAllowlist` has it: without either, of all that a company can
     rent from.
@@ -78,6 +85,8 @@ class ResourceAllowlist(BaseModel):
     expert_devices: tuple[SpreadCount, ...] = ()
     offload_gib: tuple[PositiveNumber, ...] = ()
     eager: Annotated[bool, Field(strict=True)] = False
+    poll_steps: tuple[StepInterval, ...] = ()
+    stream_interval: tuple[StepInterval, ...] = ()
     measured_only: Annotated[bool, Field(strict=True)] = False
     providers: tuple[str, ...] = ()
     kinds: tuple[ProviderKind, ...] = ()
@@ -94,6 +103,7 @@ class ResourceAllowlist(BaseModel):
         """Fields of levers that allow no more than an engine's own way: they change no plan."""
         usual: dict[str, object] = {"pools": (PoolChoice.MIXED,), "routing": (), "chunk_tokens": (), "kv_formats": ()}
         usual |= {"clock_mhz": (), "power_limit_w": (), "expert_devices": (), "offload_gib": (), "eager": False}
+        usual |= {"poll_steps": (), "stream_interval": ()}
         return {name for name, value in usual.items() if getattr(self, name) == value}
 
     @property

@@ -152,10 +152,14 @@ def compare_laws(points: LossPoints, only: Sequence[str] = ()) -> LawComparison:
 
 
 def _whole_budgets(flops: Array, end: int) -> int:
-    """Where a part ends, so that runs of one budget stay together: budgets differ by more than a tenth."""
-    while 0 < end < len(flops) and flops[end] < 1.1 * flops[end - 1]:
-        end -= 1
-    return max(end, 1)
+    """Where a part ends, so that runs of one budget stay together: budgets differ by more than a tenth.
+
+    Runs without budgets, of any compute, are parted a tenth before:
+
+    >>> _whole_budgets(np.array([1.0, 1.0, 10.0, 10.0]), 3), _whole_budgets(np.geomspace(1.0, 100.0, 100), 60)
+    (2, 58)
+    """
+    return max(int(np.searchsorted(flops, flops[end] / 1.1, side="right")), 1)
 
 
 @dataclass(frozen=True, slots=True)

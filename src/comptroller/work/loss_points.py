@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,9 @@ EXTRA = (
     "unique_tokens", "members", "average_params", "forward_bits", "backward_bits", "bits", "qat_share", "experts",
 )  # fmt: skip
 """Further columns that laws need; a table has them in all rows or it has them not."""
+
+MOST = {"qat_share": 1.0}
+"""Columns with an upper bound: of a run that is quantisation-aware from its first token the law has no number."""
 
 YES = {"1", "true", "yes"}
 
@@ -85,46 +88,45 @@ def read_losses(path: Path) -> LossPoints:
         RecordError: a value is no positive number; says which row.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("outlier", "").lower() not in YES]
-    read = [_positive(row) for row in rows]
+        rows = [(line, row) for line, row in enumerate(csv.DictReader(file), 2) if not _left_out(row)]
+    read = [_positive(row) for _, row in rows]
+    extra = [name for name in EXTRA if rows and name in rows[0][1]]
+    further = [[_number(row.get(name), MOST.get(name, np.inf)) for name in extra] for _, row in rows]
     bad = [
-        (i + 2, "params, tokens or flop, and loss are positive numbers") for i, one in enumerate(read) if one is None
+        (line, "; ".join(faults))
+        for (line, _), one, more in zip(rows, read, further, strict=True)
+        if (faults := _row_faults(one, dict(zip(extra, more, strict=True))))
     ]
     if bad or not rows:
         raise RecordError(path.name, bad[:SHOWN] or [(1, "there is no run")], max(len(bad), 1))
-    values = np.array(read, dtype=float).T
-    family = tuple(row.get("experiment") or path.stem for row in rows)
-    return LossPoints(values[0], values[1], values[2], family, _extra(path, rows))
+    values, columns = np.array(read, dtype=float).T, np.array(further, dtype=float).T
+    family = tuple(row.get("experiment") or path.stem for _, row in rows)
+    return LossPoints(values[0], values[1], values[2], family, dict(zip(extra, columns, strict=True)))
 
 
-def _extra(path: Path, rows: Sequence[dict[str, str]]) -> dict[str, Array]:
-    """Further columns of the table.
-
-    Raises:
-        RecordError: one is no positive number somewhere; says in which rows.
-    """
-    found, bad = {}, []
-    for name in (name for name in EXTRA if name in rows[0]):
-        values = [_number(row.get(name)) for row in rows]
-        bad += [(i + 2, f"{name} is no positive number") for i, one in enumerate(values) if one is None]
-        found[name] = np.array([one or np.nan for one in values])
-    if bad:
-        raise RecordError(path.name, bad[:SHOWN], len(bad))
-    return found
+def _left_out(row: dict[str, str]) -> bool:
+    return (row.get("outlier") or "").lower() in YES
 
 
-def _number(text: str | None) -> float | None:
+def _row_faults(run: tuple[float, float, float] | None, extra: Mapping[str, float | None]) -> list[str]:
+    """What is wrong with a row."""
+    found = ["params, tokens or flop, and loss are positive numbers"] if run is None else []
+    below = {name: f" below {most:g}" for name, most in MOST.items()}
+    return found + [f"{name} is no positive number{below.get(name, '')}" for name, one in extra.items() if one is None]
+
+
+def _number(text: str | None, most: float) -> float | None:
     try:
         value = float(text or "")
     except ValueError:
         return None
-    return value if 0 < value < np.inf else None
+    return value if 0 < value < most else None
 
 
 def _positive(row: dict[str, str]) -> tuple[float, float, float] | None:
     """Parameters, tokens and loss of a row; `None` where one is no positive number."""
     try:
-        params, loss = float(row["params"]), float(row["loss"])
+        params, loss = float(row["params"] or ""), float(row["loss"] or "")
         tokens = float(row["tokens"]) if row.get("tokens") else float(row["flop"]) / (6.0 * params)
     except (ValueError, KeyError, ZeroDivisionError):
         return None

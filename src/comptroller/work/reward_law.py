@@ -106,7 +106,7 @@ def read_rewards(path: Path) -> dict[str, tuple[Array, Array]]:
     bad = []
     for i, row in enumerate(rows):
         try:
-            compute, reward = float(row["compute"]), float(row["reward"])
+            compute, reward = float(row["compute"] or ""), float(row["reward"] or "")
         except ValueError:
             compute, reward = np.nan, np.nan
         if not (0 < compute < np.inf and 0 <= reward <= 1):

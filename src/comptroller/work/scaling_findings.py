@@ -12,7 +12,16 @@ import numpy as np
 from comptroller.errors import UnsupportedError
 from comptroller.work.law_file import LossLawFile
 from comptroller.work.loss_points import LossPoints
-from comptroller.work.scaling_fit import HeldOutCompute, ScalingFit, fit_scaling, hold_out_compute, resampled_laws
+from comptroller.work.scaling_fit import (
+    HELD_SHARE,
+    LEAST_POINTS,
+    HeldOutCompute,
+    ScalingFit,
+    fit_scaling,
+    hold_out_compute,
+    require_exponents,
+    resampled_laws,
+)
 from comptroller.work.scaling_law import ScalingLaw
 
 WIDE_SHARE = 0.5
@@ -110,8 +119,10 @@ def lowest_losses(points: LossPoints, left_out: int) -> LossPoints:
 def _family_report(points: LossPoints, asked: ScalingQuery) -> ScalingReport:
     points = lowest_losses(points, asked.drop_highest)
     fit = fit_scaling(points, robust=not asked.drop_highest)
+    require_exponents(fit.law)
     laws = resampled_laws(points, fit, min(asked.draws, MOST_DRAWS), asked.seed)
-    widest = hold_out_compute(points, WIDE_SHARE)
+    held_out = hold_out_compute(points)
+    widest = hold_out_compute(points, max(HELD_SHARE, min(WIDE_SHARE, 1.0 - LEAST_POINTS / len(points.loss))))
     reach = float(points.flops.max()) * (widest.ratio if widest.worst <= MOST_ERROR else 1.0)
     wanted = asked.flops or (float(points.flops.max()),)
     splits = [_split(flops, fit.law, laws, asked.level) for flops in wanted if flops <= reach or asked.beyond]
@@ -126,7 +137,7 @@ def _family_report(points: LossPoints, asked: ScalingQuery) -> ScalingReport:
     shares = [law.beta / (law.alpha + law.beta) for law in laws]
     exponent = _of_draws("exponent of parameters", fit.law.beta / (fit.law.alpha + fit.law.beta), shares, asked.level)
     return ScalingReport(
-        points.family[0], len(points.loss), fit, tuple(parameters), exponent, hold_out_compute(points), widest, reach,
+        points.family[0], len(points.loss), fit, tuple(parameters), exponent, held_out, widest, reach,
         tuple(splits), tuple(refused),
     )  # fmt: skip
 

@@ -31,6 +31,18 @@ STARTS = ((6.0, 7.5, 0.6, 0.35, 0.37), (10.0, 10.0, 0.5, 0.5, 0.5), (4.0, 4.0, -
 """Starts (log A, log B, log E, alpha, beta): the first alone finds the optimum of a grid of 4,500 on Chinchilla's
 points; the others are there for other data."""
 
+MOST_EXPONENT = 3.0
+"""Greatest exponent that a fit may have, nine times Chinchilla's: beyond it a term is nothing at all runs but the
+smallest. Where it is reached the runs do not say what parameters or tokens buy."""
+
+LEAST_EXPONENT = 0.01
+"""Least exponent: a hundred times the parameters or tokens then take 5 % off a term, which is another floor."""
+
+MOST_LOG = 100.0
+"""Greatest logarithm of A, B and E: with the greatest exponent a term is then one at 3e14 parameters or tokens."""
+
+BOUNDS = ((-MOST_LOG, MOST_LOG),) * 3 + ((LEAST_EXPONENT, MOST_EXPONENT),) * 2
+
 LEAST_POINTS = 12
 """Fewest runs for five parameters: two for each and two to spare. Twice as many would refuse most of what people
 have."""
@@ -105,17 +117,39 @@ def fit_scaling(points: LossPoints, start: tuple[float, ...] | None = None, robu
     return ScalingFit(_law(x, points), value / SCALE, outliers, _condition(x, points), tuple(float(one) for one in x))
 
 
-def _require_spread(points: LossPoints) -> None:
+def _require_spread(points: LossPoints, also: str = "") -> None:
     runs, sizes = len(points.loss), len(np.unique(np.round(points.params, 3)))
     if runs < LEAST_POINTS or sizes < 3:
         raise UnsupportedError(
-            f"a law of the loss needs {LEAST_POINTS} runs of 3 sizes at least; there are {runs} of {sizes}"
+            f"a law of the loss needs {LEAST_POINTS} runs of 3 sizes at least; there are {runs} of {sizes}{also}"
         )
+
+
+def require_exponents(law: ScalingLaw) -> None:
+    """Refuse a law whose exponents are those of `BOUNDS`.
+
+    Raises:
+        UnsupportedError: an exponent is as small or as great as a fit may have it; says which.
+    """
+    for name, what in (("alpha", "parameters"), ("beta", "tokens")):
+        if not LEAST_EXPONENT * 1.001 < getattr(law, name) < MOST_EXPONENT * 0.999:
+            raise UnsupportedError(
+                f"chinchilla does not hold of {law.source}: {name} is {getattr(law, name):g}, so that they do not say "
+                f"what {what} buy; measure more sizes and lengths, or name another law with --law"
+            )
 
 
 def _optimum(points: LossPoints, start: tuple[float, ...] | None) -> tuple[Array, float]:
     solved = [
-        minimize(objective, np.array(one), (points,), "L-BFGS-B", jac=True, options={"maxiter": 5000, "ftol": 1e-13})
+        minimize(
+            objective,
+            np.array(one),
+            (points,),
+            "L-BFGS-B",
+            True,
+            bounds=BOUNDS,
+            options={"maxiter": 5000, "ftol": 1e-13},
+        )
         for one in ([start] if start is not None else STARTS)
     ]
     best = min(solved, key=lambda found: float(found.fun))
@@ -162,6 +196,7 @@ def hold_out_compute(points: LossPoints, share: float = HELD_SHARE) -> HeldOutCo
     kept = flops <= limit * (1 + 1e-9)
     if kept.all():
         kept = flops < flops.max() * (1 - 1e-9)
+    _require_spread(points.take(kept), f" without the {(~kept).sum()} of most compute, by which it is judged")
     fit = fit_scaling(points.take(kept))
     left = points.take(~kept)
     errors = np.abs(fit.law.loss(left.params, left.tokens) / left.loss - 1.0)

@@ -12,6 +12,11 @@ from comptroller.errors import UnsupportedError
 Array = npt.NDArray[np.float64]
 
 
+MOST_SCALE = 200.0
+"""Greatest logarithm of G, 87 decades, which no law of real runs comes near; of resampled runs that say nothing it
+would leave the range of a double."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScalingLaw:
     """L = E + A / N^alpha + B / D^beta (Hoffmann et al., arXiv 2203.15556, equation 2); nats per token.
@@ -65,8 +70,8 @@ class ScalingLaw:
         """
         c = np.asarray(flops, float) / 6.0
         both = self.alpha + self.beta
-        scale = (self.alpha * self.a / (self.beta * self.b)) ** (1.0 / both)
-        params = scale * c ** (self.beta / both)
+        scale = np.log(self.alpha * self.a / (self.beta * self.b)) / both
+        params = np.exp(np.clip(scale, -MOST_SCALE, MOST_SCALE)) * c ** (self.beta / both)
         return np.asarray(params), np.asarray(c / params)
 
 

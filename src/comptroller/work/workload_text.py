@@ -192,6 +192,16 @@ HEADINGS = (
                 "Whether replicas may run without captured graphs, launching kernels one by one (true or false).",
                 "true",
             ),
+            "allow.poll_steps": WorkloadKey(
+                "Decode steps between two looks at the queue of new requests (counts, each a choice), as your servers "
+                "are told (SGLang's --scheduler-recv-interval); none named: the engine's own.",
+                "[10]",
+            ),
+            "allow.stream_interval": WorkloadKey(
+                "Tokens of a streamed piece (counts, each a choice), as your servers are told (--stream-interval); "
+                "none named: the engine's own.",
+                "[20]",
+            ),
             "allow.clock_mhz": WorkloadKey(
                 "Locked clocks of the devices' cores that are tried beside devices as they are delivered (MHz).",
                 "[1200, 1500]",

@@ -20,7 +20,8 @@ class DeploymentLevers:
 
     pools: prefill and decode apart.  chunk_tokens: budget of a step with prompts.  drafts: speculative decoding.
     adapters: LoRA adapters that are served.  clock: a locked clock or a power limit of the devices.
-    offload_bytes: weights of each device that lie in the host's memory.  eager: no captured graphs.
+    offload_bytes: weights of each device that lie in the host's memory.  eager: no captured graphs.  poll_steps,
+    stream_interval: steps between two looks at the queue, tokens of a streamed piece, where they are not 1.
     """
 
     pools: SplitPools | None
@@ -30,19 +31,22 @@ class DeploymentLevers:
     clock: ClockSetting | None = None
     offload_bytes: float = 0.0
     eager: bool = False
+    poll_steps: int = 1
+    stream_interval: int = 1
 
     @classmethod
     def of(cls, replica: ModelReplica, pools: SplitPools | None, chunk_tokens: int | None) -> DeploymentLevers:
         """Those of a replica."""
         engine = replica.engine
         own = engine.speculation, engine.adapters, replica.clock, engine.offload_bytes, engine.eager
-        return cls(pools, chunk_tokens, *own)
+        return cls(pools, chunk_tokens, *own, engine.poll_steps, engine.stream_interval)
 
     @property
     def is_plain(self) -> bool:
         """Whether none is used."""
         levers = (self.pools, self.chunk_tokens, self.drafts, self.adapters, self.clock)
-        return all(lever is None for lever in levers) and not self.offload_bytes and not self.eager
+        is_own = self.poll_steps == self.stream_interval == 1 and not self.offload_bytes and not self.eager
+        return is_own and all(lever is None for lever in levers)
 
     @property
     def suffix(self) -> str:
@@ -52,6 +56,8 @@ class DeploymentLevers:
         parts += [f".lora{self.adapters.resident}of{self.adapters.count}r{self.adapters.rank}"] if self.adapters else []
         parts += [f".c{self.chunk_tokens}"] if self.chunk_tokens else []
         parts += [".eager"] if self.eager else []
+        parts += [f".poll{self.poll_steps}"] if self.poll_steps > 1 else []
+        parts += [f".piece{self.stream_interval}"] if self.stream_interval > 1 else []
         parts += [f".off{self._offload_gib:g}"] if self.offload_bytes else []
         return "".join([*parts, *([f".{self.clock}".replace(" ", "").lower()] if self.clock else [])])
 
@@ -63,6 +69,8 @@ class DeploymentLevers:
         parts += [f" adapters {self.adapters}"] if self.adapters else []
         parts += [f" chunks of {self.chunk_tokens}"] if self.chunk_tokens else []
         parts += [" eager"] if self.eager else []
+        parts += [f" polls every {self.poll_steps} steps"] if self.poll_steps > 1 else []
+        parts += [f" streams {self.stream_interval} tokens a piece"] if self.stream_interval > 1 else []
         parts += [f" {self._offload_gib:g} GiB of weights on the host"] if self.offload_bytes else []
         return "".join([*parts, *([f" at {self.clock}"] if self.clock else [])])
 
@@ -76,6 +84,8 @@ class DeploymentLevers:
             "chunk_tokens": str(self.chunk_tokens or OWN),
             "clock": str(self.clock or OWN),
             "steps": "eager" if self.eager else "graphs",
+            "poll_steps": str(self.poll_steps),
+            "stream_interval": str(self.stream_interval),
             "offload": f"{self._offload_gib:g} GiB" if self.offload_bytes else NONE,
         }
 

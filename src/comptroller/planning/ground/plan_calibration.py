@@ -41,14 +41,17 @@ DIGITS = 16
 def replica_of_pool(deployment: DeploymentDocument, pool: PoolDocument, library: FactLibrary) -> ModelReplica:
     """One replica of a pool, with its ids looked up."""
     recipe, settings = deployment.recipe, deployment.engine
+    own = EngineSettings.at_version(library.engine(settings.id), settings.version)
     engine = replace(
-        EngineSettings.at_version(library.engine(settings.id), settings.version),
+        own,
         max_batch=settings.max_batch,
         chunk_tokens=settings.chunk_tokens,
         memory_fraction=settings.memory_fraction,
         speculation=_speculation(settings.speculation, library),
         adapters=AdapterSet(**settings.adapters.model_dump()) if settings.adapters else None,
         eager=settings.eager,
+        poll_steps=settings.poll_steps or own.poll_steps,
+        stream_interval=settings.stream_interval or own.stream_interval,
         offload_bytes=(settings.offload_gib or 0.0) * 2**30,
     )
     return ModelReplica(

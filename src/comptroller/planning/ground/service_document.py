@@ -64,6 +64,8 @@ class EngineDocument(DocumentPart):
     """Engine settings; context_tokens: longest prompt plus output it takes, the model's own where not given.
 
     offload_gib: of each device's weights, in the host's memory.  eager: without captured graphs.
+    poll_steps: decode steps between two looks at the queue, the engine's own where not given.
+    stream_interval: tokens of a streamed piece, the engine's own where not given.
     """
 
     id: str
@@ -76,6 +78,8 @@ class EngineDocument(DocumentPart):
     adapters: AdapterDocument | None = None
     offload_gib: float | None = None
     eager: bool = False
+    poll_steps: int | None = None
+    stream_interval: int | None = None
 
 
 class PoolDocument(DocumentPart):

@@ -26,11 +26,20 @@ from comptroller.facts.format import Format
 from comptroller.facts.library import SHIPPED, FactLibrary
 from comptroller.facts.model import Model
 from comptroller.facts.site import COMPANIES, EVERYBODY, AcceleratorOffer, SellerAllowlist, Site, Term
-from comptroller.launch import adapter_words, eager_words, launchable, layout_problem, offload_words, speculation_words
+from comptroller.launch import (
+    adapter_words,
+    cadence_words,
+    eager_words,
+    launchable,
+    layout_problem,
+    offload_words,
+    speculation_words,
+)
 from comptroller.planning.ground.nouns import Deployment
 from comptroller.planning.offer.engine_choices import (
     settings_refusal,
     with_adapters,
+    with_cadence,
     with_clocks,
     with_eager,
     with_offload,
@@ -54,7 +63,7 @@ class DeploymentSpace:
     fit.  clocks: locked clocks and power limits that are tried beside devices as they are delivered.
     expert_devices: numbers of devices over which experts may be spread.  offload_bytes: of each device's weights, that
     may lie in the host's memory.  eager: whether replicas may run without captured graphs.  prefix_store: tier of
-    every replica for beginnings of prompts.
+    every replica for beginnings of prompts.  poll_steps, stream_intervals: in place of the engine's own, if named.
     """
 
     models: tuple[Model, ...]
@@ -78,6 +87,8 @@ class DeploymentSpace:
     offload_bytes: tuple[float, ...] = ()
     eager: bool = False
     prefix_store: PrefixStore | None = None
+    poll_steps: tuple[int, ...] = ()
+    stream_intervals: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -225,7 +236,8 @@ def _with_settings(replica: ModelReplica, space: DeploymentSpace, rejected: Reje
         for one in with_adapters(plain, space.adapters):
             for clocked in with_clocks(one, space.clocks):
                 for launched in with_eager(clocked, space.eager):
-                    yield from _with_drafts(launched, space, rejected)
+                    for told in with_cadence(launched, space.poll_steps, space.stream_intervals):
+                        yield from _with_drafts(told, space, rejected)
 
 
 def _with_chunks(replica: ModelReplica, space: DeploymentSpace, rejected: RejectionTally) -> Iterator[ModelReplica]:
@@ -263,6 +275,7 @@ def _is_ready(replica: ModelReplica, space: DeploymentSpace, rejected: Rejection
         _memory_of(replica)
         if not space.what_if:
             adapter_words(engine), speculation_words(engine), offload_words(engine), eager_words(engine)
+            cadence_words(replica)
     except InsufficientMemoryError as error:
         rejected.add(
             "does not fit", f"{engine.adapters}: {error}" if engine.adapters else str(error), error.short_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 
 from comptroller.costs.adapters import adapter_refusal, most_sequences, slot_bytes
 from comptroller.costs.deployment import AdapterSet, ClockSetting, ModelReplica
@@ -48,6 +49,17 @@ def with_eager(replica: ModelReplica, is_allowed: bool) -> Iterator[ModelReplica
     yield replica
     if is_allowed:
         yield replace(replica, engine=replace(replica.engine, eager=True))
+
+
+def with_cadence(
+    replica: ModelReplica, poll_steps: Sequence[int], stream_intervals: Sequence[int]
+) -> Iterator[ModelReplica]:
+    """The replica with each interval between looks at its queue and each of what it streams; its own where none is
+    named."""
+    engine = replica.engine
+    polls, pieces = (poll_steps or (engine.poll_steps,)), (stream_intervals or (engine.stream_interval,))
+    for steps, tokens in product(dict.fromkeys(polls), dict.fromkeys(pieces)):
+        yield replace(replica, engine=replace(engine, poll_steps=steps, stream_interval=tokens))
 
 
 def _fitting(replica: ModelReplica, served: AdapterSet) -> AdapterSet:

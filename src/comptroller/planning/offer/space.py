@@ -88,6 +88,8 @@ def space_of(workload: Workload) -> DeploymentSpace:
         clocks=clocks_of(workload),
         expert_devices=allow.expert_devices,
         eager=allow.eager,
+        poll_steps=allow.poll_steps,
+        stream_intervals=allow.stream_interval,
         offload_bytes=tuple(gib * 2**30 for gib in allow.offload_gib),
         prefix_store=prefix_store_of(workload),
     )

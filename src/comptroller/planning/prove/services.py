@@ -231,7 +231,7 @@ def _tier_documents(store: PrefixStore | None) -> tuple[CacheTierDocument, ...]:
 def _deployment_document(deployment: Deployment, replicas: int, context_tokens: int) -> DeploymentDocument:
     replica = deployment.replica
     recipe, engine, layout = replica.recipe, replica.engine, replica.layout
-    setting = replica.clock or ClockSetting()
+    setting, own = replica.clock or ClockSetting(), replica.library.engine(engine.id)
     return DeploymentDocument(
         model=replica.model.id,
         recipe=RecipeDocument(
@@ -247,6 +247,8 @@ def _deployment_document(deployment: Deployment, replicas: int, context_tokens: 
             speculation=_speculation_document(engine.speculation),
             adapters=AdapterDocument(**asdict(engine.adapters)) if engine.adapters else None,
             eager=engine.eager,
+            poll_steps=engine.poll_steps if engine.poll_steps != own.poll_steps else None,
+            stream_interval=engine.stream_interval if engine.stream_interval != own.stream_interval else None,
             offload_gib=short(engine.offload_bytes / 2**30) if engine.offload_bytes else None,
         ),
         pools=tuple(

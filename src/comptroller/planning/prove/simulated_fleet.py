@@ -49,7 +49,8 @@ class StepTableCache:
         if len(deployment.pools) > 1 or shape not in self._known:
             self._known[shape] = table_of(service, pool, self._calibration, self.library)
         usd_per_s = _usd_per_s(service, pool) / pool.dp
-        return replace(self._known[shape], in_flight=service.batch, usd_per_s=usd_per_s)
+        held = _usual_kv_tokens(service)
+        return replace(self._known[shape], in_flight=service.batch, usual_kv_tokens=held, usd_per_s=usd_per_s)
 
 
 def fleet_of(
@@ -139,6 +140,13 @@ def _replicas(service: ServiceDocument, tables: StepTableCache) -> tuple[Simulat
     return tuple(replicas)
 
 
+def _usual_kv_tokens(service: ServiceDocument) -> float:
+    """Cached tokens of the requests that a replica holds on average: prompts, and half of what is written."""
+    rate = sum(part.rate_per_s for part in service.slices)
+    tokens = sum(part.rate_per_s * (part.input_tokens + part.output_tokens / 2) for part in service.slices)
+    return service.batch * tokens / rate if rate else 0.0
+
+
 def table_of(
     service: ServiceDocument, pool: PoolDocument, calibration: TimingCalibration, library: FactLibrary
 ) -> StepTable:
@@ -150,7 +158,7 @@ def table_of(
     longest = deployment.engine.context_tokens or priced.model.context_tokens
     ready = replica_timer(priced, calibration)
     table = tabulate(ready, held, terms, int(min(longest, held.longest_tokens)))
-    table = replace(table, serving=ready.serving, in_flight=service.batch)
+    table = replace(table, serving=ready.serving, in_flight=service.batch, usual_kv_tokens=_usual_kv_tokens(service))
     if len(deployment.pools) > 1:
         table = replace(table, transfer_bytes_per_s=transfer_bytes_per_s(service, pool, library))
     if pool.dp == 1:

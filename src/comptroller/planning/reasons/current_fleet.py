@@ -29,6 +29,9 @@ SPREAD_H = 730.0
 """Hours over which the cost of a move is spread, unless the file says otherwise: a month, the term of a bill. Over
 twice as many a move costs half per hour, and smaller savings are worth it."""
 
+SETTINGS = ("max_batch", "chunk_tokens", "memory_fraction", "poll_steps", "stream_interval")
+"""Fields of a service that set its engine, which starts by itself without them."""
+
 _STRICT = ConfigDict(extra="forbid")
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -40,6 +43,8 @@ class CurrentService:
     usd_per_device_h: what is paid for a device; if not given, what so many cost by the offer of the site that is
     cheapest for all of them, with what comes together.  provider: whose offer; of those that a company can rent from,
     if not given.
+    poll_steps: decode steps between two looks at the queue of new requests, the engine's own if not given.
+    stream_interval: tokens of a streamed piece, the engine's own if not given.
     """
 
     model: str
@@ -58,6 +63,8 @@ class CurrentService:
     kv: str = "bf16"
     max_batch: int | None = None
     chunk_tokens: int | None = None
+    poll_steps: Annotated[int, Field(ge=1)] | None = None
+    stream_interval: Annotated[int, Field(ge=1)] | None = None
     memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     usd_per_device_h: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     provider: str = ""
@@ -173,7 +180,7 @@ def deployment_of(running: CurrentService, library: FactLibrary) -> Deployment:
     """
     place, facts = library.site(running.site), library.engine(running.engine)
     engine = EngineSettings.default(facts)
-    said = {name: getattr(running, name) for name in ("max_batch", "chunk_tokens", "memory_fraction")}
+    said = {name: getattr(running, name) for name in SETTINGS}
     engine = replace(engine, **{name: value for name, value in said.items() if value})
     replica = ModelReplica(
         library.model(running.model),

@@ -13,6 +13,9 @@ from comptroller.facts.reader import FactEntry
 from comptroller.facts.site import Term
 from comptroller.planning.reasons.current_fleet import CurrentFleet, CurrentService, MovingTerms
 
+COUNTS = ("max_batch", "chunk_tokens", "poll_steps", "stream_interval")
+"""Whole numbers of a line that set its engine."""
+
 
 @dataclass(frozen=True, slots=True)
 class LaunchPlace:
@@ -71,7 +74,7 @@ def _service(
     library: FactLibrary = SHIPPED.with_entries(entries)
     found = launch.launched_replica(said, library.model(model_id), files, library.accelerator(device))
     recipe, layout = found.recipe, found.layout
-    settings: dict[str, Any] = {name: said.count(name) for name in ("max_batch", "chunk_tokens") if name in said.values}
+    settings: dict[str, Any] = {name: said.count(name) for name in COUNTS if name in said.values}
     if text_of := said.values.get("memory_fraction"):
         settings["memory_fraction"] = _share(text_of)
     service = CurrentService(

@@ -21,7 +21,17 @@ from comptroller.planning.solve.infeasible import target_name
 from comptroller.planning.solve.search import KeepChoice, PlanSearch, describe_option
 from comptroller.quantities import short
 
-LEVER_AXES = ("pools", "drafts", "adapters", "chunk_tokens", "clock", "offload", "steps")
+LEVER_AXES = (
+    "pools",
+    "drafts",
+    "adapters",
+    "chunk_tokens",
+    "clock",
+    "offload",
+    "steps",
+    "poll_steps",
+    "stream_interval",
+)
 REQUEST_AXES = ("accelerator", "layout", *LEVER_AXES, "format", "model", "engine", "site", "term")
 QUESTION_AXES = ("strategy", "model", "route", "accelerator", "format", "engine", "site")
 """Axes on which a plan is held against its runners-up; of a plan for questions those that change what is answered come

@@ -36,6 +36,7 @@ def lever_notes(own: ModelServices) -> Iterator[str]:
                 f"{service.id}: kernels are launched one by one, {LAUNCH_S * 1e6:.0f} us each by two published hosts "
                 "that differ by a factor of three; its interval says so, and it was chosen at the upper end of it"
             )
+        yield from _cadence_notes(service, deployment.replica)
         yield from _offload_notes(service, deployment.replica)
         yield from _spread_notes(service.id, deployment.replica)
         yield from _draft_notes(service.id, deployment.replica.engine.speculation)
@@ -82,6 +83,23 @@ def _draft_notes(name: str, drafts: SpeculativeDecoding | None) -> Iterator[str]
             f"{name}: speculative decoding drafts {drafts.tokens} tokens a step ({who}) and gets {made:.3g} at the "
             f"stated acceptance of {drafts.acceptance:g}, alike for all tokens; neither acceptance nor speed was "
             "measured here"
+        )
+
+
+def _cadence_notes(service: ServiceDocument, replica: ModelReplica) -> Iterator[str]:
+    steps, tokens = replica.engine.poll_steps, replica.engine.stream_interval
+    if steps > 1:
+        yield (
+            f"{service.id}: the scheduler looks for new requests every {steps} decode steps, so that a first token "
+            "waits for a share of them that was fitted to servers told so; what the host saves by it is not modelled, "
+            "and the simulation adds the mean wait to every first token"
+        )
+    if tokens > 1:
+        gap_ms = tokens * service.tpot_s.value * 1e3
+        yield (
+            f"{service.id}: after the first token, which is sent alone, readers get {tokens} tokens at a time, "
+            f"{gap_ms:.3g} ms apart; TPOT is the mean over a request, as benchmarks have it, and what the host saves "
+            "is not modelled"
         )
 
 
