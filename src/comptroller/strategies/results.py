@@ -238,6 +238,22 @@ def nested_runs(
     return [(replace(strategy, **{name: size}), size_rows) for size, size_rows in zip(sizes, rows, strict=True)]  # type: ignore[type-var]
 
 
+def nested_families(strategies: Sequence[Strategy]) -> list[list[Strategy]]:
+    """Strategies that differ in their nested parameter alone stand together, from the smallest size on.
+
+    >>> from comptroller.strategies.spelling import parse
+    >>> points = [parse(text) for text in ("sample_and_vote(n=8)", "once", "sample_and_vote(n=2)")]
+    >>> [[spell(point) for point in family] for family in nested_families(points)]
+    [['sample_and_vote(n=2)', 'sample_and_vote(n=8)'], ['once']]
+    """
+    families: dict[str, list[Strategy]] = {}
+    for strategy in strategies:
+        name = getattr(strategy, "nested", "")
+        key = spell(replace(strategy, **{name: 1}) if name else strategy)  # type: ignore[type-var]
+        families.setdefault(key, []).append(strategy)
+    return [sorted(family, key=lambda one: getattr(one, getattr(one, "nested", ""), 0)) for family in families.values()]
+
+
 def grid_runs(
     points: Sequence[Strategy],
     replay: EvidenceReplay,

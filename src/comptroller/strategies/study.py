@@ -27,6 +27,7 @@ from comptroller.strategies.results import (
     gather,
     grid_runs,
     mean_interval,
+    nested_families,
     paired_difference,
     per_solved_interval,
     replay_strategy,
@@ -294,9 +295,13 @@ def _settings_of_binding(
     base = next((replayed for replayed in tried if replayed), None)
     results = {base.strategy: base} if base else {}
     missing = [] if base else missing  # one of the two is enough; the notes name it
-    for strategy in strategies:
-        for one in _points(strategy, replay, conditions, chosen, grid, missing):
+    for points in map(settings, strategies) if grid else nested_families(strategies):
+        for one in _points(points, replay, conditions, chosen, missing):
             results.setdefault(one.strategy, one)
+    if not grid:
+        order = [base.strategy] if base else []
+        order += [name for name in map(spell, strategies) if name in results]
+        results = {name: results[name] for name in order}
     # every setting sees the same resamples of the questions, whatever else is in the study
     seeds = [np.random.default_rng(conditions.seed) for _ in results]
     return [
@@ -305,19 +310,17 @@ def _settings_of_binding(
 
 
 def _points(
-    strategy: Strategy,
+    points: Sequence[Strategy],
     replay: EvidenceReplay,
     conditions: ReplayConditions,
     chosen: list[int],
-    grid: bool,
     missing: list[tuple[str, str]],
 ) -> list[ReplayResults]:
-    """The strategy, or every point of its grid, where the evidence supports it."""
-    points = settings(strategy) if grid else [strategy]
+    """Points of one strategy where the evidence supports them; its nested ones are read off one replay."""
     try:
-        require_inputs(strategy, replay, spell(strategy))
+        require_inputs(points[0], replay, spell(points[0]))
     except UnsupportedError as gap:
-        missing.append((spell(strategy), str(gap)))
+        missing += [(spell(point), str(gap)) for point in points]
         return []
 
     def dealt(again: EvidenceReplay) -> list[ReplayResults]:
