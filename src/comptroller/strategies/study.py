@@ -298,10 +298,8 @@ def _settings_of_binding(
     for points in map(settings, strategies) if grid else nested_families(strategies):
         for one in _points(points, replay, conditions, chosen, missing):
             results.setdefault(one.strategy, one)
-    if not grid:
-        order = [base.strategy] if base else []
-        order += [name for name in map(spell, strategies) if name in results]
-        results = {name: results[name] for name in order}
+    first = [*list(results)[: base is not None], *([] if grid else map(spell, strategies))]
+    results = {name: results[name] for name in dict.fromkeys([*first, *results]) if name in results}
     # every setting sees the same resamples of the questions, whatever else is in the study
     seeds = [np.random.default_rng(conditions.seed) for _ in results]
     return [
@@ -310,12 +308,9 @@ def _settings_of_binding(
 
 
 def _points(
-    points: Sequence[Strategy],
-    replay: EvidenceReplay,
-    conditions: ReplayConditions,
-    chosen: list[int],
+    points: Sequence[Strategy], replay: EvidenceReplay, conditions: ReplayConditions, chosen: list[int],
     missing: list[tuple[str, str]],
-) -> list[ReplayResults]:
+) -> list[ReplayResults]:  # fmt: skip
     """Points of one strategy where the evidence supports them; its nested ones are read off one replay."""
     try:
         require_inputs(points[0], replay, spell(points[0]))
