@@ -6,10 +6,17 @@ of the repeats. The samples are drawn from a seed: only their number matters her
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.allocation import allocate
@@ -26,6 +33,8 @@ from record import table, write
 QUESTIONS, SETTINGS = 10_000, 100
 ASKS_PER_S, CLOSED_S = 100_000.0, 5.0
 REPEATS = 5
+COMMANDED = (20, 60)
+"""Questions that the command is timed on; what a further question takes is the difference over their number."""
 DRIVEN = (
     "once",
     "sample_and_vote(n=64)",
@@ -102,6 +111,40 @@ def recorded(questions: int, samples: int) -> EvidenceReplay:
     )
 
 
+def commanded_s(questions: int) -> float:
+    """CPU seconds of `comptroller replay` over votes of 1 to 100 of 100 recorded samples, as a process."""
+    rng, count = np.random.default_rng(0), questions * SETTINGS
+    answer = rng.integers(0, 12, count)
+    columns = {
+        "question": [f"q{number}" for number in np.repeat(np.arange(questions), SETTINGS)],
+        "model": ["m"] * count,
+        "sample": np.tile(np.arange(SETTINGS), questions),
+        "temperature": np.ones(count),
+        "answer": [f"a{value}" for value in answer],
+        "score": (answer == 0).astype(float),
+        "finish": ["stop"] * count,
+        "input_tokens": np.full(count, 100),
+        "output_tokens": rng.integers(10, 500, count),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "drawn.parquet"
+        pq.write_table(pa.table(columns), file)
+        votes = [f"sample_and_vote(n={size})" for size in range(1, SETTINGS + 1)]
+        command = [sys.executable, "-m", "comptroller", "replay", *votes, "--evidence", str(file), "--json"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+COMMAND = """The command: `comptroller replay` over {settings} sizes of a vote, 16 deals, with intervals, takes {times}
+CPU seconds on {questions} questions of {settings} samples; a further question takes {each:.0f} ms, so that {all:,} would
+take some {whole:,.0f} s (target {target:g} s: missed). Two attempts. Sizes of a frontier (`--frontier`) are read off one
+replay at the largest. Sizes that are named are since then read so too, with the same output to the byte: 18.1 to 4.7 CPU
+seconds on 20 questions, the start of the process among them. Next: votes and best-of-n of all questions in arrays, with
+closed forms in place of deals."""
+
+
 def closed_form_times() -> dict[str, float]:
     """CPU seconds of each closed form for all questions and settings."""
     rng = np.random.default_rng(0)
@@ -160,6 +203,14 @@ def main() -> None:
     once = best_s(lambda: replay_strategy(parse("sample_and_vote(n=64)"), replay), 3)
     whole = best_s(lambda: nested_results(vote, replay, grid), 3)
     forms = closed_form_times()
+    few, more = COMMANDED
+    taken = {questions: commanded_s(questions) for questions in COMMANDED}
+    each = (taken[more] - taken[few]) / (more - few)
+    command = COMMAND.format(
+        settings=SETTINGS, times=" and ".join(f"{value:.1f}" for value in taken.values()),
+        questions=" and ".join(map(str, COMMANDED)), each=1e3 * each, all=QUESTIONS,
+        whole=taken[few] + each * (QUESTIONS - few), target=CLOSED_S,
+    )  # fmt: skip
     text = "\n\n".join(
         [
             "# Speed of strategies",
@@ -170,6 +221,7 @@ def main() -> None:
             table(["strategy", "asks/s"], [row[:2] for row in rates(onto, None)]),
             f"A nested grid, n = 1..64 of `sample_and_vote` on 200 questions, takes {whole:.2f} s; one replay at "
             f"n = 64 alone takes {once:.2f} s, {len(grid)} of them would take {sum(grid) / 64 * once:.1f} s.",
+            command,
             f"Closed forms for {QUESTIONS:,} questions x {SETTINGS} settings (target {CLOSED_S:g} s each):",
             table(
                 ["closed form", "s", ""],
@@ -182,6 +234,7 @@ def main() -> None:
         "replayed_asks_per_s": onto,
         "nested_s": whole,
         "single_s": once,
+        "command_s": taken,
         "closed_forms_s": forms,
     }
     print(write("strategies_speed", figures, text, ("numpy", "scipy")).read_text(encoding="utf-8"))
