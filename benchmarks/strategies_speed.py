@@ -137,8 +137,8 @@ def commanded_s(questions: int) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-COMMAND = """The command: `comptroller replay` over {settings} sizes of a vote, 16 deals, with intervals, takes {times} CPU
-seconds on {questions} questions of {settings} samples; a further question takes {each:.0f} ms, so that {all:,}
+COMMAND = """The command: `comptroller replay` over {settings} sizes of a vote, 16 deals, with intervals, takes {times}
+CPU seconds on {questions} questions of {settings} samples; a further question takes {each:.0f} ms, so that {all:,}
 would take some {whole:,.0f} s (target {target:g} s: missed). Two attempts. Sizes of a frontier (`--frontier`)
 are read off one replay at the largest. Sizes that are named are since then read so too, with the same output to
 the byte: 18.1 to 4.7 CPU seconds on 20 questions, the start of the process among them. Next: votes and best-
