@@ -30,7 +30,7 @@ from comptroller.strategies.monitors import monitors
 from comptroller.work.call import Call
 from comptroller.work.trajectories import AgentTrajectories
 from comptroller.work.trajectory_files import read_trajectories
-from gateway_houses import config, process, rows, until
+from gateway_houses import GUARD_S, config, process, rows, until
 from gateway_upstream import USAGE, Upstream, upstream, whole
 
 STUCK = "{} is not found anywhere below the folder that was searched; look at another place, or give up."
@@ -190,9 +190,11 @@ def test_a_file_keeps_the_monitor_bit_by_bit_and_is_judged_as_it_is(
 
 def test_runs_in_the_books_teach_the_monitor_that_stops_the_next_ones(up: Upstream, tmp_path: Path) -> None:
     """The table of `books export --as runs` has the calls, their dollars, times and waits, and how runs ended."""
-    with process(tmp_path, monitored(tmp_path, up)) as (_, url):
+    with process(tmp_path, monitored(tmp_path, up)) as (gateway, url):
         for number in range(3):
             asyncio.run(agent(url, f"task {number}"))
+        gateway.terminate()  # a kill may come before the last call is settled
+        gateway.wait(GUARD_S)
     assert ends("books", "export", tmp_path / "books.sqlite", "--as", "runs", "--out", tmp_path / "runs.csv") == 0
     calls = read_trajectories(tmp_path / "runs.csv")
     assert len(calls.runs) == 3 and len(calls.run) == 3 * MOST

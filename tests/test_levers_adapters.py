@@ -269,9 +269,8 @@ def test_questions_have_no_adapters() -> None:
 
 def test_a_workload_without_levers_is_digested_as_if_there_were_none() -> None:
     plain = load(ROOT / "examples" / "chat.toml")
-    hidden: dict[str, Any] = dict.fromkeys(
-        ("speculation", "prefix", "cache_tier", "adapters", "what_if", "calibration", "usd_per_device_h"), True
-    )
+    silent = ("speculation", "prefix", "cache_tier", "adapters", "tenants", "what_if", "calibration")
+    hidden: dict[str, Any] = dict.fromkeys((*silent, "usd_per_device_h"), True)
     hidden["allow"] = {
         "pools",
         "routing",
@@ -282,6 +281,8 @@ def test_a_workload_without_levers_is_digested_as_if_there_were_none() -> None:
         "expert_devices",
         "offload_gib",
         "eager",
+        "poll_steps",
+        "stream_interval",
     }
     assert plain.digest == sha256(plain.model_dump_json(exclude=hidden).encode()).hexdigest()
     with_adapters = plain.model_copy(update={"adapters": parse(asked()).adapters})

@@ -227,7 +227,7 @@ class Workload(WorkloadUsage, WorkloadLevers):
             update["quality"] = quality.model_copy(update={"evidence": records.name, "reward": named})
         silent: dict[str, Any] = {
             name: True
-            for name in ("what_if", "speculation", "prefix", "adapters", "cache_tier")
+            for name in ("what_if", "speculation", "prefix", "adapters", "cache_tier", "tenants")
             if not getattr(self, name)
         }
         silent |= {"calibration": True, "allow": self.allow.unused_levers}
