@@ -25,6 +25,7 @@ from comptroller.strategies.protocol import UNLIMITED, Ask, Reply, StrategyQuest
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import nested_results, replay_strategy
 from comptroller.strategies.spelling import parse
+from comptroller.work.best_means import expected_best
 from comptroller.work.evidence import Evidence, RecordedModel, RecordedQuestion, columns
 from comptroller.work.vote_means import expected_vote
 from comptroller_lab import closed_forms
@@ -162,7 +163,7 @@ def closed_form_times() -> dict[str, float]:
             few, np.tile([1.0, 0.0, 0.0, 0.0], (QUESTIONS, 1)), np.arange(1, 9)
         ),
         "best of n by score, n = 1..100": lambda: closed_forms.best_path(samples, rated),
-        "best of n, mean over all choices": lambda: closed_forms.expected_best(rated, samples.score, sizes),
+        "best of n, mean over all choices": lambda: expected_best(rated, [samples.score], sizes),
         "adaptive consistency, cap = 1..100": lambda: closed_forms.adaptive_path(votes, [0.95]),
         "stop on success, verifier with error rates": lambda: closed_forms.stop_on_success_outcome(
             right / SETTINGS, sizes, 0.9, 0.1

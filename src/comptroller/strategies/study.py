@@ -20,16 +20,13 @@ from comptroller.strategies.choosing import DifficultyAllocation, spread
 from comptroller.strategies.deals import deal_notes, deals_of, expected_results
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
+from comptroller.strategies.replay_intervals import ReplayEstimate, SettingEstimates, setting_estimates
 from comptroller.strategies.results import (
-    ReplayEstimate,
     ReplayResults,
     ResultViews,
     gather,
     grid_runs,
-    mean_interval,
     nested_families,
-    paired_difference,
-    per_solved_interval,
     replay_strategy,
     require_inputs,
     uses,
@@ -300,11 +297,10 @@ def _settings_of_binding(
             results.setdefault(one.strategy, one)
     first = [*list(results)[: base is not None], *([] if grid else map(spell, strategies))]
     results = {name: results[name] for name in dict.fromkeys([*first, *results]) if name in results}
+    given = list(results.values())
     # every setting sees the same resamples of the questions, whatever else is in the study
-    seeds = [np.random.default_rng(conditions.seed) for _ in results]
-    return [
-        _setting(replay, *pair, base, conditions.shape) for pair in zip(results.values(), seeds, strict=True)
-    ], missing
+    told = setting_estimates(given, base, np.random.default_rng(conditions.seed)) if given else []
+    return [_setting(replay, *pair, base, conditions.shape) for pair in zip(given, told, strict=True)], missing
 
 
 def _points(
@@ -318,11 +314,11 @@ def _points(
         missing += [(spell(point), str(gap)) for point in points]
         return []
 
-    def dealt(again: EvidenceReplay) -> list[ReplayResults]:
-        runs = grid_runs(points, again, chosen, missing, conditions.budget)
+    def dealt(again: EvidenceReplay, some: Sequence[Strategy]) -> list[ReplayResults]:
+        runs = grid_runs(some, again, chosen, missing, conditions.budget)
         return [gather(spell(point), chosen, rows, again) for point, rows in runs]
 
-    found = expected_results(replay, points, conditions.deals, dealt)
+    found = expected_results(replay, points, chosen, (conditions.deals, conditions.budget), dealt)
     missing[:] = [gap for gap in missing if all(gap[0] != one.strategy for one in found)]
     return found
 
@@ -334,10 +330,11 @@ def _results_or_gap(
     chosen: list[int],
     missing: list[tuple[str, str]],
 ) -> ReplayResults | None:
+    def dealt(again: EvidenceReplay, some: Sequence[Strategy]) -> list[ReplayResults]:
+        return [replay_strategy(one, again, chosen, conditions.budget) for one in some]
+
     try:
-        return expected_results(
-            replay, [point], conditions.deals, lambda again: [replay_strategy(point, again, chosen, conditions.budget)]
-        )[0]
+        return expected_results(replay, [point], chosen, (conditions.deals, conditions.budget), dealt)[0]
     except UnsupportedError as gap:
         missing.append((spell(point), str(gap)))
         return None
@@ -346,14 +343,12 @@ def _results_or_gap(
 def _setting(
     replay: EvidenceReplay,
     one: ReplayResults,
-    rng: np.random.Generator,
+    told: SettingEstimates,
     base: ReplayResults | None,
     shape: ModelCostShape | None,
 ) -> ReplayedSetting:
-    gain = ReplayEstimate(nan, nan, nan)
     responds = nan
     if base is not None and base is not one:
-        gain = ReplayEstimate(*paired_difference(one, base, "score", rng))
         responds = elasticity((base.mean("score"), one.mean("score")), (base.mean("tokens"), one.mean("tokens")))
     models = {role: str(who.arm) for role, who in replay.roles.items() if isinstance(who, RecordedService)}
     plays = {role: arm for role, arm in models.items() if role not in SOLVERS} or {"solver": models["solver"]}
@@ -361,9 +356,9 @@ def _setting(
         strategy=one.strategy,
         models=plays if one is not base else {"solver": models["solver"]},
         results=one,
-        score=ReplayEstimate(one.mean("score"), *mean_interval(one, "score", rng)),
-        gain=gain,
-        usd_per_solved=ReplayEstimate(one.per_solved("usd"), *per_solved_interval(one, "usd", rng)),
+        score=told.score,
+        gain=told.gain,
+        usd_per_solved=told.usd_per_solved,
         elasticity=responds,
         baseline=one is base,
         solver=models["solver"],
