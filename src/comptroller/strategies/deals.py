@@ -45,22 +45,18 @@ def results_over_deals(
 
 
 def expected_results(
-    replay: EvidenceReplay,
+    table: SampleTable,
     points: Sequence[Strategy],
-    questions: Sequence[int],
-    deals: tuple[int, QuestionBudget],
+    budget: QuestionBudget,
     results_of: Callable[[EvidenceReplay, Sequence[Strategy]], Sequence[ReplayResults]],
 ) -> list[ReplayResults]:
-    """The results of strategies on questions: over all choices of the samples, where they have a closed form and no
-    budget cuts them; as `results_over_deals` of the others. A single deal is dealt.
-
-    deals: how many, and the budget of a question.
+    """The results of strategies on the questions of a table: over all choices of the samples, where they have a closed
+    form and no budget cuts them; as `results_over_deals` of the others. A single deal is dealt.
     """
-    count, budget = deals
-    free = count > 1 and budget == UNLIMITED
-    formed = formed_results(SampleTable(replay, questions, count), points) if free else {}
+    free = table.deals > 1 and budget == UNLIMITED
+    formed = formed_results(table, points) if free else {}
     others = [point for point in points if spell(point) not in formed]
-    dealt = results_over_deals(replay, count, lambda again: results_of(again, others)) if others else []
+    dealt = results_over_deals(table.replay, table.deals, lambda again: results_of(again, others)) if others else []
     found = formed | {one.strategy: one for one in dealt}
     return [found[name] for name in map(spell, points) if name in found]
 

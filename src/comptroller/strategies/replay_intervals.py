@@ -59,7 +59,7 @@ def resampled_means(table: Floats, rng: np.random.Generator) -> Floats:
     means = np.empty((DRAWS, table.shape[1]))
     for start in range(0, DRAWS, DRAWS_AT_ONCE):
         weights = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS_AT_ONCE)
-        means[start : start + DRAWS_AT_ONCE] = weights @ table / count
+        means[start : start + DRAWS_AT_ONCE] = weights.astype(float) @ table / count
     return means
 
 

@@ -33,6 +33,7 @@ from comptroller.strategies.results import (
 )
 from comptroller.strategies.routing import RoutingComparison
 from comptroller.strategies.rules.once import OnceStrategy
+from comptroller.strategies.sample_pools import SampleTable
 from comptroller.strategies.spelling import settings, spell
 from comptroller.strategies.step_support import searches, within_record
 from comptroller.strategies.study_notes import GatedPlay, checker_notes, reward_notes, sleep_notes, trained_notes
@@ -254,8 +255,8 @@ def _common_questions(
     for replay in replays:
         covered = {int(number) for number in replay.covered() if keep[number]}
         every |= covered
-        for strategy in strategies:
-            covered = covered & {int(number) for number in replay.covered(uses(strategy))} or covered
+        for roles in dict.fromkeys(map(uses, strategies)):
+            covered = covered & {int(number) for number in replay.covered(roles)} or covered
         if covered:
             by_replay[replay] = covered
     shared = set.intersection(*by_replay.values()) if by_replay else set()
@@ -285,15 +286,16 @@ def _settings_of_binding(
 ) -> tuple[list[ReplayedSetting], list[tuple[str, str]]]:
     """The baseline and all settings of one binding, and what the evidence does not support."""
     missing: list[tuple[str, str]] = []
+    table = SampleTable(replay, chosen, conditions.deals)
     tried = (
-        _results_or_gap(once, replay, conditions, chosen, missing)
+        _results_or_gap(once, table, conditions.budget, missing)
         for once in (OnceStrategy(), OnceStrategy(greedy=False))
     )
     base = next((replayed for replayed in tried if replayed), None)
     results = {base.strategy: base} if base else {}
     missing = [] if base else missing  # one of the two is enough; the notes name it
     for points in map(settings, strategies) if grid else nested_families(strategies):
-        for one in _points(points, replay, conditions, chosen, missing):
+        for one in _points(points, table, conditions.budget, missing):
             results.setdefault(one.strategy, one)
     first = [*list(results)[: base is not None], *([] if grid else map(spell, strategies))]
     results = {name: results[name] for name in dict.fromkeys([*first, *results]) if name in results}
@@ -304,37 +306,34 @@ def _settings_of_binding(
 
 
 def _points(
-    points: Sequence[Strategy], replay: EvidenceReplay, conditions: ReplayConditions, chosen: list[int],
-    missing: list[tuple[str, str]],
-) -> list[ReplayResults]:  # fmt: skip
+    points: Sequence[Strategy], table: SampleTable, budget: QuestionBudget, missing: list[tuple[str, str]]
+) -> list[ReplayResults]:
     """Points of one strategy where the evidence supports them; its nested ones are read off one replay."""
     try:
-        require_inputs(points[0], replay, spell(points[0]))
+        require_inputs(points[0], table.replay, spell(points[0]))
     except UnsupportedError as gap:
         missing += [(spell(point), str(gap)) for point in points]
         return []
 
     def dealt(again: EvidenceReplay, some: Sequence[Strategy]) -> list[ReplayResults]:
-        runs = grid_runs(some, again, chosen, missing, conditions.budget)
+        runs = grid_runs(some, again, chosen, missing, budget)
         return [gather(spell(point), chosen, rows, again) for point, rows in runs]
 
-    found = expected_results(replay, points, chosen, (conditions.deals, conditions.budget), dealt)
+    chosen = table.questions.tolist()
+    found = expected_results(table, points, budget, dealt)
     missing[:] = [gap for gap in missing if all(gap[0] != one.strategy for one in found)]
     return found
 
 
 def _results_or_gap(
-    point: Strategy,
-    replay: EvidenceReplay,
-    conditions: ReplayConditions,
-    chosen: list[int],
-    missing: list[tuple[str, str]],
+    point: Strategy, table: SampleTable, budget: QuestionBudget, missing: list[tuple[str, str]]
 ) -> ReplayResults | None:
     def dealt(again: EvidenceReplay, some: Sequence[Strategy]) -> list[ReplayResults]:
-        return [replay_strategy(one, again, chosen, conditions.budget) for one in some]
+        return [replay_strategy(one, again, table.questions.tolist(), budget) for one in some]
 
     try:
-        return expected_results(replay, [point], chosen, (conditions.deals, conditions.budget), dealt)[0]
+        require_inputs(point, table.replay, spell(point))
+        return expected_results(table, [point], budget, dealt)[0]
     except UnsupportedError as gap:
         missing.append((spell(point), str(gap)))
         return None

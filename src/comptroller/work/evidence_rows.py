@@ -136,16 +136,15 @@ def evidence_of_rows(raw: RawEvidence, path: Path) -> Evidence:
     _require_fields(texts, faults)
     _check_ranges(numbers, faults)
     roles = [role or SOLVER for role in texts["role"]]
-    for row, (role, finish) in enumerate(zip(roles, texts["finish"], strict=True)):
-        if role not in ROLES:
-            faults.add(row, f"role is {role!r}; known: {', '.join(ROLES)}")
-        if finish not in FINISHES:
-            faults.add(row, f"finish is {finish!r}; known: {', '.join(filter(None, FINISHES))}")
+    _require_words("role", roles, ROLES, faults)
+    _require_words("finish", texts["finish"], FINISHES, faults)
     items, question = _questions_of(texts, faults)
     arms, arm = _arms_of(texts)
     parent = _parent_rows(raw, count, faults)
     faults.check()
-    ask = list(zip(question, arm, roles, parent, (numbers["temperature"] == 0.0).tolist(), strict=True))
+    role_code = {role: code for code, role in enumerate(ROLES)}
+    role = np.fromiter(map(role_code.__getitem__, roles), np.int64, count)
+    ask = np.stack([question, arm, role, parent, numbers["temperature"] == 0.0], axis=1).astype(np.int64)
     sample = _sample_numbers(raw.columns.get("sample"), ask, faults)
     faults.check()
     rows = EvidenceColumns(
@@ -159,14 +158,17 @@ def evidence_of_rows(raw: RawEvidence, path: Path) -> Evidence:
         finish=np.array(texts["finish"], dtype="U7"),
         **numbers,
     )
-    return _ordered_evidence(rows, items, arms, raw)
+    return _ordered_evidence(rows, role, items, arms, raw)
 
 
 def _ordered_evidence(
-    rows: EvidenceColumns, items: tuple[RecordedQuestion, ...], arms: tuple[RecordedModel, ...], raw: RawEvidence
+    rows: EvidenceColumns,
+    role: npt.NDArray[np.int64],
+    items: tuple[RecordedQuestion, ...],
+    arms: tuple[RecordedModel, ...],
+    raw: RawEvidence,
 ) -> Evidence:
-    """The evidence with rows in its order and parents renumbered."""
-    role = np.array([ROLES.index(name) for name in rows.role.tolist()])
+    """The evidence with rows in its order and parents renumbered. role: of each row, its place in `ROLES`."""
     sampled = rows.temperature != 0.0
     order = np.lexsort((rows.sample, sampled, rows.parent, role, rows.arm, rows.question))
     place = np.empty(len(order), np.int64)
@@ -201,7 +203,7 @@ def counts_of_rows(raw: RawEvidence, path: Path) -> EvidenceCounts:
             faults.add(row, f"correct is {correct:g}; it must lie between 0 and n ({n:g})")
     items, question = _questions_of(texts, faults)
     arms, arm = _arms_of(texts)
-    _sample_numbers([0] * count, list(zip(question, arm, strict=True)), faults)
+    _sample_numbers([0] * count, np.stack([question, arm], axis=1), faults)
     faults.check()
     n = np.zeros((len(items), len(arms)), np.int64)
     correct = np.zeros(n.shape)
@@ -216,12 +218,19 @@ def _is_missing(cell: Any) -> bool:
 def _texts(cells: Cells | None, count: int) -> list[str]:
     if cells is None:
         return [""] * count
+    if set(map(type, cells)) == {str}:
+        stripped = {cell: cell.strip() for cell in set(cells)}
+        return [stripped[cell] for cell in cells]
     stripped = {cell: cell.strip() for cell in {cell for cell in cells if isinstance(cell, str)}}
     return [stripped[cell] if isinstance(cell, str) else "" if _is_missing(cell) else str(cell) for cell in cells]
 
 
 def _texts_or_none(cells: Cells | None, count: int) -> npt.NDArray[np.object_]:
     objects = np.full(count, None, dtype=object)
+    if set(map(type, cells or ())) == {str}:
+        objects[:] = cells
+        objects[objects == ""] = None
+        return objects
     for row, cell in enumerate(cells or ()):
         objects[row] = None if _is_missing(cell) else str(cell)
     return objects
@@ -271,9 +280,17 @@ def _number(cell: Any) -> float:
 
 def _require_fields(texts: Mapping[str, list[str]], faults: EvidenceFaults) -> None:
     for name in ("question", "model"):
+        if all(texts[name]):
+            continue
         for row, cell in enumerate(texts[name]):
             if not cell:
                 faults.add(row, f"{name} is missing")
+
+
+def _require_words(name: str, cells: Sequence[str], known: Sequence[str], faults: EvidenceFaults) -> None:
+    strange = set(cells) - set(known)
+    for row in [row for row, cell in enumerate(cells) if cell in strange] if strange else []:
+        faults.add(row, f"{name} is {cells[row]!r}; known: {', '.join(filter(None, known))}")
 
 
 def _check_ranges(numbers: Mapping[str, npt.NDArray[np.float64]], faults: EvidenceFaults) -> None:
@@ -293,31 +310,33 @@ def _questions_of(
     texts: Mapping[str, list[str]], faults: EvidenceFaults
 ) -> tuple[tuple[RecordedQuestion, ...], list[int]]:
     by_id: dict[str, RecordedQuestion] = {}
-    index: dict[str, int] = {}
-    codes = []
-    for row, told in enumerate(zip(*(texts[name] for name in ("question", "text", "task", "context")), strict=True)):
+    rows = list(zip(*(texts[name] for name in ("question", "text", "task", "context")), strict=True))
+    for told in dict.fromkeys(rows):
         told_item = RecordedQuestion(*told)
         item = by_id.setdefault(told_item.id, told_item)
-        index.setdefault(told_item.id, len(index))
         if told_item != item:
             if any(new and old and new != old for new, old in zip(told_item, item, strict=True)):
-                faults.add(row, f"question {item.id!r} has another text, task or context than in an earlier row")
+                problem = f"question {item.id!r} has another text, task or context than in an earlier row"
+                for row in [row for row, other in enumerate(rows) if other == told]:
+                    faults.add(row, problem)
             by_id[item.id] = RecordedQuestion(*(old or new for new, old in zip(told_item, item, strict=True)))
-        codes.append(index[told_item.id])
-    for row, name in enumerate(texts["context"]):
+    for row, name in enumerate(texts["context"]) if any(texts["context"]) else ():
         if name and name not in by_id:
             faults.add(row, f"context {name!r} is the id of no question; its text and notes are rows of its own")
-    return tuple(by_id.values()), codes
+    index = {name: number for number, name in enumerate(by_id)}
+    return tuple(by_id.values()), [index[name] for name in texts["question"]]
 
 
 def _arms_of(texts: Mapping[str, list[str]]) -> tuple[tuple[RecordedModel, ...], list[int]]:
-    index: dict[tuple[str, str, str], int] = {}
-    keys = zip(texts["model"], texts["format"], texts["effort"], strict=True)
-    codes = [index.setdefault(key, len(index)) for key in keys]
+    keys = list(zip(texts["model"], texts["format"], texts["effort"], strict=True))
+    index = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    codes = [index[key] for key in keys]
     return tuple(RecordedModel(*key) for key in index), codes
 
 
 def _parent_rows(raw: RawEvidence, count: int, faults: EvidenceFaults) -> list[int]:
+    if raw.columns.get("parent") is None and raw.columns.get("id") is None:
+        return [-1] * count
     names = _texts(raw.columns.get("id"), count)
     row_of_id: dict[str, int] = {}
     for row, name in enumerate(names):
@@ -331,17 +350,22 @@ def _parent_rows(raw: RawEvidence, count: int, faults: EvidenceFaults) -> list[i
     return parents
 
 
-def _sample_numbers(cells: Cells | None, ask: Sequence[Any], faults: EvidenceFaults) -> list[int]:
-    """The number of each sample among the replies to its request: as given, or counted in the order of rows."""
+def _sample_numbers(cells: Cells | None, ask: npt.NDArray[np.int64], faults: EvidenceFaults) -> Sequence[int]:
+    """The number of each sample among the replies to its request: as given, or counted in the order of rows.
+
+    ask: (rows, parts) what tells requests apart.
+    """
     if cells is None:
         seen: dict[Any, int] = {}
         numbers = []
-        for key in ask:
+        for key in map(tuple, ask.tolist()):
             numbers.append(seen.get(key, 0))
             seen[key] = numbers[-1] + 1
         return numbers
+    if (whole := _different_numbers(cells, ask)) is not None:
+        return whole
     numbers, first = [], dict[Any, int]()
-    for row, (cell, key) in enumerate(zip(cells, ask, strict=True)):
+    for row, (cell, key) in enumerate(zip(cells, map(tuple, ask.tolist()), strict=True)):
         number = _number(cell)
         if not (isfinite(number) and number == int(number) >= 0):
             faults.add(row, f"sample is {cell!r}; it must be a whole number from 0")
@@ -350,3 +374,14 @@ def _sample_numbers(cells: Cells | None, ask: Sequence[Any], faults: EvidenceFau
             faults.add(row, "is there twice: same question, model, format, effort, role, parent and sample")
         numbers.append(int(number))
     return numbers
+
+
+def _different_numbers(cells: Cells, ask: npt.NDArray[np.int64]) -> list[int] | None:
+    """Numbers of samples as given, if all are whole numbers and none is there twice; else None."""
+    values = _plain_numbers(cells)
+    if values is None or not (np.isfinite(values) & (values == np.floor(values)) & (values >= 0)).all():
+        return None
+    keys = [*ask.T, values]
+    order = np.lexsort(keys)
+    twice = np.all([key[order][1:] == key[order][:-1] for key in keys], axis=0)
+    return None if twice.any() else [int(value) for value in values.tolist()]
