@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import nan
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -110,9 +111,9 @@ def _results(strategy: str, run: ExpectedRun, table: SampleTable) -> ReplayResul
 
 @dataclass
 class PoolMeans:
-    """Means over the pools of a table, gathered into arrays over its questions; the last axis is of sizes.
+    """Means over the pools of a table, gathered into arrays of shape (sizes, questions).
 
-    columns: by name of a field of `ExpectedRun`, of shape (questions, sizes).
+    columns: by name of a field of `ExpectedRun`.  costs: by pool.
     """
 
     questions: int
@@ -124,25 +125,33 @@ class PoolMeans:
         """Adds the means of one pool: arrays of shape (questions of the pool, sizes)."""
         self.costs.append((pool, cost))
         for name, values in columns.items():
-            whole = self.columns.setdefault(name, np.full((self.questions, self.sizes), nan))
-            whole[pool.place] = values
+            self.columns[name] = self._with(pool, values, self.columns.get(name))
 
     def run(self, at: int, deals: int = 0) -> ExpectedRun:
         """The run of the size at an index."""
         return ExpectedRun(
-            **{name: np.ascontiguousarray(values[:, at]) for name, values in self.columns.items()},
-            cost=self._cost(at),
+            **{name: values[at] for name, values in self.columns.items()},
+            cost=combined_cost([self._cost], lambda whole: whole[0][at]),
             deals=deals,
         )
 
-    def _cost(self, at: int) -> Cost:
-        def gathered(parts: Sequence[Any]) -> Floats:
-            whole = np.full(self.questions, nan)
+    @cached_property
+    def _cost(self) -> Cost:
+        def gathered(parts: Sequence[Floats]) -> Floats:
+            whole = None
             for (pool, _), part in zip(self.costs, parts, strict=True):
-                whole[pool.place] = part[:, at]
-            return whole
+                whole = self._with(pool, part, whole)
+            return np.empty((self.sizes, 0)) if whole is None else whole
 
         return combined_cost([cost for _, cost in self.costs], gathered)
+
+    def _with(self, pool: SamplePool, values: Floats, whole: Floats | None) -> Floats:
+        """The whole with the values of one pool at its places; a pool of all questions is not copied."""
+        if len(pool.place) == self.questions:
+            return values.T
+        whole = np.full((self.sizes, self.questions), nan) if whole is None else whole
+        whole[:, pool.place] = values.T
+        return whole
 
 
 def mean_cost(pool: SamplePool) -> Cost:

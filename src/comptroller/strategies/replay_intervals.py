@@ -58,8 +58,9 @@ def resampled_means(table: Floats, rng: np.random.Generator) -> Floats:
     count = len(table)
     means = np.empty((DRAWS, table.shape[1]))
     for start in range(0, DRAWS, DRAWS_AT_ONCE):
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS_AT_ONCE)
-        means[start : start + DRAWS_AT_ONCE] = weights.astype(float) @ table / count
+        drawn = (rng.integers(count, size=count) for _ in range(DRAWS_AT_ONCE))
+        weights = np.array([np.bincount(numbers, minlength=count) for numbers in drawn], float)
+        means[start : start + DRAWS_AT_ONCE] = weights @ table / count
     return means
 
 

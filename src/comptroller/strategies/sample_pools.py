@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.replay import RECORDED, EvidenceReplay, RecordedService
+from comptroller.work.cell_codes import coded
 from comptroller.work.evidence import SOLVER, Evidence
 
 Floats = npt.NDArray[np.float64]
@@ -141,9 +142,8 @@ class SampleTable:
 
 def answer_codes(evidence: Evidence) -> Ints:
     """A number for each different answer, by row; -1 where there is none."""
-    known: dict[object, int] = {None: -1}
-    codes = (known.setdefault(answer, len(known) - 1) for answer in evidence.rows.answer.tolist())
-    return np.fromiter(codes, np.int64, len(evidence))
+    codes, answers = coded(evidence.rows.answer.tolist())
+    return np.where(codes == answers.index(None), -1, codes) if None in answers else codes
 
 
 def _labels(codes: Ints) -> Ints:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -104,20 +103,23 @@ def _dealt(pool: SamplePool, weight: Floats, sizes: Sequence[int], table: Sample
     step = max(AT_ONCE // (table.deals * pool.samples), 1)
     for start in range(0, len(pool.place), step):
         some = slice(start, start + step)
-        order = np.tile(np.arange(pool.samples), (table.deals, len(pool.place[some]), 1))
-        order = rng.permuted(order, axis=2, out=order)[:, :, : max(sizes)]
-        label, weigh = (_in_order(values[some], order) for values in (pool.label, weight))
+        label, weigh = _in_random_order(pool.label[some], weight[some], table.deals, rng)
         worth = np.broadcast_to(pool.worth[some], (table.deals, *pool.worth[some].shape))
-        won = vote_prefixes(label, weigh, worth.reshape(-1, worth.shape[2]), sizes)
+        most = max(sizes)
+        won = vote_prefixes(label[:, :most], weigh[:, :most], worth.reshape(-1, worth.shape[2]), sizes)
         by_deal = won.reshape(table.deals, -1, len(sizes))
         score[some], square[some] = by_deal.mean(axis=0), (by_deal**2).mean(axis=0)
     return score, square
 
 
-def _in_order(values: npt.NDArray[Any], order: Ints) -> npt.NDArray[Any]:
-    """(deals x questions, samples): values of the samples in each deal's order."""
-    dealt = np.take_along_axis(np.broadcast_to(values, (len(order), *values.shape)), order, axis=2)
-    return dealt.reshape(-1, order.shape[2])
+def _in_random_order(label: Ints, weight: Floats, deals: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
+    """(deals x questions, samples) each: labels and weights of the samples in random orders."""
+    labels = np.tile(label, (deals, 1))
+    if (weight == weight[:, :1]).all():  # equal weights need no order of their own
+        return rng.permuted(labels, axis=1, out=labels), np.tile(weight, (deals, 1))
+    order = np.tile(np.arange(label.shape[1]), (len(labels), 1))
+    rng.permuted(order, axis=1, out=order)
+    return np.take_along_axis(labels, order, axis=1), np.take_along_axis(np.tile(weight, (deals, 1)), order, axis=1)
 
 
 def vote_prefixes(label: Ints, weight: Floats, worth: Floats, sizes: Sequence[int]) -> Floats:
@@ -129,23 +131,21 @@ def vote_prefixes(label: Ints, weight: Floats, worth: Floats, sizes: Sequence[in
     [[0.0, 0.5, 1.0]]
     """
     runs, answers = worth.shape
-    # the last column is of samples without an answer: it never leads
-    tally, given = np.zeros((runs, answers + 1)), np.zeros((runs, answers + 1), bool)
-    paid = np.concatenate([worth, np.zeros((runs, 1))], axis=1)
+    # below 0 nobody has given an answer yet; the last answer is that of samples without one, which never leads
+    tally = np.tile(np.append(np.full(answers, -1.0), -np.inf), runs)
+    paid = np.concatenate([worth, np.zeros((runs, 1))], axis=1).ravel()
+    cell = np.ascontiguousarray((np.where(label < 0, answers, label) + np.arange(runs)[:, None] * (answers + 1)).T)
+    add = np.ascontiguousarray(np.where(label < 0, -np.inf, weight).T)
     top, total, leaders = np.full(runs, -1.0), np.zeros(runs), np.zeros(runs)
-    found, row, wanted = np.zeros((runs, len(sizes))), np.arange(runs), {size: at for at, size in enumerate(sizes)}
-    for place in range(label.shape[1]):
-        answer, add = label[:, place], weight[:, place]
-        votes = answer >= 0
-        old, seen = tally[row, answer], given[row, answer]
-        new = old + add
-        tally[row, answer], given[row, answer] = new, True
-        ahead = votes & (new > top)
-        level = votes & (new == top) & ~(seen & (old == top))
-        value = paid[row, answer]
+    found, wanted = np.zeros((runs, len(sizes))), {size: at for at, size in enumerate(sizes)}
+    for place in range(len(cell)):
+        old, value = tally[cell[place]], paid[cell[place]]
+        new = np.maximum(old, 0.0) + add[place]
+        tally[cell[place]] = new
+        ahead, level = new > top, (new == top) & (new > old)
         total = np.where(ahead, value, total + level * value)
         leaders = np.where(ahead, 1.0, leaders + level)
-        top = np.where(ahead, new, top)
+        top = np.maximum(top, new)
         if (at := wanted.get(place + 1)) is not None:
             found[:, at] = total / np.maximum(leaders, 1.0)
     return found

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import RecordError
+from comptroller.work.cell_codes import coded, different_rows
 from comptroller.work.evidence import (
     ASIDE,
     FINISHES,
@@ -41,6 +42,7 @@ COUNTED = ("question", "text", "task", "model", "format", "effort", "n", "correc
 """Columns of evidence of which only counts are recorded."""
 
 Cells = Sequence[Any]
+Ints = npt.NDArray[np.int64]
 
 
 class EvidencePreview(NamedTuple):
@@ -135,27 +137,27 @@ def evidence_of_rows(raw: RawEvidence, path: Path) -> Evidence:
     numbers = {name: _numbers(raw.columns.get(name), count, name, faults) for name in NUMBERS}
     _require_fields(texts, faults)
     _check_ranges(numbers, faults)
-    roles = [role or SOLVER for role in texts["role"]]
-    _require_words("role", roles, ROLES, faults)
-    _require_words("finish", texts["finish"], FINISHES, faults)
+    role, named_roles = coded([role or SOLVER for role in texts["role"]])
+    finish, ends = coded(texts["finish"])
+    _require_words("role", role, named_roles, ROLES, faults)
+    _require_words("finish", finish, ends, FINISHES, faults)
     items, question = _questions_of(texts, faults)
     arms, arm = _arms_of(texts)
     parent = _parent_rows(raw, count, faults)
     faults.check()
-    role_code = {role: code for code, role in enumerate(ROLES)}
-    role = np.fromiter(map(role_code.__getitem__, roles), np.int64, count)
+    role = np.array([ROLES.index(name) for name in named_roles], np.int64)[role]
     ask = np.stack([question, arm, role, parent, numbers["temperature"] == 0.0], axis=1).astype(np.int64)
     sample = _sample_numbers(raw.columns.get("sample"), ask, faults)
     faults.check()
     rows = EvidenceColumns(
-        question=np.array(question, np.int64),
-        arm=np.array(arm, np.int64),
-        sample=np.array(sample, np.int64),
-        role=np.array(roles, dtype="U8"),
+        question=question,
+        arm=arm,
+        sample=np.asarray(sample, np.int64),
+        role=np.array(ROLES, dtype="U8")[role],
         parent=np.array(parent, np.int64),
         answer=_texts_or_none(raw.columns.get("answer"), count),
         content=_texts_or_none(raw.columns.get("content"), count),
-        finish=np.array(texts["finish"], dtype="U7"),
+        finish=np.array(ends, dtype="U7")[finish],
         **numbers,
     )
     return _ordered_evidence(rows, role, items, arms, raw)
@@ -163,7 +165,7 @@ def evidence_of_rows(raw: RawEvidence, path: Path) -> Evidence:
 
 def _ordered_evidence(
     rows: EvidenceColumns,
-    role: npt.NDArray[np.int64],
+    role: Ints,
     items: tuple[RecordedQuestion, ...],
     arms: tuple[RecordedModel, ...],
     raw: RawEvidence,
@@ -175,7 +177,8 @@ def _ordered_evidence(
     place[order] = np.arange(len(order))
     parent = rows.parent[order]
     new_parent = np.where(parent >= 0, place[parent], -1) if len(parent) else parent
-    table = {name: getattr(rows, name)[order] for name in EvidenceColumns.__dataclass_fields__}
+    some: Any = slice(None) if (np.diff(order) == 1).all() else order  # rows that are in order are not copied
+    table = {name: getattr(rows, name)[some] for name in EvidenceColumns.__dataclass_fields__}
     logprobs = raw.columns.get("logprobs")
     ordered_logprobs = None
     if logprobs is not None and any(cell is not None for cell in logprobs):
@@ -287,10 +290,10 @@ def _require_fields(texts: Mapping[str, list[str]], faults: EvidenceFaults) -> N
                 faults.add(row, f"{name} is missing")
 
 
-def _require_words(name: str, cells: Sequence[str], known: Sequence[str], faults: EvidenceFaults) -> None:
-    strange = set(cells) - set(known)
-    for row in [row for row, cell in enumerate(cells) if cell in strange] if strange else []:
-        faults.add(row, f"{name} is {cells[row]!r}; known: {', '.join(filter(None, known))}")
+def _require_words(name: str, codes: Ints, words: Sequence[str], known: Sequence[str], faults: EvidenceFaults) -> None:
+    strange = [code for code, word in enumerate(words) if word not in known]
+    for row in np.flatnonzero(np.isin(codes, strange)).tolist():
+        faults.add(row, f"{name} is {words[codes[row]]!r}; known: {', '.join(filter(None, known))}")
 
 
 def _check_ranges(numbers: Mapping[str, npt.NDArray[np.float64]], faults: EvidenceFaults) -> None:
@@ -306,32 +309,30 @@ def _check_ranges(numbers: Mapping[str, npt.NDArray[np.float64]], faults: Eviden
             faults.add(int(row), f"{name} is not a whole number ({column[row]:g})")
 
 
-def _questions_of(
-    texts: Mapping[str, list[str]], faults: EvidenceFaults
-) -> tuple[tuple[RecordedQuestion, ...], list[int]]:
+def _questions_of(texts: Mapping[str, list[str]], faults: EvidenceFaults) -> tuple[tuple[RecordedQuestion, ...], Ints]:
     by_id: dict[str, RecordedQuestion] = {}
-    rows = list(zip(*(texts[name] for name in ("question", "text", "task", "context")), strict=True))
-    for told in dict.fromkeys(rows):
-        told_item = RecordedQuestion(*told)
+    columns = [texts[name] for name in ("question", "text", "task", "context")]
+    first, kind = different_rows(columns)
+    for number, start in enumerate(first):
+        told_item = RecordedQuestion(*(column[start] for column in columns))
         item = by_id.setdefault(told_item.id, told_item)
         if told_item != item:
             if any(new and old and new != old for new, old in zip(told_item, item, strict=True)):
                 problem = f"question {item.id!r} has another text, task or context than in an earlier row"
-                for row in [row for row, other in enumerate(rows) if other == told]:
+                for row in np.flatnonzero(kind == number).tolist():
                     faults.add(row, problem)
             by_id[item.id] = RecordedQuestion(*(old or new for new, old in zip(told_item, item, strict=True)))
     for row, name in enumerate(texts["context"]) if any(texts["context"]) else ():
         if name and name not in by_id:
             faults.add(row, f"context {name!r} is the id of no question; its text and notes are rows of its own")
     index = {name: number for number, name in enumerate(by_id)}
-    return tuple(by_id.values()), [index[name] for name in texts["question"]]
+    return tuple(by_id.values()), np.array([index[texts["question"][start]] for start in first], np.int64)[kind]
 
 
-def _arms_of(texts: Mapping[str, list[str]]) -> tuple[tuple[RecordedModel, ...], list[int]]:
-    keys = list(zip(texts["model"], texts["format"], texts["effort"], strict=True))
-    index = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    codes = [index[key] for key in keys]
-    return tuple(RecordedModel(*key) for key in index), codes
+def _arms_of(texts: Mapping[str, list[str]]) -> tuple[tuple[RecordedModel, ...], Ints]:
+    columns = [texts[name] for name in ("model", "format", "effort")]
+    first, arm = different_rows(columns)
+    return tuple(RecordedModel(*(column[start] for column in columns)) for start in first), arm
 
 
 def _parent_rows(raw: RawEvidence, count: int, faults: EvidenceFaults) -> list[int]:
@@ -350,7 +351,7 @@ def _parent_rows(raw: RawEvidence, count: int, faults: EvidenceFaults) -> list[i
     return parents
 
 
-def _sample_numbers(cells: Cells | None, ask: npt.NDArray[np.int64], faults: EvidenceFaults) -> Sequence[int]:
+def _sample_numbers(cells: Cells | None, ask: Ints, faults: EvidenceFaults) -> Sequence[int] | Ints:
     """The number of each sample among the replies to its request: as given, or counted in the order of rows.
 
     ask: (rows, parts) what tells requests apart.
@@ -376,7 +377,7 @@ def _sample_numbers(cells: Cells | None, ask: npt.NDArray[np.int64], faults: Evi
     return numbers
 
 
-def _different_numbers(cells: Cells, ask: npt.NDArray[np.int64]) -> list[int] | None:
+def _different_numbers(cells: Cells, ask: Ints) -> Ints | None:
     """Numbers of samples as given, if all are whole numbers and none is there twice; else None."""
     values = _plain_numbers(cells)
     if values is None or not (np.isfinite(values) & (values == np.floor(values)) & (values >= 0)).all():
@@ -384,4 +385,4 @@ def _different_numbers(cells: Cells, ask: npt.NDArray[np.int64]) -> list[int] | 
     keys = [*ask.T, values]
     order = np.lexsort(keys)
     twice = np.all([key[order][1:] == key[order][:-1] for key in keys], axis=0)
-    return None if twice.any() else [int(value) for value in values.tolist()]
+    return None if twice.any() else values.astype(np.int64)
