@@ -44,7 +44,7 @@ class RewardedChoice:
         if not isinstance(service, RecordedService):
             return None
         candidate = pool.state >= BLANK
-        judge, once = _judged_once(table, table.replay.arm(service, ""), pool.row)
+        judge, once = _single_verdicts(table, table.replay.arm(service, ""), pool.row)
         if not once[candidate].all() or (table.replay.timed and (pool.state == BLANK).any()):
             return None
         judged = np.where(candidate, rows.judgement[judge], np.nan)
@@ -60,14 +60,14 @@ class RewardedChoice:
             (seconds,) = expected_best(waited, [waited], sizes)
         return ChoiceMeans(
             *_best_rated(pool, rating, sizes),
-            calls=_asked(candidate.astype(float), pool, sizes),
-            cost=combined_cost([cost], lambda one: _asked(one[0], pool, sizes)),
+            calls=_sum_over_verdicts(candidate.astype(float), pool, sizes),
+            cost=combined_cost([cost], lambda one: _sum_over_verdicts(one[0], pool, sizes)),
             seconds=seconds,
             role=self.role,
         )
 
 
-def _judged_once(table: SampleTable, arm: int, row: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
+def _single_verdicts(table: SampleTable, arm: int, row: Ints) -> tuple[Ints, npt.NDArray[np.bool_]]:
     """The row of the verdict of a model on each of an array of rows, and whether there is just one."""
     rows = table.replay.evidence.rows
     verdicts = np.flatnonzero((rows.arm == arm) & (rows.role == VERIFIER) & (rows.parent >= 0))
@@ -86,7 +86,7 @@ def _best_rated(pool: SamplePool, rating: Floats, sizes: Sequence[int]) -> tuple
     return score, square
 
 
-def _asked(amount: Floats, pool: SamplePool, sizes: Sequence[int]) -> Floats:
+def _sum_over_verdicts(amount: Floats, pool: SamplePool, sizes: Sequence[int]) -> Floats:
     """(questions, sizes): mean sum of an amount over the samples that are judged: those with an answer wherever they
     are drawn, those without one where none with an answer is."""
     size, named = np.asarray(sizes, float), pool.state == NAMED

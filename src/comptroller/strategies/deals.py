@@ -16,7 +16,8 @@ from comptroller.strategies.expected_runs import formed_results
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay
 from comptroller.strategies.results import COLUMNS, ReplayResults
-from comptroller.strategies.sample_pools import SampleTable, combined_cost
+from comptroller.strategies.sample_pools import SampleTable as SampleTable  # noqa: PLC0414 - for studies too
+from comptroller.strategies.sample_pools import combined_cost
 from comptroller.strategies.spelling import spell
 
 DEALS = 16

@@ -51,7 +51,7 @@ class PreparedContext(NamedTuple):
     records: Mapping[Ask, RecordedReply]
 
 
-def _known(values: Any) -> Any:
+def _zero_for_nan(values: Any) -> Any:
     """The values with 0 for those that are not recorded."""
     return np.where(np.isnan(values), 0.0, values)[()]
 
@@ -196,7 +196,7 @@ class EvidenceReplay:
         rows = self.evidence.rows
         # tokens whose kind is not recorded are in the larger kind: input for prompts, output for generated ones
         fresh, output, usd = rows.input_tokens[row], rows.output_tokens[row], rows.usd[row]
-        cached, reasoning = (_known(column[row]) for column in (rows.cached_tokens, rows.reasoning_tokens))
+        cached, reasoning = (_zero_for_nan(column[row]) for column in (rows.cached_tokens, rows.reasoning_tokens))
         cost = service.cost(fresh + cached, output, reasoning, usd)
         return replace(cost, tokens=replace(cost.tokens, input=fresh, cached=cached))
 
@@ -204,7 +204,7 @@ class EvidenceReplay:
         """Seconds to the first token and to the last."""
         last = float(self.last_seconds(service, row, tokens))
         if service.pace is None and self.timed:
-            return float(_known(self.evidence.rows.ttft_s[row])), last
+            return float(_zero_for_nan(self.evidence.rows.ttft_s[row])), last
         pace, prompt = service.pace or TICKS, float(tokens.input + tokens.cached)
         return pace.first_s + (pace.input_token_s * prompt if pace.input_token_s else 0.0), last
 
@@ -214,7 +214,7 @@ class EvidenceReplay:
             return self.evidence.rows.latency_s[row]
         pace = service.pace or TICKS
         prompt_s = pace.input_token_s * (tokens.input + tokens.cached) if pace.input_token_s else 0.0
-        return pace.first_s + prompt_s + pace.token_s * _known(tokens.output + tokens.reasoning)
+        return pace.first_s + prompt_s + pace.token_s * _zero_for_nan(tokens.output + tokens.reasoning)
 
     def shortened(self, role: str, record: RecordedReply, made: float) -> RecordedReply:
         """The reply truncated after `made` generated tokens, of which reasoning tokens come first."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.replay import RECORDED, EvidenceReplay, RecordedService
-from comptroller.work.cell_codes import coded
+from comptroller.work.cell_codes import cell_numbers
 from comptroller.work.evidence import SOLVER, Evidence
 
 Floats = npt.NDArray[np.float64]
@@ -142,7 +142,7 @@ class SampleTable:
 
 def answer_codes(evidence: Evidence) -> Ints:
     """A number for each different answer, by row; -1 where there is none."""
-    codes, answers = coded(evidence.rows.answer.tolist())
+    codes, answers = cell_numbers(evidence.rows.answer.tolist())
     return np.where(codes == answers.index(None), -1, codes) if None in answers else codes
 
 

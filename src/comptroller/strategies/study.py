@@ -17,7 +17,7 @@ import numpy as np
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, elasticity
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.strategies.choosing import DifficultyAllocation, spread
-from comptroller.strategies.deals import deal_notes, deals_of, expected_results
+from comptroller.strategies.deals import SampleTable, deal_notes, deals_of, expected_results
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
 from comptroller.strategies.replay_intervals import ReplayEstimate, SettingEstimates, setting_estimates
@@ -32,9 +32,7 @@ from comptroller.strategies.results import (
     uses,
 )
 from comptroller.strategies.routing import RoutingComparison
-from comptroller.strategies.rules.once import OnceStrategy
-from comptroller.strategies.sample_pools import SampleTable
-from comptroller.strategies.spelling import settings, spell
+from comptroller.strategies.spelling import parse, settings, spell
 from comptroller.strategies.step_support import searches, within_record
 from comptroller.strategies.study_notes import GatedPlay, checker_notes, reward_notes, sleep_notes, trained_notes
 from comptroller.strategies.study_routing import routing_comparisons
@@ -43,6 +41,9 @@ from comptroller.work.laws.caps import caps, flag_truncated
 
 AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "flops", "eflops", "strong_calls", "calls")
 """Quantities that a frontier may be drawn over; by default the first that is known for all settings."""
+
+BASELINES = ("once", "once(greedy=False)")
+"""What a setting is compared with: the first of these that is recorded."""
 
 SOLVERS = ("solver", "verifier", "reviser", "step", "sleeper", *ASIDE)
 """Roles that the solver's model plays unless they are bound to another."""
@@ -174,7 +175,7 @@ def study(
         replayed, gaps = _settings_of_binding(replay, strategies, conditions, sorted(chosen), grid)
         compared += replayed
         missing += gaps
-    if not [item for item in compared if not item.baseline or spell(OnceStrategy()) in map(spell, strategies)]:
+    if not [item for item in compared if not item.baseline or BASELINES[0] in map(spell, strategies)]:
         reasons = list(dict.fromkeys(reason for _, reason in missing)) or ["no question has a reply of every model"]
         raise UnsupportedError("; ".join(reasons[:3]))
     complete = [name for name in AMOUNTS if not any(isnan(item.amount(name)) for item in compared)]
@@ -287,10 +288,7 @@ def _settings_of_binding(
     """The baseline and all settings of one binding, and what the evidence does not support."""
     missing: list[tuple[str, str]] = []
     table = SampleTable(replay, chosen, conditions.deals)
-    tried = (
-        _results_or_gap(once, table, conditions.budget, missing)
-        for once in (OnceStrategy(), OnceStrategy(greedy=False))
-    )
+    tried = (_results_or_gap(once, table, conditions.budget, missing) for once in map(parse, BASELINES))
     base = next((replayed for replayed in tried if replayed), None)
     results = {base.strategy: base} if base else {}
     missing = [] if base else missing  # one of the two is enough; the notes name it

@@ -47,7 +47,7 @@ class VoteChoice:
         few = [size for size in sizes if self.weight == "plain" and _is_counted(pool, size)]
         many = list(sizes)[len(few) :]
         parts = [_exact(pool, few)] if few else []
-        parts += [_dealt(pool, weight, many, table)] if many else []
+        parts += [_mean_over_deals(pool, weight, many, table)] if many else []
         score, square = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
         whole = pool.score.astype(float)
         score = score + score_without_named(pool, whole, sizes)
@@ -96,7 +96,9 @@ def _exact(pool: SamplePool, sizes: Sequence[int]) -> tuple[Floats, Floats]:
     return score, square
 
 
-def _dealt(pool: SamplePool, weight: Floats, sizes: Sequence[int], table: SampleTable) -> tuple[Floats, Floats]:
+def _mean_over_deals(
+    pool: SamplePool, weight: Floats, sizes: Sequence[int], table: SampleTable
+) -> tuple[Floats, Floats]:
     """Means over random orders of the samples; those of a choice in which none has an answer are left at 0."""
     rng = np.random.default_rng([table.replay.seed or 0, pool.samples])
     score, square = np.zeros((2, len(pool.place), len(sizes)))

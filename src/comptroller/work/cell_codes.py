@@ -12,7 +12,7 @@ Ints = npt.NDArray[np.int64]
 Cell = TypeVar("Cell", bound=Hashable)
 
 
-def coded(cells: Sequence[Cell]) -> tuple[Ints, list[Cell]]:
+def cell_numbers(cells: Sequence[Cell]) -> tuple[Ints, list[Cell]]:
     """A number for each different cell in the order of appearance, by row; and the cells by number."""
     if cells and cells.count(cells[0]) == len(cells):
         return np.zeros(len(cells), np.int64), [cells[0]]
@@ -28,7 +28,7 @@ def different_rows(columns: Sequence[Sequence[str]]) -> tuple[list[int], Ints]:
     ([0, 1], [0, 1, 0])
     """
     key = np.zeros(len(columns[0]), np.int64)
-    for codes, cells in map(coded, columns):
+    for codes, cells in map(cell_numbers, columns):
         # of at most as many kinds as rows, so that the product with the next column's stays an exact integer
         key = np.unique(key * max(len(cells), 1) + codes, return_inverse=True)[1]
     _, first, kind = np.unique(key, return_index=True, return_inverse=True)

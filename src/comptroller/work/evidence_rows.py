@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import RecordError
-from comptroller.work.cell_codes import coded, different_rows
+from comptroller.work.cell_codes import cell_numbers, different_rows
 from comptroller.work.evidence import (
     ASIDE,
     FINISHES,
@@ -137,8 +137,8 @@ def evidence_of_rows(raw: RawEvidence, path: Path) -> Evidence:
     numbers = {name: _numbers(raw.columns.get(name), count, name, faults) for name in NUMBERS}
     _require_fields(texts, faults)
     _check_ranges(numbers, faults)
-    role, named_roles = coded([role or SOLVER for role in texts["role"]])
-    finish, ends = coded(texts["finish"])
+    role, named_roles = cell_numbers([role or SOLVER for role in texts["role"]])
+    finish, ends = cell_numbers(texts["finish"])
     _require_words("role", role, named_roles, ROLES, faults)
     _require_words("finish", finish, ends, FINISHES, faults)
     items, question = _questions_of(texts, faults)
