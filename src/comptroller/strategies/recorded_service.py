@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import nan
-from typing import NamedTuple
+from math import isnan, nan
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from comptroller.costs.inference_units import (
     ModelCostShape,
@@ -19,6 +20,18 @@ from comptroller.errors import InputError
 from comptroller.quantities import Cost, TokenCounts, Values
 from comptroller.strategies.protocol import Finish
 from comptroller.work.evidence import RecordedModel
+
+
+def cells(column: npt.NDArray[np.float64], row: int | npt.NDArray[np.int64]) -> Any:
+    """The value of a column in a row, a plain number, or an array of those in an array of rows."""
+    return float(column[row]) if isinstance(row, int) else column[row]
+
+
+def zero_for_nan(values: Any) -> Any:
+    """The values with 0 for those that are not recorded."""
+    if isinstance(values, float):
+        return 0.0 if isnan(values) else values
+    return np.where(np.isnan(values), 0.0, values)
 
 
 @dataclass(frozen=True, slots=True)

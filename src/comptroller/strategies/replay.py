@@ -28,6 +28,8 @@ from comptroller.strategies.recorded_service import (
     RecordedReply,
     RecordedService,
     ServicePace,
+    cells,
+    zero_for_nan,
 )
 from comptroller.work.evidence import ASIDE, REVISER, SLEEPER, SOLVER, STEP, VERIFIER, Evidence, Ints, RecordedAskKey
 
@@ -49,11 +51,6 @@ class PreparedContext(NamedTuple):
     reply: Reply | None
     cost: Cost
     records: Mapping[Ask, RecordedReply]
-
-
-def _zero_for_nan(values: Any) -> Any:
-    """The values with 0 for those that are not recorded."""
-    return np.where(np.isnan(values), 0.0, values)[()]
 
 
 class EvidenceReplay:
@@ -195,8 +192,8 @@ class EvidenceReplay:
         """The cost of the reply in a row, or of arrays for those in an array of rows."""
         rows = self.evidence.rows
         # tokens whose kind is not recorded are in the larger kind: input for prompts, output for generated ones
-        fresh, output, usd = rows.input_tokens[row], rows.output_tokens[row], rows.usd[row]
-        cached, reasoning = (_zero_for_nan(column[row]) for column in (rows.cached_tokens, rows.reasoning_tokens))
+        fresh, output, usd = (cells(one, row) for one in (rows.input_tokens, rows.output_tokens, rows.usd))
+        cached, reasoning = (zero_for_nan(cells(one, row)) for one in (rows.cached_tokens, rows.reasoning_tokens))
         cost = service.cost(fresh + cached, output, reasoning, usd)
         return replace(cost, tokens=replace(cost.tokens, input=fresh, cached=cached))
 
@@ -204,7 +201,7 @@ class EvidenceReplay:
         """Seconds to the first token and to the last."""
         last = float(self.last_seconds(service, row, tokens))
         if service.pace is None and self.timed:
-            return float(_zero_for_nan(self.evidence.rows.ttft_s[row])), last
+            return float(zero_for_nan(self.evidence.rows.ttft_s[row])), last
         pace, prompt = service.pace or TICKS, float(tokens.input + tokens.cached)
         return pace.first_s + (pace.input_token_s * prompt if pace.input_token_s else 0.0), last
 
@@ -214,7 +211,7 @@ class EvidenceReplay:
             return self.evidence.rows.latency_s[row]
         pace = service.pace or TICKS
         prompt_s = pace.input_token_s * (tokens.input + tokens.cached) if pace.input_token_s else 0.0
-        return pace.first_s + prompt_s + pace.token_s * _zero_for_nan(tokens.output + tokens.reasoning)
+        return pace.first_s + prompt_s + pace.token_s * zero_for_nan(tokens.output + tokens.reasoning)
 
     def shortened(self, role: str, record: RecordedReply, made: float) -> RecordedReply:
         """The reply truncated after `made` generated tokens, of which reasoning tokens come first."""
