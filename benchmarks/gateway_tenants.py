@@ -38,7 +38,7 @@ LIGHT, EVERY_S = 100, 0.75
 """Calls of the light key, and seconds between them."""
 SLOWEST_S = 1.5 * (FIRST_S + AFTER_S)
 LEFT = 1 + math.ceil(SLOWEST_S / EVERY_S)
-"""Places that the flood leaves: those of the light key's calls that may be under way at once, two before one that comes."""
+"""Places that the flood leaves: calls of the light key that may be under way at once, two before one that comes."""
 RULES = (("vtc", PLACES), ("vtc", PLACES - LEFT), ("fair_share", PLACES), ("fcfs", PLACES), ("fcfs", PLACES - LEFT))
 """Scheduling policies, and the most places of one key."""
 
@@ -161,9 +161,11 @@ def line(policy: str, per_key: int, alone: list[float]) -> TenantLine:
 
 
 def floor_s() -> tuple[float, float]:
-    """Median and 99th percentile of first tokens if the light key's call gets the first of the places to end, all taken:
-    what is left of a call that is under way ends within t with probability int_0^t P(S > u) du / E[S] (renewal
-    theory), and the first of k does with 1 - (1 - that)^k. Times are drawn as the service draws them."""
+    """Median and 99th percentile of first tokens where all places are taken, and the first to end is the light key's.
+
+    What is left of a call under way ends within t with probability int_0^t P(S > u) du / E[S] (renewal theory), and
+    the first of k does with 1 - (1 - that)^k. Times are drawn as the service draws them.
+    """
     rng, draws = np.random.default_rng(0), 1_000_000
     lasts = FIRST_S * rng.uniform(0.5, 1.5, draws) + AFTER_S * rng.uniform(0.5, 1.5, draws)
     at = np.linspace(0.0, SLOWEST_S, 3001)
@@ -177,31 +179,26 @@ def floor_s() -> tuple[float, float]:
 def page(base_s: tuple[float, float], lines: Sequence[TenantLine]) -> str:
     """The result in words. base_s: median and 99th percentile of the light key alone."""
     shown = [
-        [one.policy, one.per_key, f"{one.ttft_p50_s:.2f}", f"{one.ttft_p99_s:.2f}", f"{one.p50_ratio:.2f}", f"{one.p99_ratio:.2f}",
-         f"{one.flood_per_s:.1f}", f"{100 * one.because:.0f} %"]
+        [one.policy, one.per_key, *(f"{value:.2f}" for value in (one.ttft_p50_s, one.ttft_p99_s, one.p50_ratio,
+         one.p99_ratio)), f"{one.flood_per_s:.1f}", f"{100 * one.because:.0f} %"]
         for one in lines
     ]  # fmt: skip
-    heads = [
-        "scheduling",
-        "most places of a key",
-        "TTFT p50 s",
-        "p99 s",
-        "p50, x alone",
-        "p99, x alone",
-        "flood's calls/s",
-        "of the flood",
-    ]
+    heads = ["scheduling", "most places of a key", "TTFT p50 s", "p99 s", "p50, x alone", "p99, x alone",
+             "flood's calls/s", "of the flood"]  # fmt: skip
+    least_s = floor_s()
     return f"""# A light key beside a flooding one, at the gateway
 
 {LIGHT} calls of a light key, one every {EVERY_S:g} s, before a service of {PLACES} places that sleeps {FIRST_S:g} s
 to the first token and {AFTER_S:g} s after it (times 0.5 to 1.5, the same for each call in every row), while another key
 always has {FLOOD} calls at the gateway. Alone: p50 {base_s[0]:.2f} s, p99 {base_s[1]:.2f} s. Real: the gateway, its
 books, sockets. A stand-in: the service. The machine was busy with other work, and the p99 of {LIGHT} calls is nearly
-their latest. Where the flood may have all {PLACES} places no order can do better than the first of them to end, for no call that
-runs is set aside: by renewal theory p50 {floor_s()[0]:.2f} s and p99 {floor_s()[1]:.2f} s, {floor_s()[1] / base_s[1]:.2f} times
-alone. A light call lasts at most {SLOWEST_S:g} s and comes every {EVERY_S:g} s, so that {LEFT} places that the flood may not have
-are never all taken when one comes. The last column is what the books say of the light key's waits (`books waits`): the share in which the flood
-had the places.
+their latest.
+
+Where the flood may have all {PLACES} places no order can do better than the first of them to end, for no call that runs is
+set aside: by renewal theory p50 {least_s[0]:.2f} s and p99 {least_s[1]:.2f} s, {least_s[1] / base_s[1]:.2f} times alone. A
+light call lasts at most {SLOWEST_S:g} s and one comes every {EVERY_S:g} s, so that {LEFT} places that the flood may not
+have are never all taken when one comes (`max_per_key`). The last column is what the books say of the light key's waits
+(`books waits`): the share in which the flood had the places.
 
 {table(heads, shown)}
 """
