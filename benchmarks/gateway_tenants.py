@@ -194,11 +194,11 @@ always has {FLOOD} calls at the gateway. Alone: p50 {base_s[0]:.2f} s, p99 {base
 books, sockets. A stand-in: the service. The machine was busy with other work, and the p99 of {LIGHT} calls is nearly
 their latest.
 
-Where the flood may have all {PLACES} places no order can do better than the first of them to end, for no call that runs
-is set aside: by renewal theory p50 {least_s[0]:.2f} s and p99 {least_s[1]:.2f} s, {least_s[1] / base_s[1]:.2f} times
-alone. A light call lasts at most {SLOWEST_S:g} s and one comes every {EVERY_S:g} s, so that {LEFT} places that the flood
-may not have are never all taken when one comes (`max_per_key`). The last column is what the books say of the light key's
-waits (`books waits`): the share in which the flood had the places.
+Where the flood may have all {PLACES} places no order can do better than the first of them to end, for no call
+that runs is set aside: by renewal theory p50 {least_s[0]:.2f} s and p99 {least_s[1]:.2f} s,
+{least_s[1] / base_s[1]:.2f} times alone. A light call lasts at most {SLOWEST_S:g} s and one comes every {EVERY_S:g} s,
+so that {LEFT} places that the flood may not have are never all taken when one comes (`max_per_key`). The last column
+is what the books say of the light key's waits (`books waits`): the share in which the flood had the places.
 
 {table(heads, shown)}
 """
