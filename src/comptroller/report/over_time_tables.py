@@ -63,11 +63,11 @@ def _answer(told: OverTimeDocument) -> ReportSheet:
 def _answer_row(
     what: str, one: FleetTrialDocument, kept: FleetTrialDocument | None, costs: Sequence[str]
 ) -> tuple[str, ...]:
-    unseen = (f"{kept.within[0]:.1%}", *_spent(kept, costs)) if kept else ("–",) * (1 + len(costs))
-    return (what, one.name, f"{min(one.within):.1%}", *_spent(one, costs), *unseen)
+    unseen = (f"{kept.within[0]:.1%}", *_cost_cells(kept, costs)) if kept else ("–",) * (1 + len(costs))
+    return (what, one.name, f"{min(one.within):.1%}", *_cost_cells(one, costs), *unseen)
 
 
-def _spent(one: FleetTrialDocument, costs: Sequence[str]) -> tuple[str, ...]:
+def _cost_cells(one: FleetTrialDocument, costs: Sequence[str]) -> tuple[str, ...]:
     return tuple(COSTS[cost][1](sum(getattr(one, cost))) for cost in costs)
 
 

@@ -55,7 +55,7 @@ def joules_by_window(outcome: ElasticOutcome, edges: Floats) -> Floats:
         held += idle_w[lease.replica] * paid_by_window(lease, edges)
     for rank in np.unique(ran.requests.prompt_rank[ran.requests.prompt_rank >= 0]):
         there = ran.requests.prompt_rank == rank
-        low, high = _merged(begun_s[there], ended_s[there])
+        low, high = _union(begun_s[there], ended_s[there])
         waiting -= idle_w[rank] * spread_by_window(low, high, high - low, edges)
     waiting = np.maximum(held + waiting, 0.0)
     return np.asarray(_in_shares(worked, steps_j) + _in_shares(waiting if waiting.any() else held, whole_j - steps_j))
@@ -65,10 +65,10 @@ def _in_shares(weights: Floats, total: float) -> Floats:
     return np.asarray(total * weights / max(float(weights.sum()), 1e-300))
 
 
-def _merged(begun_s: Floats, ended_s: Floats) -> tuple[Floats, Floats]:
+def _union(begun_s: Floats, ended_s: Floats) -> tuple[Floats, Floats]:
     """Times in which at least one of the spans lasts.
 
-    >>> [times.tolist() for times in _merged(np.array([4.0, 0.0, 1.0]), np.array([5.0, 3.0, 2.0]))]
+    >>> [times.tolist() for times in _union(np.array([4.0, 0.0, 1.0]), np.array([5.0, 3.0, 2.0]))]
     [[0.0, 4.0], [3.0, 5.0]]
     """
     order = np.argsort(begun_s, kind="stable")
