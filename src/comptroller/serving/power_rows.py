@@ -272,8 +272,8 @@ class PowerRows:
         return tuple(here.tolist())
 
     def _most_w(self, row: int) -> tuple[float, ...]:
-        """What a row may draw at most at each setting until it is asked again: what is on at any load, what is off idle,
-        for it may be started and takes no call before that."""
+        """What a row may draw at most at each setting until it is asked again: what is on at any load, what is off
+        idle, for it may be started and takes no call before that."""
         off_w = (self._idle_w + self.conditions.other_w)[:, None]
         most = np.where(self._on[:, None], self._drawn_at_most_w, off_w)
         return tuple(most[self.row == row].sum(axis=0).tolist())
