@@ -179,7 +179,7 @@ def floor_s() -> tuple[float, float]:
 def page(base_s: tuple[float, float], lines: Sequence[TenantLine]) -> str:
     """The result in words. base_s: median and 99th percentile of the light key alone."""
     shown = [
-        [one.policy, one.per_key, *(f"{value:.2f}" for value in (one.ttft_p50_s, one.ttft_p99_s, one.p50_ratio,
+        [one.policy, str(one.per_key), *(f"{value:.2f}" for value in (one.ttft_p50_s, one.ttft_p99_s, one.p50_ratio,
          one.p99_ratio)), f"{one.flood_per_s:.1f}", f"{100 * one.because:.0f} %"]
         for one in lines
     ]  # fmt: skip
