@@ -16,6 +16,7 @@ from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._power import RowPowerOptions, power_options
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
+from comptroller.cli._shared_phases import SharedPhaseOptions, shared_phase_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
 from comptroller.cli._spot import ReplicaSpotOptions, spot_options
 from comptroller.cli._trace_input import trace_reading, trace_requests
@@ -42,6 +43,7 @@ def run(
     copies: Annotated[CallCopyOptions, SharedOptions(copy_options)],
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
     power: Annotated[RowPowerOptions, SharedOptions(power_options)],
+    phases: Annotated[SharedPhaseOptions, SharedOptions(shared_phase_options)],
     tiers: Annotated[CacheTiers, SharedOptions(cache_tiers)],
     memory: Annotated[ReplicaMemorySettings | None, SharedOptions(replica_memory)],
     gaps: Annotated[bool, SharedOptions(tool_gaps)],
@@ -79,6 +81,7 @@ def run(
         check(path)
     require_one(
         spot=spot.policies, faults=faults.conditions, hedge=copies.conditions.any, tool_gaps=gaps,
+        shared_phases=phases.conditions.any,
         **({} if scaling.policies and power.policies else {"power": power.policies}), scaling=scaling.policies,
     )  # fmt: skip
     as_calls = writer_of(calls) if calls else None
@@ -89,8 +92,9 @@ def run(
     if faults.conditions:
         start_up = replace(scaling.start_up(scale), repeat=spot.conditions.repeat)
         return faults.show(fleet_plan, requests, start_up, priced, json)
-    if copies.conditions.any:
-        return copies.show(fleet_plan, requests, scale, priced, json)
+    for one in (copies, phases):
+        if one.conditions.any:
+            return one.show(fleet_plan, requests, scale, priced, json)
     if power.policies:
         how = (scaling.compared, scaling.conditions(scale)) if scaling.policies else None
         return power.show(fleet_plan, requests, scale, priced, json, {"html": html, "png": png}, how)
