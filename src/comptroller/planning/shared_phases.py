@@ -96,7 +96,7 @@ def simulate_shared_phases(
     calls = calls_of(plan.services, replayed_trace(trace, how.scale), np.random.default_rng(0))
     devices = _devices(plan, service, priced, how.full_at or 1.0)
     fleets: list[tuple[float | None, SimulatedFleet]] = [(None, fleet)]
-    fleets += [(share, _shared(fleet, devices, share)) for share in how.prompt_shares]
+    fleets += [(share, _with_pairs(fleet, devices, share)) for share in how.prompt_shares]
     return tuple(SharedPhaseSimulation(plan, share, simulate(one, calls)) for share, one in fleets)
 
 
@@ -123,7 +123,7 @@ def _devices(plan: Plan, service: ServiceDocument, priced: TimingCalibration, fu
     return SharedDevices(timer, table, full_at, float(service.deployment.engine.chunk_tokens))
 
 
-def _shared(fleet: SimulatedFleet, devices: SharedDevices, share: float) -> SimulatedFleet:
+def _with_pairs(fleet: SimulatedFleet, devices: SharedDevices, share: float) -> SimulatedFleet:
     """The fleet, two engines in place of every replica."""
     (service,), pair = fleet.services, devices.replicas((share,))
     members = tuple(replace(one, storage=unit) for unit in range(len(service.replicas)) for one in pair)
