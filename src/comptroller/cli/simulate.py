@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from comptroller.cli._cache_tiers import CacheTiers, cache_tiers, replica_memory, show_tool_gaps, tool_gaps
+from comptroller.cli._cache_tiers import (
+    CacheTiers,
+    SharedPhaseOptions,
+    cache_tiers,
+    replica_memory,
+    shared_phase_options,
+    show_tool_gaps,
+    tool_gaps,
+)
 from comptroller.cli._faults import CallCopyOptions, ReplicaFaultOptions, copy_options, fault_options
 from comptroller.cli._option_groups import SharedOptions, require_one, with_shared_options
 from comptroller.cli._output import check
@@ -16,7 +24,6 @@ from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._power import RowPowerOptions, power_options
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
-from comptroller.cli._shared_phases import SharedPhaseOptions, shared_phase_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
 from comptroller.cli._spot import ReplicaSpotOptions, spot_options
 from comptroller.cli._trace_input import trace_reading, trace_requests
@@ -92,9 +99,8 @@ def run(
     if faults.conditions:
         start_up = replace(scaling.start_up(scale), repeat=spot.conditions.repeat)
         return faults.show(fleet_plan, requests, start_up, priced, json)
-    for one in (copies, phases):
-        if one.conditions.any:
-            return one.show(fleet_plan, requests, scale, priced, json)
+    if beside := next((one for one in (copies, phases) if one.conditions.any), None):
+        return beside.show(fleet_plan, requests, scale, priced, json)
     if power.policies:
         how = (scaling.compared, scaling.conditions(scale)) if scaling.policies else None
         return power.show(fleet_plan, requests, scale, priced, json, {"html": html, "png": png}, how)
@@ -103,8 +109,7 @@ def run(
     samples = SAMPLES if html or png or perfetto_ or json else 0
     settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers, memory=memory)
     if gaps:
-        show_tool_gaps(fleet_plan, requests, settings, tiers, priced, json)
-        return
+        return show_tool_gaps(fleet_plan, requests, settings, tiers, priced, json)
     simulations = [
         simulate_plan(fleet_plan, requests, replace(settings, routing=name), priced, questions)
         for name in dict.fromkeys(routing or [""])
