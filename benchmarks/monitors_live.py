@@ -30,10 +30,12 @@ from comptroller.strategies.spelling import parse
 from comptroller.work.trajectory_files import read_trajectories
 from record import table, write
 
-TAUGHT, TESTED, TOKENS, MOST_LOST = 36, 36, 32, 0.1
+TAUGHT, TESTED, TOKENS, MOST_LOST = 36, 36, 64, 0.1
 AGENT = "react(steps=8)"
 MONITORS = ("agent_stop", "step_budget", "dollar_budget")
 """Those that need nothing of what tools give back, which a strategy's checks do not tell."""
+ASKED = " Answer with a number alone."
+"""Behind every question: a reply that is cut at its limit of tokens is no answer, and would end the run."""
 PRICE = ConfiguredTokenPrice("0.1", "0.4", source="declared")
 Row = dict[str, Any]
 
@@ -58,7 +60,7 @@ async def played(gateway: GatewayRuntime, number: int) -> tuple[int, Row]:
     kind, question, right = task(number)
     body = {
         "model": EMBEDDED,
-        "messages": [{"role": "user", "content": question}],
+        "messages": [{"role": "user", "content": question + ASKED}],
         "max_tokens": TOKENS,
         "seed": number,
     }
