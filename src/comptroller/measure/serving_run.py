@@ -92,7 +92,7 @@ class ServingRequest:
         words = rng.choice(WORDS, max(1, round(load.input_tokens * shares[0])))
         return cls(" ".join(words), max(2, round(load.output_tokens * shares[1])))
 
-    def ended_at(self, share: float) -> ServingRequest:
+    def of_share(self, share: float) -> ServingRequest:
         """The same, of which a share of the output is asked."""
         return replace(self, output_tokens=max(2, round(self.output_tokens * share)))
 
@@ -175,13 +175,13 @@ def _timings(
 
     def work(own: np.random.Generator) -> None:
         try:
-            _streamed(target, ServingRequest.of(load, own).ended_at(own.uniform()), over.is_set)
+            _pieces(target, ServingRequest.of(load, own).of_share(own.uniform()), over.is_set)
             while (job := _next(jobs)) is not None:
                 found.append(stream_timing(target, job))
                 if len(found) == count:
                     over.set()
             while not over.is_set():
-                _streamed(target, ServingRequest.of(load, own), over.is_set)
+                _pieces(target, ServingRequest.of(load, own), over.is_set)
         finally:
             over.set()
 
@@ -206,12 +206,12 @@ def stream_timing(target: ServingTarget, request: ServingRequest) -> StreamTimin
         InputError: it fails, has no token, or the engine does not count its tokens.
     """
     begun = time.perf_counter()
-    moments, usage = _streamed(target, request)
+    moments, usage = _pieces(target, request)
     read, made = _usage(target, usage, len(moments))
     return StreamTiming(read, made, moments[0] - begun, moments[-1] - moments[0], request.output_tokens)
 
 
-def _streamed(
+def _pieces(
     target: ServingTarget, request: ServingRequest, is_over: Callable[[], bool] = lambda: False
 ) -> tuple[list[float], Json]:
     """When each piece of a stream came, and what the engine says of its tokens; cut when it is over."""
