@@ -1,4 +1,4 @@
-"""Claims about trees, worlds, contexts and agents, as their benchmarks last found them; `claims.py` writes the table."""
+"""Claims about trees, worlds, contexts and agents, as benchmarks last found them; `claims.py` writes the table."""
 
 from __future__ import annotations
 
