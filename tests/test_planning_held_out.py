@@ -15,7 +15,9 @@ from joint_problems import posed
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from confidence import aimed, halves
-from joint import JOINT, ONE_WAY, PLANNERS, JudgedPlan, cost_at, judged, told_share
+from joint import JudgedPlan, judged
+from joint_lines import JOINT, ONE_WAY, cost_at
+from joint_planners import PLANNERS
 
 TARGETS = (0.30, 0.45)
 HALVES = 4
@@ -49,7 +51,7 @@ def plans() -> dict[str, list[JudgedPlan]]:
             one = judged(aimed(problem, target, None), PLANNERS[ONE_WAY], half)
             joint = judged(aimed(problem, target, None), PLANNERS[JOINT], half)
             assert one is not None and joint is not None
-            as_much = judged(aimed(problem, told_share(one, target), None), PLANNERS[JOINT], half)
+            as_much = judged(aimed(problem, one.told, None), PLANNERS[JOINT], half)
             assert as_much is not None
             for name, plan in zip(found, (one, joint, as_much), strict=True):
                 found[name].append(plan)
