@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,6 @@ from joint_lines import (
     DoubtLine,
     HeldOutLine,
     JointResult,
-    JointWorkload,
     doubt_row,
     headline,
     rivals,
@@ -97,17 +97,31 @@ def judged(problem: PlanningProblem, planner: FairPlanner, half: Bools) -> Judge
     return JudgedPlan(usd, solved, ways, max(told - ROUNDED, ROUNDED))
 
 
-def line_of(
-    problem: PlanningProblem, about: JointWorkload, planners: Planners, place: tuple[str, str, float]
-) -> HeldOutLine | None:
-    """A planner at a target, beside the joint plan. place: workload, planner, target."""
-    name, planner, target = place
+@dataclass(frozen=True)
+class JudgedHalves:
+    """A workload's halves, and the plans made on them: every planner is asked for a target once. name: of it."""
+
+    name: str
+    problem: PlanningProblem
+    halves: Sequence[Bools]
+    made: dict[tuple[FairPlanner, float, int], JudgedPlan | None] = field(default_factory=dict)
+
+    def plan(self, planner: FairPlanner, target: float, number: int) -> JudgedPlan | None:
+        """A planner's plan of a half."""
+        key = planner, target, number
+        if key not in self.made:
+            self.made[key] = judged(aimed(self.problem, target, None), planner, self.halves[number])
+        return self.made[key]
+
+
+def line_of(about: JudgedHalves, planners: Planners, planner: str, target: float) -> HeldOutLine | None:
+    """A planner at a target, beside the joint plan."""
     found, other, split = [], [], []
-    for number, half in zip(range(about.halves), halves(problem), strict=False):
-        plan = judged(aimed(problem, min(target, 1.0), None), planners[planner], half)
+    for number in range(len(about.halves)):
+        plan = about.plan(planners[planner], min(target, 1.0), number)
         joint = plan
         if planner != JOINT and plan is not None:
-            joint = judged(aimed(problem, plan.told, None), planners[JOINT], half)
+            joint = about.plan(planners[JOINT], plan.told, number)
         if plan is not None and joint is not None:
             found.append(plan)
             other.append(joint)
@@ -118,7 +132,8 @@ def line_of(
     ways = ", ".join(sorted({each.ways for each in other}))
     alike = sum(bool(np.allclose(_figures(x), _figures(y))) for x, y in zip(found, other, strict=True))
     apart = _by_split(np.array(split), np.array([_figures(y) for y in other]) - [_figures(x) for x in found])
-    line = HeldOutLine(name, planner, target, len(found), about.halves, *means, alike=alike, ways=ways, apart=apart)
+    count = len(about.halves)
+    line = HeldOutLine(about.name, planner, target, len(found), count, *means, alike=alike, ways=ways, apart=apart)
     print(line, flush=True)
     return line
 
@@ -133,26 +148,26 @@ def _by_split(split: Ints, apart: Floats) -> list[tuple[float, float]]:
     return [(usd, solved) for usd, solved in means]
 
 
-def lines(name: str, problem: PlanningProblem, about: JointWorkload, planners: Planners) -> Iterator[HeldOutLine]:
+def lines(about: JudgedHalves, planners: Planners) -> Iterator[HeldOutLine]:
     """Every rival at every target; the joint plan at these, and beyond all that rivals came to solve."""
-    shares = set(about.targets)
+    asked = WORKLOADS[about.name].targets
+    shares = set(asked)
     for planner in sorted(planners, key=lambda one: one == JOINT):
-        if planner == "one way per task" and not 1 < len(problem.space.plays.tasks) <= WHOLE_CLASSES:
+        if planner == "one way per task" and not 1 < len(about.problem.space.plays.tasks) <= WHOLE_CLASSES:
             continue
-        targets = sorted({*about.targets, max(shares) + BEYOND}) if planner == JOINT else about.targets
-        for target in targets:
-            line = line_of(problem, about, planners, (name, planner, target))
+        for target in sorted({*asked, max(shares) + BEYOND}) if planner == JOINT else asked:
+            line = line_of(about, planners, planner, target)
             if line is not None:
                 shares.add(round(line.solved, 3))
                 yield line
 
 
-def doubted(name: str, problem: PlanningProblem, about: JointWorkload) -> list[DoubtLine]:
+def doubted(about: JudgedHalves) -> list[DoubtLine]:
     """The joint plan at every doubt, beside one way for all."""
     found = []
     for level, doubt in DOUBTS.items():
         planners = {ONE_WAY: PLANNERS[ONE_WAY], JOINT: replace(PLANNERS[JOINT], doubt=doubt)}
-        told = with_savings(list(lines(name, problem, about, planners)))
+        told = with_savings(list(lines(about, planners)))
         mine = {line.target: line for line in told if line.planner == JOINT}
         found += [DoubtLine(level, mine[line.target], line) for line in told if line.planner == ONE_WAY]
     return found
@@ -163,7 +178,8 @@ def measured(name: str) -> JointResult:
     asked = WORKLOADS[name]
     problem = pose_problem(load(HERE / "workloads" / f"{name}.toml"), shipped_calibration())
     problem = with_router(problem, asked.router) if asked.router else problem
-    return JointResult(with_savings(list(lines(name, problem, asked, PLANNERS))), doubted(name, problem, asked))
+    about = JudgedHalves(name, problem, list(islice(halves(problem), asked.halves)))
+    return JointResult(with_savings(list(lines(about, PLANNERS))), doubted(about))
 
 
 def kept() -> dict[str, JointResult]:
