@@ -203,8 +203,9 @@ def text(found: list[Row]) -> str:
         "is seen should be what was asked for. Halves of the same questions depend on each other, so a percentage of "
         "40 is uncertain by about 8 points. Cost is that on the half a plan was made on.",
         "",
-        "What a confidence of 80 % promises is that at most 20 % of all halves have a plan that misses: evidence that does "
-        "not support the target has no plan and promises nothing (learn then test). Of the plans alone, more may miss.",
+        "What a confidence of 80 % promises is that at most 20 % of all halves have a plan that misses: evidence that "
+        "does not support the target has no plan and promises nothing (learn then test). Of the plans alone, more may "
+        "miss.",
         "",
         "Where not every half has a plan, those that have one are the easier halves, which leave the harder ones to "
         "judge on. Two columns tell what that does. Could: in how many of the other halves of these plans the target "
