@@ -28,8 +28,8 @@ class JointWorkload:
 WORKLOADS: Mapping[str, JointWorkload] = {
     "joint_mmlu": JointWorkload("MMLU, 57 subjects, a cheap and a dear API", (0.76, 0.72), 10, "linear"),
     "joint_swebench": JointWorkload("issues of SWE-bench Verified, tests decide", (0.66, 0.62), 40),
-    "joint_apis": JointWorkload("maths and science, eight models by API or on own devices", (0.85, 0.80), 40),
-    "joint_pythia": JointWorkload("Pythia sizes that sample until a checker accepts", (0.15, 0.25), 40),
+    "joint_apis": JointWorkload("maths and science, eight models by API or on own devices", (0.85, 0.80), 20),
+    "joint_pythia": JointWorkload("Pythia sizes that sample until a checker accepts", (0.15, 0.25), 20),
     "joint_own": JointWorkload("seven tasks, SmolLM2 samples until a checker accepts", (0.45, 0.30), 20),
 }
 
