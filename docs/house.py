@@ -96,7 +96,8 @@ ROOM_LINES = {
     # what followed moments like now (50 lines), HARMONY's decision
     # replicas that fault (230 lines); copies of calls and codes (360), the timer of hedges, which the gateway had (80)
     # rows within a power budget while replicas come and go, tier by tier (120 lines)
-    "serving": 9_230,
+    # joules of replicas by the windows in which they are spent (60 lines)
+    "serving": 9_290,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -170,7 +171,8 @@ ROOM_LINES = {
     # tool waits of simulate (30 lines)
     # options of jobs with a deadline, of faults (150 lines)
     # scaling and power together, waits of keys (60 lines)
-    "cli": 6_900,
+    # hours of a grid of a fleet over time (35 lines)
+    "cli": 6_935,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
