@@ -195,3 +195,10 @@ def require_verdicts(strategy: Strategy, checker: object | None, scored: bool, r
             + ("; or by=likelihood or by=reward" if scored else ", or a model as comptroller.roles.checker"),
             "missing", "comptroller.checker",
         )  # fmt: skip
+
+
+def untold_likelihoods(strategy: str, service: str) -> GatewayError:
+    """The error of a strategy, as spelled, on a service that answers without log-probabilities."""
+    likelihood = INPUTS["likelihood"]
+    told = f"{strategy} needs {likelihood.what}, which {service} does not tell: {likelihood.live}"
+    return GatewayError(400, told, "unsupported", "comptroller.strategy")

@@ -16,7 +16,7 @@ from msgspec.json import encode as encode_json
 from msgspec.structs import replace as changed
 
 from comptroller.errors import BudgetExceededError, ComptrollerError, LedgerError, UnsupportedError
-from comptroller.gateway.checking import CHECKER, CheckerPool, CheckerRequestError, score, verdict
+from comptroller.gateway.checking import CHECKER, CheckerPool, CheckerRequestError, score, untold_likelihoods, verdict
 from comptroller.gateway.config import GuardConfig
 from comptroller.gateway.conversation import ClientConversation, text_of
 from comptroller.gateway.desk import CallAttempt, UpstreamDispatcher, UpstreamStream
@@ -29,7 +29,6 @@ from comptroller.gateway.service import UpstreamService
 from comptroller.quantities import Cost
 from comptroller.strategies.drive import DriverOrders, FinishedRun, StrategyDriver, total
 from comptroller.strategies.protocol import Ask, Finish, Reply
-from comptroller.strategies.world_inputs import INPUTS
 from comptroller.work.call import Call
 
 Json = dict[str, Any]
@@ -176,9 +175,7 @@ class LiveWorld:
     async def _read(self, ask: Ask, finish: Finish, content: str, logs: list[float]) -> Reply:
         """A generated text as a reply: its answer, and its score where somebody gives one."""
         if self.cast.logprobs and content and not logs and ask.after is None:
-            lacks = f"needs {INPUTS['likelihood'].what}, which {self.cast.choose(ask.role)[0].id} does not tell"
-            told = f"{self.call.strategy} {lacks}: {INPUTS['likelihood'].live}"
-            raise GatewayError(400, told, "unsupported", "comptroller.strategy")
+            raise untold_likelihoods(self.call.strategy, self.cast.choose(ask.role)[0].id)
         judged = nan
         if self.cast.scored and ask.after is None and self.cast.checker is not None:
             judged = await self._judged(self.cast.checker, content, ask)
