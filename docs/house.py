@@ -97,8 +97,9 @@ ROOM_LINES = {
     # what followed moments like now (50 lines), HARMONY's decision
     # replicas that fault (230 lines); copies of calls and codes (360), the timer of hedges, which the gateway had (80)
     # rows within a power budget while replicas come and go, tier by tier (120 lines)
+    # joules of replicas by the windows in which they are spent (60 lines)
     # pools of requests: policies, what they see, a run (370 lines)
-    "serving": 9_600,
+    "serving": 9_660,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -172,8 +173,9 @@ ROOM_LINES = {
     # tool waits of simulate (30 lines)
     # options of jobs with a deadline, of faults (150 lines)
     # scaling and power together, waits of keys (60 lines)
+    # hours of a grid of a fleet over time (35 lines)
     # pools of requests (90 lines)
-    "cli": 7_000,
+    "cli": 7_035,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
