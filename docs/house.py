@@ -44,7 +44,8 @@ ROOM_LINES = {
     # spot and power over time, the interval of what is saved, its document (500 lines)
     # the error of a reward model (45 lines)
     # two engines on the devices of a plan's service (105 lines)
-    "planning": 17_790,
+    # a plan's requests in pools of their own layouts and clocks (280 lines)
+    "planning": 18_175,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -99,7 +100,8 @@ ROOM_LINES = {
     # rows within a power budget while replicas come and go, tier by tier (120 lines)
     # joules of replicas by the windows in which they are spent (60 lines)
     # shares of devices, which the lab had (160 lines)
-    "serving": 9_450,
+    # pools of requests: policies, what they see, a run (370 lines)
+    "serving": 9_820,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -175,7 +177,8 @@ ROOM_LINES = {
     # scaling and power together, waits of keys (60 lines)
     # hours of a grid of a fleet over time (35 lines)
     # two engines on the same devices (50 lines)
-    "cli": 6_990,
+    # pools of requests (90 lines)
+    "cli": 7_090,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
