@@ -43,7 +43,8 @@ ROOM_LINES = {
     # a plan's replicas under faults (115 lines), under copies of calls (140)
     # spot and power over time, the interval of what is saved, its document (500 lines)
     # the error of a reward model (45 lines)
-    "planning": 17_685,
+    # a plan's requests in pools of their own layouts and clocks (280 lines)
+    "planning": 18_070,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -97,7 +98,8 @@ ROOM_LINES = {
     # replicas that fault (230 lines); copies of calls and codes (360), the timer of hedges, which the gateway had (80)
     # rows within a power budget while replicas come and go, tier by tier (120 lines)
     # joules of replicas by the windows in which they are spent (60 lines)
-    "serving": 9_290,
+    # pools of requests: policies, what they see, a run (370 lines)
+    "serving": 9_660,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -172,7 +174,8 @@ ROOM_LINES = {
     # options of jobs with a deadline, of faults (150 lines)
     # scaling and power together, waits of keys (60 lines)
     # hours of a grid of a fleet over time (35 lines)
-    "cli": 6_935,
+    # pools of requests (90 lines)
+    "cli": 7_035,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

@@ -80,6 +80,7 @@ def run(
     require_one(
         spot=spot.policies, faults=faults.conditions, hedge=copies.conditions.any, tool_gaps=gaps,
         **({} if scaling.policies and power.policies else {"power": power.policies}), scaling=scaling.policies,
+        pools=scaling.pools.policies,
     )  # fmt: skip
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
@@ -94,7 +95,7 @@ def run(
     if power.policies:
         how = (scaling.compared, scaling.conditions(scale)) if scaling.policies else None
         return power.show(fleet_plan, requests, scale, priced, json, {"html": html, "png": png}, how)
-    if scaling.policies:
+    if scaling.policies or scaling.pools.policies:
         return scaling.show(fleet_plan, requests, scale, priced, json, paths)
     samples = SAMPLES if html or png or perfetto_ or json else 0
     settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers, memory=memory)
