@@ -1,11 +1,14 @@
 """The whole circle on this machine's CPU: plan, start, measure, calibrate, plan again, measure again.
 
 `python benchmarks/circle.py` prints every command, writes out/circle and benchmarks/results/circle.md with its
-picture. The second measurement has other prompts and lengths than the one that was calibrated to.
+picture. The second measurement has other prompts and lengths than the one that was calibrated to. Then the same of
+llama.cpp's own server.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import shutil
 import signal
@@ -18,6 +21,8 @@ import record
 from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.costs.own_calibration import OwnCalibration
 from comptroller.gateway import weights
+from comptroller.gateway.backends.embedded import CHILD
+from comptroller.gateway.planned_engines import planned_config
 from comptroller.measure.run_observations import FactLookup, ServerStatement, read_runs
 from comptroller.measure.serving_comparison import LoadComparison, compare, median_errors
 from comptroller.planning.ground.plan_document import load_plan
@@ -61,14 +66,40 @@ class ServedPlan:
         self._process.wait(START_S)
 
 
+class PlainServer:
+    """llama.cpp's own server as the plan has it, with no gateway before it. url: from when it listens."""
+
+    def __init__(self, plan: str) -> None:
+        (service,) = planned_config(OUT / plan).services.values()
+        settings = {**service.settings, "model": service.settings["file"], "name": "plain"}
+        os.environ["MODEL_KEY"] = "circle"
+        words = [sys.executable, "-I", str(CHILD), json.dumps(settings)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(words, text=True, env=os.environ | {"OMP_WAIT_POLICY": "passive"}, **pipes)
+
+    def __enter__(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.wait(START_S)
+
+
 def measured(plan: str, folder: str, *more: str) -> None:
     """Serve a plan and measure it."""
     with ServedPlan(plan):
         run("measure", "serving", ADDRESS, "--plan", plan, "--out", folder, "--png", f"{folder}.png", *LOADS, *more)
 
 
-def beside(folder: str) -> tuple[LoadComparison, ...]:
-    """A measurement beside what the shipped calibration and the first own one predict of it."""
+def measured_plain(plan: str, folder: str, *more: str) -> None:
+    """The same of llama.cpp's own server."""
+    with PlainServer(plan) as url:
+        run("measure", "serving", url, "--key-env", "MODEL_KEY", "--plan", plan, "--out", folder, *LOADS, *more)
+
+
+def beside(folder: str, calibration: str) -> tuple[LoadComparison, ...]:
+    """A measurement beside what the shipped calibration and an own one predict of it."""
     plan = load_plan(OUT / "first.json")
     library, deployment = plan.library, plan.services[0].deployment
     stated = {
@@ -78,12 +109,13 @@ def beside(folder: str) -> tuple[LoadComparison, ...]:
     }
     lookup = FactLookup.of(library)
     runs = read_runs([OUT / folder / "runs.csv"], ServerStatement(stated), lookup).observations
-    return compare(runs, FittedCalibration.shipped(), OwnCalibration.of_folder(OUT / "calibration"))
+    return compare(runs, FittedCalibration.shipped(), OwnCalibration.of_folder(OUT / calibration))
 
 
 def report(seconds: float) -> None:
     """The results as a page of figures and a picture."""
-    first, second = beside("calibration"), beside("again")
+    first, second = beside("calibration", "calibration"), beside("again", "calibration")
+    plain = beside("plain_again", "plain")
     (record.RESULTS / "circle.png").write_bytes(
         serving_circle.picture(second, "SmolLM2 135M, llama.cpp, one core").png()
     )
@@ -99,12 +131,16 @@ def report(seconds: float) -> None:
         serving_circle.sheet(second, "second").markdown(),
         f"Held out: {serving_circle.verdict(second)}.",
         "![predicted and measured](circle.png)",
+        "## llama.cpp's own server, with no gateway before it",
+        serving_circle.sheet(plain, "plain").markdown(),
+        f"Calibrated to itself on the first prompts, held out on the second: {serving_circle.verdict(plain)}.",
     ]
     names = ("tpot_before", "tpot_after", "ttft_before", "ttft_after")
     figures = {
         "seconds": round(seconds, 1),
         "in_sample": dict(zip(names, median_errors(first), strict=True)),
         "held_out": dict(zip(names, median_errors(second), strict=True)),
+        "plain_server_held_out": dict(zip(names, median_errors(plain), strict=True)),
     }
     print(record.write("circle", figures, "\n\n".join(text), (*record.PACKAGES, "xllamacpp")))
     print(f"held out: {serving_circle.verdict(second)}")
@@ -120,6 +156,8 @@ def main() -> None:
     measured("first.json", "calibration")
     run("plan", "circle.toml", "--calibration", "calibration", "--out", "second.json")
     measured("second.json", "again", *SECOND)
+    measured_plain("first.json", "plain")
+    measured_plain("first.json", "plain_again", *SECOND)
     report(time.monotonic() - begun)
 
 

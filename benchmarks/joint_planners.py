@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InfeasibleError
-from comptroller.planning.ground.nouns import Demand, Fleet, Goal, Market, Option
+from comptroller.planning.ground.nouns import Demand, Fleet, Goal, Option
 from comptroller.planning.ground.strategy_plays import OptionCalls, StrategyPlay
 from comptroller.planning.ground.way_families import cascade_way, router_way, single_model
 from comptroller.planning.ground.way_freedom import WayFreedom
+from comptroller.planning.offer.choices import ChoiceSpace
 from comptroller.planning.risk.confidence import with_supported_ways
 from comptroller.planning.risk.cross_fit import DOUBT
 from comptroller.planning.solve.case import OptionTable, ProgramCase
@@ -80,27 +81,63 @@ PLANNERS: Mapping[str, FairPlanner] = {
 def priced(search: PlanSearch, goal: Goal, share: Floats) -> tuple[float, float]:
     """Dollars per hour and share solved of shares, (classes, options), fleets sized anew for the questions that count.
 
+    Units are chosen anew, and with them which calls own devices serve and which an API: a plan that fills its devices
+    to the brim on its own questions buys the few calls more that others take, where that is cheaper than one more unit.
+
     Raises:
         InfeasibleError: nothing that may be rented carries it.
     """
     space, table = search.space, search.table
-    markets, calls = dict[int, Market](), dict[int, Floats]()
-    for model, offers in space.offers.items():
-        used = search.used(model)
-        asked = np.einsum("co,cob->cb", share, table.calls[model][:, :, used])[:, None, :]
-        if asked.any():
-            market = space.market(model, goal, np.ones(len(offers.deployments), bool), used)
-            if market is None:
-                raise InfeasibleError("nothing that may be rented meets the objectives")
-            markets[model], calls[model] = market, asked
-    score = (share * table.score).sum(axis=1, keepdims=True)
-    usd = np.nan_to_num(share * table.usd).sum(axis=1, keepdims=True)
-    demand = Demand(space.rate_per_s * goal.sizing, space.plays.tasks, space.weight)
+    markets = {
+        model: space.market(model, goal, np.ones(len(offers.deployments), bool), search.used(model))
+        for model, offers in space.offers.items()
+        if len(search.used(model))
+    }
+    served = {model: market for model, market in markets.items() if market is not None}
+    lost = [table.calls[model].any(axis=(0, 2)) for model in markets if model not in served]
+    parts = _answered_parts(space, share, ~np.any([np.zeros(share.shape[1], bool), *lost], axis=0))
+    task, ways = np.array([part.task for part in parts])[:, None], np.array([part.ways for part in parts])
+    calls = {model: table.calls[model][task, ways][:, :, search.used(model)] for model in served}
+    asked = {model: of_model for model, of_model in calls.items() if of_model.any()}
+    demand = Demand(
+        space.rate_per_s * goal.sizing, tuple(part.name for part in parts), np.array([part.weight for part in parts])
+    )
     alone = replace(goal, demand=1.0, most_use=1.0, quality=(), ways=WayFreedom.MIX_EACH)
-    best = optimum(ProgramCase(demand, OptionTable(score, usd / goal.sizing, calls), markets, alone))
+    options = OptionTable(table.score[task, ways], np.nan_to_num(table.usd[task, ways]) / goal.sizing, asked)
+    best = optimum(ProgramCase(demand, options, {model: served[model] for model in asked}, alone))
     if best is None:
         raise InfeasibleError("nothing that may be rented carries it")
-    return best.objective, float(space.weight @ score[:, 0])
+    return best.objective, float(space.weight @ (share * table.score).sum(axis=1))
+
+
+@dataclass(frozen=True)
+class AnsweredPart:
+    """Questions of a class (its number) that are answered alike. weight: their part of all.  ways: options that do so,
+    by other routes; the first again where other parts have more."""
+
+    name: str
+    task: int
+    weight: float
+    ways: tuple[int, ...]
+
+
+def _answered_parts(space: ChoiceSpace, share: Floats, served: npt.NDArray[np.bool_]) -> list[AnsweredPart]:
+    """The parts of every class that one play answers, by whichever routes.
+
+    Raises:
+        InfeasibleError: none of a part's routes is served.
+    """
+    plays = np.array([id(option.play) for option in space.options])
+    parts = []
+    for task, of_class in enumerate(share):
+        for play in dict.fromkeys(plays[of_class > 0].tolist()):
+            ways = np.flatnonzero((plays == play) & served).tolist()
+            if not ways:
+                raise InfeasibleError("nothing that may be rented meets the objectives")
+            weight = float(space.weight[task] * of_class[plays == play].sum())
+            parts.append(AnsweredPart(f"{space.plays.tasks[task]}/{len(parts)}", task, weight, tuple(ways)))
+    most = max(len(part.ways) for part in parts)
+    return [replace(part, ways=part.ways + part.ways[:1] * (most - len(part.ways))) for part in parts]
 
 
 def with_router(problem: PlanningProblem, kind: str) -> PlanningProblem:

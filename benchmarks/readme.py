@@ -95,7 +95,17 @@ JOINT_TITLES: Mapping[str, str] = {
     "joint_swebench": "SWE-bench Verified",
     "joint_apis": "maths and science",
     "joint_pythia": "sampling Pythia",
+    "joint_own": "seven tasks by SmolLM2",
 }
+
+
+def points(share: float) -> str:
+    """Points with their sign, without one where they round to nothing.
+
+    >>> points(-0.004), points(0.12)
+    ('0', '+12')
+    """
+    return f"{100 * share:+.0f}" if abs(share) >= 0.005 else "0"
 
 
 def joint_headline() -> str:
@@ -109,7 +119,7 @@ def joint_headline() -> str:
         rivals = [each for each in near if each["saving"] is not None]
         best = min(rivals, key=lambda each: each["saving"], default=None)
         if best is not None:
-            costs = f"{-best['saving'] * 100:+.0f} % at equal share, {-best['at_target'] * 100:+.0f} % at the target"
+            costs = f"{points(-best['saving'])} % at equal share, {points(-best['at_target'])} % at the target"
             told.append(f"{JOINT_TITLES[name]} {costs} ({best['planner']})")
     return (
         "Chosen on half of the questions and judged on the other, the joint plan costs, beside the best of five "

@@ -249,7 +249,8 @@ WORLDS = (
     "a fleet the notes are made from the start, or `--lead` seconds before the first query of a context, and "
     "queries that come before they are ready are answered from the text; live the gateway makes them when nobody "
     "else asks (`POST /v1/contexts`). By what each was run, recorded, drawn and live on the embedded model: "
-    "[strategy_worlds.md](../benchmarks/results/strategy_worlds.md)."
+    "[strategy_worlds.md](../benchmarks/results/strategy_worlds.md); these lines stand in the table of all claims too, "
+    "[claims.md](../benchmarks/results/claims.md)."
 )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from math import nan
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from sqlalchemy import text
 from books_databases import postgres, where  # noqa: F401
 from comptroller.books import schema
 from comptroller.books.budgets import SpendBudget
+from comptroller.books.clock import now_us
 from comptroller.books.daily import NAMES, amounts
 from comptroller.books.keys import ApiKeyStore
 from comptroller.books.ledger import CallLedger, CallQuote
@@ -28,6 +31,8 @@ from comptroller.costs.carbon import CallEnergy
 from comptroller.costs.rating import PUSD, CallReceipt
 from comptroller.errors import BudgetExceededError, DuplicateCallError, InputError
 from comptroller.work.call import Call
+
+MIDDLE_US = int(datetime(2026, 9, 15, 12, 30, tzinfo=UTC).timestamp()) * 1_000_000
 
 
 def made(ledger: CallLedger, **about: object) -> Call:
@@ -48,9 +53,15 @@ def balance(ledger: CallLedger) -> tuple[int, int]:
     return found.spent_pusd, found.held_pusd
 
 
+def mid_period() -> Callable[[], int]:
+    """A clock that goes on from the middle of an hour, a day and a month, so that no test sees one of them end."""
+    began = now_us()
+    return lambda: MIDDLE_US + now_us() - began
+
+
 @pytest.fixture
 def ledger(where: str) -> CallLedger:  # noqa: F811
-    with CallLedger.open(where) as books:
+    with CallLedger.open(where, mid_period()) as books:
         yield books
         assert verify(books).faults == ()
 
@@ -295,7 +306,7 @@ def test_a_hundred_concurrent_requests_never_spend_more_than_the_dollar_that_is_
 
             return await asyncio.gather(*(request() for _ in range(100)), return_exceptions=True)
 
-    with CallLedger.open(where) as one, CallLedger.open(where) as other:  # two gateways
+    with CallLedger.open(where, clock := mid_period()) as one, CallLedger.open(where, clock) as other:  # two gateways
         one.set_budget(SpendBudget("key", "shop", "day", PUSD))
 
         async def both() -> list[int | BaseException]:

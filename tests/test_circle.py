@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterator
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -22,7 +23,7 @@ from comptroller.facts.accelerator import accelerator
 from comptroller.gateway.planned_engines import planned_config
 from comptroller.launch import require_version
 from comptroller.measure.host import FAMILIES, HostMeasurement
-from comptroller.measure.serving_run import ServingLoad, stream_timing
+from comptroller.measure.serving_run import ServingLoad, ServingRequest, measure, stream_timing
 from comptroller.measure.serving_target import ServingTarget
 from comptroller.planning.ground.plan_document import Plan
 from export_plans import GOLDEN, WIDE, plan_of, served
@@ -147,8 +148,39 @@ def test_a_running_engine_is_measured_into_a_calibration(engine: str, tmp_path: 
     assert "predicted after" in (tmp_path / "page.html").read_text()
 
 
+class BurstEngine(PacedEngine):
+    """An engine whose prompts are a thousand tokens where they start together: the first of a loop of three."""
+
+    prompts: ClassVar[list[str]] = []
+
+    def _event(self, document: Any) -> None:
+        if self.path.endswith("completions") and "usage" in document:
+            place = len(self.prompts)
+            document["usage"]["prompt_tokens"] = 1000 if place <= 4 else 10
+        super()._event(document)
+
+    def do_POST(self) -> None:
+        length = int(self.headers["content-length"])
+        body = self.rfile.read(length)
+        self.prompts.append(json.loads(body)["prompt"])
+        self.rfile = BytesIO(body)
+        super().do_POST()
+
+
+def test_requests_that_start_together_and_those_that_fill_the_loop_do_not_count(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BurstEngine)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    target = ServingTarget.of(f"http://127.0.0.1:{server.server_address[1]}", "paced")
+    found = measure(target, ServingLoad(12, (3,), 30, 10), lambda done, of: None)
+    server.shutdown()
+    (row,) = found.rows
+    assert row.input_tokens == 10
+    assert len(BurstEngine.prompts) >= 1 + 2 * 3 + 12
+    assert len(set(BurstEngine.prompts)) == len(BurstEngine.prompts)
+
+
 def test_a_stream_is_timed_by_the_engines_own_count(engine: str) -> None:
-    timing = stream_timing(ServingTarget.of(engine), "one two three", 5)
+    timing = stream_timing(ServingTarget.of(engine), ServingRequest("one two three", 5))
     assert (timing.input_tokens, timing.output_tokens) == (3, 5)
     assert timing.ttft_s >= PACE_S and timing.ttft_s + timing.going_s >= 5 * PACE_S
 
@@ -181,7 +213,7 @@ FEW = ("--requests", "8", "--load", "1", "--load", "2", "--input-tokens", "8", "
     ("fault", "says"),
     [
         ("whole", "does not stream: it answers application/json"),
-        ("piece", "2 tokens of a reply came in one piece"),
+        ("piece", "tokens of a reply came in one piece"),
         ("midway", 'a stream broke off: {"message": "out of memory"}'),
         ("cut", "a reply broke off"),
         ("uncounted", "does not count tokens (stream_options.include_usage); usage of a stream: none"),

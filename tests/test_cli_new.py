@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from comptroller.cli import main
+from command_ends import ends
 from comptroller.cli.new import answers_of, checked_text
 from comptroller.errors import FactError, InputError
 from comptroller.facts.reader import ids
@@ -26,13 +26,6 @@ from comptroller.work.workload_text import ELSEWHERE, HEADINGS
 
 KEYS = {key: entry for heading in HEADINGS for key, entry in heading.keys.items()}
 SMALL = ["--model", "llama_3_1_8b", "--on", "h100_sxm", "--at", "us_neocloud"]
-
-
-def ends(words: list[str]) -> int:
-    """The exit code of a command."""
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    return int(ended.value.code or 0)
 
 
 def recorded(folder: Path) -> Path:

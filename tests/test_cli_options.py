@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from comptroller.cli import commands, main
+from command_ends import ends
+from comptroller.cli import commands
 from comptroller.cli._installation_checks import MISSING, port_check
 from comptroller.errors import DocumentFaultsError, FactError
 from comptroller.facts.reader import folder
@@ -36,13 +37,6 @@ SMALL = [
     "us_neocloud",
 ]
 HEAVY = {"numpy", "scipy", "numba", "sqlalchemy", "highspy"}
-
-
-def ends(words: list[str]) -> int:
-    """The exit code of a command."""
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    return int(ended.value.code or 0)
 
 
 def test_options_plan_as_the_file_they_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from command_ends import ends
 from comptroller import __version__
-from comptroller.cli import commands, main
+from comptroller.cli import commands
 from comptroller.cli._progress import ProgressBar
 from comptroller.planning.ground.plan_document import Plan, load_plan
 
@@ -30,15 +31,6 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cli") / "small.toml"
     path.write_text(re.sub(r"^accelerators = .*$", 'accelerators = ["h100_sxm"]', text, flags=re.M))
     return path
-
-
-def ends(words: list[str]) -> int:
-    """The exit code of a command."""
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    code = ended.value.code
-    assert code is None or isinstance(code, int)
-    return code or 0
 
 
 def test_json_is_the_whole_plan_and_nothing_else_is_on_stdout(

@@ -8,29 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comptroller.cli import main
-from export_plans import GOLDEN, plan_of
-
-
-def ends(words: list[str]) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    return int(ended.value.code or 0)
+from command_ends import ends
+from golden_replicas import written
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """The first service of the golden plan on three replicas, and five minutes of calls with a burst."""
-    place = tmp_path_factory.mktemp("power")
-    first = GOLDEN.services[0]
-    pools = (first.deployment.pools[0].model_copy(update={"replicas": 3}),)
-    service = first.model_copy(update={"deployment": first.deployment.model_copy(update={"pools": pools})})
-    (place / "plan.json").write_text(plan_of(service).model_dump_json(), encoding="utf-8")
     rng = np.random.default_rng(0)
-    arrivals = np.sort(np.concatenate([rng.uniform(0, 300, 600), rng.uniform(100, 130, 400)]))
-    rows = "".join(f"{second:.3f},400,100\n" for second in arrivals)
-    (place / "trace.csv").write_text(f"arrival_s,input_tokens,output_tokens\n{rows}", encoding="utf-8")
-    return str(place / "plan.json"), str(place / "trace.csv")
+    arrivals = np.concatenate([rng.uniform(0, 300, 600), rng.uniform(100, 130, 400)])
+    plan, trace = written(tmp_path_factory.mktemp("power"), 3, arrivals)
+    return plan, trace
 
 
 def budget_of(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> float:

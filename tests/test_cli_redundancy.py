@@ -7,29 +7,16 @@ import json
 import numpy as np
 import pytest
 
-from comptroller.cli import main
-from export_plans import GOLDEN, plan_of
-
-
-def ends(words: list[str]) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    return int(ended.value.code or 0)
+from command_ends import ends
+from golden_replicas import calls_file, written
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A service of three replicas and ten minutes of load; the same with replies of one token."""
     place = tmp_path_factory.mktemp("copies")
-    first = GOLDEN.services[0]
-    pools = (first.deployment.pools[0].model_copy(update={"replicas": 3}),)
-    service = first.model_copy(update={"deployment": first.deployment.model_copy(update={"pools": pools})})
-    (place / "plan.json").write_text(plan_of(service).model_dump_json(), encoding="utf-8")
-    arrivals = np.sort(np.random.default_rng(0).uniform(0, 600, 400))
-    for name, output in (("trace", 100), ("one", 1)):
-        rows = "".join(f"{second:.3f},400,{output}\n" for second in arrivals)
-        (place / f"{name}.csv").write_text(f"arrival_s,input_tokens,output_tokens\n{rows}", encoding="utf-8")
-    return [str(place / name) for name in ("plan.json", "trace.csv", "one.csv")]
+    arrivals = np.random.default_rng(0).uniform(0, 600, 400)
+    return [*written(place, 3, arrivals), calls_file(place / "one.csv", arrivals, 1)]
 
 
 def test_copies_stand_beside_the_plain_service(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:

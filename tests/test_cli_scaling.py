@@ -8,32 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comptroller.cli import main
+from command_ends import ends
 from comptroller.planning.ground.plan_document import load_plan
 from comptroller.planning.scaled_simulation import replica_targets
-from export_plans import GOLDEN, OFFER, plan_of
-
-
-def ends(words: list[str]) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    return int(ended.value.code or 0)
+from export_plans import OFFER, plan_of
+from golden_replicas import replicated, written
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """The first service of the golden plan on two replicas, and a trace that is quiet, busy and quiet."""
-    place = tmp_path_factory.mktemp("scaling")
-    first = GOLDEN.services[0]
-    pools = (first.deployment.pools[0].model_copy(update={"replicas": 2}),)
-    service = first.model_copy(update={"deployment": first.deployment.model_copy(update={"pools": pools})})
-    (place / "plan.json").write_text(plan_of(service).model_dump_json(), encoding="utf-8")
-    per_s, _ = replica_targets(service)
+    per_s, _ = replica_targets(replicated(2))
     rng = np.random.default_rng(0)
-    arrivals = np.sort(np.concatenate([rng.uniform(0, 120, int(24 * per_s)), rng.uniform(40, 60, int(60 * per_s))]))
-    rows = "".join(f"{second:.3f},400,100\n" for second in arrivals)
-    (place / "trace.csv").write_text(f"arrival_s,input_tokens,output_tokens\n{rows}", encoding="utf-8")
-    return str(place / "plan.json"), str(place / "trace.csv")
+    arrivals = np.concatenate([rng.uniform(0, 120, int(24 * per_s)), rng.uniform(40, 60, int(60 * per_s))])
+    plan, trace = written(tmp_path_factory.mktemp("scaling"), 2, arrivals)
+    return plan, trace
 
 
 def test_policies_stand_beside_the_fleet_as_it_is(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:

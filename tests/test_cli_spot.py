@@ -8,36 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comptroller.cli import main
+from command_ends import ends
 from comptroller.planning.ground.plan_document import load_plan
 from comptroller.planning.scaled_simulation import replica_targets
-from export_plans import GOLDEN, OFFER, plan_of
+from export_plans import OFFER, plan_of
+from golden_replicas import replicated, written
 from spot_worlds import record_file
-
-
-def ends(words: list[str]) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    return int(ended.value.code or 0)
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A service of two replicas, half an hour of load for them, and zones of which one goes for a while."""
     place = tmp_path_factory.mktemp("spot")
-    first = GOLDEN.services[0]
-    pools = (first.deployment.pools[0].model_copy(update={"replicas": 2}),)
-    service = first.model_copy(update={"deployment": first.deployment.model_copy(update={"pools": pools})})
-    (place / "plan.json").write_text(plan_of(service).model_dump_json(), encoding="utf-8")
-    per_s, _ = replica_targets(service)
-    arrivals = np.sort(np.random.default_rng(0).uniform(0, 1800, int(1800 * 0.8 * per_s)))
-    rows = "".join(f"{second:.3f},400,100\n" for second in arrivals)
-    (place / "trace.csv").write_text(f"arrival_s,input_tokens,output_tokens\n{rows}", encoding="utf-8")
+    per_s, _ = replica_targets(replicated(2))
+    plan, trace = written(place, 2, np.random.default_rng(0).uniform(0, 1800, int(1800 * 0.8 * per_s)))
     (place / "zones.csv").write_text(record_file(["a,0,15,4", "a,15,25,0", "a,25,90,4", "b,0,90,4"]), encoding="utf-8")
-    return [
-        "simulate", str(place / "plan.json"), "--trace", str(place / "trace.csv"), "--availability",
-        str(place / "zones.csv"), "--start-up", "60",
-    ]  # fmt: skip
+    zones = ["--availability", str(place / "zones.csv"), "--start-up", "60"]
+    return ["simulate", plan, "--trace", trace, *zones]
 
 
 def test_policies_stand_beside_the_fleet_on_demand(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:

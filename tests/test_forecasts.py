@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from comptroller.cli import main
+from command_ends import ends
 from comptroller.errors import FactError, InputError
 from comptroller.work.forecast_scores import crps, forecast_findings, forecast_series, pinball, season_steps
 from comptroller.work.forecasts import FORECASTS, fit_forecast, is_seasonal
@@ -153,12 +153,6 @@ def test_a_table_is_read_by_group_and_gaps_are_told(tmp_path: Path) -> None:
             table(tmp_path / "holes.csv", hours_of(wave(3), "a")[:30] + hours_of(wave(3), "a")[45:]),
             LoadColumns("load"),
         )
-
-
-def ends(words: list[str]) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    return int(ended.value.code or 0)
 
 
 def test_the_command_scores_and_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -178,7 +178,9 @@ async def gated() -> AsyncIterator[GatedUpstream]:
 FLOOD, PLACES = 60, 2
 
 
-async def answers_awaited(house: House, up: GatedUpstream, keys: dict[str, str], rounds: int) -> list[int]:
+async def answers_awaited(
+    house: House, up: GatedUpstream, keys: dict[str, str], rounds: int, per_key: int
+) -> list[int]:
     """A tenant floods; of each call of another, how many answers come from when it waits until it is served."""
     queue, awaited = house.gateway.services["m"].queue, list[int]()
 
@@ -187,36 +189,40 @@ async def answers_awaited(house: House, up: GatedUpstream, keys: dict[str, str],
         await house.client(keys[who]).chat.completions.create(model="m", messages=messages)
 
     flood = [asyncio.create_task(ask("flood")) for _ in range(FLOOD)]
-    await until(lambda: queue.waiting == FLOOD - PLACES and len(up.asked) == PLACES)
+    await until(lambda: queue.waiting == FLOOD - per_key and len(up.asked) == per_key)
     for _ in range(rounds):
-        begun = len(up.asked)
+        begun, answers = len(up.asked), 0
         light = asyncio.create_task(ask("light"))
         await until(lambda: queue.waiting == FLOOD + len(awaited) + 1 - len(up.asked))
         while up.asked[-1] != "light":
             so_far = len(up.asked)
             up.let.release()
+            answers += 1
             await until(lambda most=so_far + 1: len(up.asked) == most)
-        awaited.append(len(up.asked) - begun)
+        awaited.append(answers)
+        served = begun + max(answers, 1) + per_key
         for _ in range(PLACES):
             up.let.release()
         await light
-        await until(lambda most=begun + awaited[-1] + PLACES: len(up.asked) == min(most, FLOOD + len(awaited)))
+        await until(lambda most=served: len(up.asked) == min(most, FLOOD + len(awaited)))
     for _ in range(FLOOD):
         up.let.release()
     await asyncio.gather(*flood)
     return awaited
 
 
-def flooded(folder: Path, policy: str, rounds: int, tenants: dict[str, Any] | None = None) -> list[int]:
+def flooded(
+    folder: Path, policy: str, rounds: int, tenants: dict[str, Any] | None = None, per_key: int = PLACES
+) -> list[int]:
     """As `answers_awaited`, in a gateway whose keys are in its books."""
     with CallLedger.open(str(folder / "books.sqlite")) as ledger:
         keys = {name: ApiKeyStore(ledger).create(name) for name in ("flood", "light")}
 
     async def work() -> list[int]:
         async with gated() as up:
-            service = {"max_in_flight": PLACES, "scheduling": policy, "wait_s": 600.0}
+            service = {"max_in_flight": PLACES, "scheduling": policy, "wait_s": 600.0, "max_per_key": per_key}
             async with running(config(folder, up.url, "m", m=service, tenants=tenants or {})) as house:
-                return await answers_awaited(house, up, keys, rounds)
+                return await answers_awaited(house, up, keys, rounds, per_key)
 
     return asyncio.run(work())
 
@@ -247,6 +253,18 @@ def test_a_light_tenant_waits_for_a_place_alone_beside_a_flood(
         lines = json.loads(capsys.readouterr().out)
         assert ended.value.code == 0 and [line["key"] for line in lines] == ["flood", "light"]
         assert lines[1]["because_of"].startswith("flood ")
+
+
+def test_places_that_the_flood_may_not_have_are_there_at_once(tmp_path: Path) -> None:
+    """A light key alone awaits no answer; nor does it beside a flood that leaves it a place, in whatever order."""
+    for policy in ("vtc", "fcfs"):
+        (tmp_path / policy).mkdir()
+        assert flooded(tmp_path / policy, policy, 3, per_key=PLACES - 1) == [0, 0, 0], policy
+
+
+def test_more_places_for_a_key_than_there_are_is_refused() -> None:
+    with pytest.raises(InputError, match=r"services.a.max_per_key: 5 of 4 places .*from 1 to all of them"):
+        config_from_document({"services": {"a": {"backend": "echo", "max_in_flight": 4, "max_per_key": 5}}})
 
 
 def test_priorities_and_weights_are_those_of_the_document(tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from comptroller.books.budgets import SpendBudget
 from comptroller.books.keys import ApiKeyStore
@@ -556,6 +559,48 @@ def test_places_go_to_callers_in_turn_and_a_long_line_gives_way() -> None:
         assert sum(isinstance(item, GatewayError) for item in told) == 2
         places.pop().leave()
         assert (queue.busy, queue.waiting) == (0, 0)
+
+    asyncio.run(work())
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
+def test_a_key_has_no_more_than_its_places_and_none_stays_free_for_who_may_have_it(
+    most: int, per_key: int, steps: list[tuple[str, bool]]
+) -> None:
+    """Calls that come, leave or give up in any order, against the rule said over sets."""
+
+    async def work() -> None:
+        queue = UpstreamQueue("a", most=most, waiting=100, wait_s=600.0, per_key=per_key)
+        waiting: list[tuple[str, asyncio.Task[Any]]] = []
+        having: list[tuple[str, Any]] = []
+
+        async def settle() -> None:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            for one in [one for one in waiting if one[1].done()]:
+                waiting.remove(one)
+                if not one[1].cancelled():
+                    having.append((one[0], one[1].result()))
+            held = Counter(key for key, _ in having)
+            assert (queue.busy, queue.waiting) == (len(having), len(waiting)) and len(having) <= most
+            assert all(queue.held(key) == held[key] <= per_key for key in "abc")
+            for key in "abc":
+                assert queue.has_place(key) == (len(having) < most and held[key] < per_key)
+                assert not (queue.has_place(key) and any(who == key for who, _ in waiting)), "a place lies idle"
+
+        for key, comes in steps:
+            if comes:
+                waiting.append((key, asyncio.create_task(queue.enter(key))))
+            elif mine := [one for one in having if one[0] == key]:
+                having.remove(mine[0])
+                mine[0][1].leave()
+            elif late := [task for who, task in waiting if who == key]:
+                late[0].cancel()
+            await settle()
+        while having or waiting:
+            having.pop(0)[1].leave()
+            await settle()
 
     asyncio.run(work())
 

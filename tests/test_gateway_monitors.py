@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
 
 from agent_runs import write_runs
+from command_ends import ends
 from comptroller.books.agent_runs import booked_stops
 from comptroller.books.ledger import CallLedger
-from comptroller.cli import main
 from comptroller.errors import FactError, InputError, UnknownIdError
 from comptroller.gateway.config import MonitorConfig, config_from_document
 from comptroller.gateway.run_monitors import RunMonitors, RunRecord
@@ -79,12 +79,6 @@ def stops_of(books: Path) -> list[Any]:
         return booked_stops(ledger)
 
 
-def ends(*words: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([*map(str, words)])
-    return int(ended.value.code or 0)
-
-
 def test_a_stuck_agent_is_stopped_by_a_served_gateway_and_the_books_say_what_it_spent(
     up: Upstream, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,7 +98,7 @@ def test_a_stuck_agent_is_stopped_by_a_served_gateway_and_the_books_say_what_it_
     each = (USAGE["prompt_tokens"] * 1 + USAGE["completion_tokens"] * 2) / 1e6
     assert (stop.monitor, stop.calls) == ("stuck", made) and stop.usd == pytest.approx(made * each)
     assert np.isnan(stop.spared_usd) and stop.why == f"repetition 0.5 > 0.45 after {made} calls"
-    assert ends("books", "stops", tmp_path / "books.sqlite") == 0
+    assert ends(["books", "stops", tmp_path / "books.sqlite"]) == 0
     assert "stuck" in capsys.readouterr().out
 
 
@@ -113,7 +107,9 @@ def test_what_a_stop_spares_is_predicted_by_the_file_and_measured_by_a_run_witho
 ) -> None:
     """Fitted to runs of which those that fail get stuck; the same agent without the monitor spends what is measured."""
     write_runs(tmp_path / "calls.csv")
-    assert ends("fit", "monitors", tmp_path / "calls.csv", "--kind", "agent_stop", "--out", tmp_path / "stop.json") == 0
+    assert (
+        ends(["fit", "monitors", tmp_path / "calls.csv", "--kind", "agent_stop", "--out", tmp_path / "stop.json"]) == 0
+    )
     document = monitored(tmp_path, up, careful={"file": str(tmp_path / "stop.json")})
     with process(tmp_path, document) as (_, url):
         made, error = asyncio.run(agent(url, "task 1"))
@@ -183,7 +179,7 @@ def test_a_file_keeps_the_monitor_bit_by_bit_and_is_judged_as_it_is(
         found = judge_file(again, "drawn", drawn)
         assert found.lost <= 0.1 * found.successes
     write_runs(tmp_path / "calls.csv")
-    assert ends("fit", "monitors", tmp_path / "calls.csv", "--kind", tmp_path / "agent_stop.json", "--json") == 0
+    assert ends(["fit", "monitors", tmp_path / "calls.csv", "--kind", tmp_path / "agent_stop.json", "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)["findings"]
     assert told["monitor"].startswith("agent_stop, ") and told["cut"] > 0.15
 
@@ -195,7 +191,7 @@ def test_runs_in_the_books_teach_the_monitor_that_stops_the_next_ones(up: Upstre
             asyncio.run(agent(url, f"task {number}"))
         gateway.terminate()  # a kill may come before the last call is settled
         gateway.wait(GUARD_S)
-    assert ends("books", "export", tmp_path / "books.sqlite", "--as", "runs", "--out", tmp_path / "runs.csv") == 0
+    assert ends(["books", "export", tmp_path / "books.sqlite", "--as", "runs", "--out", tmp_path / "runs.csv"]) == 0
     calls = read_trajectories(tmp_path / "runs.csv")
     assert len(calls.runs) == 3 and len(calls.run) == 3 * MOST
     each = (USAGE["prompt_tokens"] * 1 + USAGE["completion_tokens"] * 2) / 1e6

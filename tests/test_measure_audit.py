@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comptroller.cli import main
+from command_ends import ends as exit_of
 from comptroller.errors import InputError
 from comptroller.gateway.weights import converted_weights_path
 from comptroller.measure.audit_probe import ProbePlan, prompt, text_distance
@@ -88,9 +88,7 @@ def engine() -> Iterator[str]:
 
 
 def ends(*words: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["audit", *map(str, words)])
-    return int(ended.value.code or 0)
+    return exit_of(["audit", *words])
 
 
 @pytest.mark.parametrize("prompts", [1, 3, 6])

@@ -26,7 +26,7 @@ from comptroller.work.load_series import LoadSeries
 from comptroller.work.trace import RequestTrace
 from comptroller.work.workload import parse
 from comptroller.work.zone_record import ZoneRecord
-from export_plans import GOLDEN, plan_of
+from golden_replicas import replicated_plan
 from spot_worlds import zones
 
 CONDITIONS = ScalingConditions(start_up_s=10.0, most=4)
@@ -37,10 +37,7 @@ CALM, EMPTY = zones([(0.0, 4)], [(0.0, 4)]), zones([(0.0, 0)], [(0.0, 0)])
 
 @pytest.fixture(scope="module")
 def planned() -> Plan:
-    """The first service of the golden plan on two replicas."""
-    first = GOLDEN.services[0]
-    pools = (first.deployment.pools[0].model_copy(update={"replicas": 2}),)
-    return plan_of(first.model_copy(update={"deployment": first.deployment.model_copy(update={"pools": pools})}))
+    return replicated_plan(2)
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from comptroller.cli import main
+from comptroller.errors import InputError
+from comptroller.serving.own_policies import policy_number
+from comptroller.serving.policies import module
 from comptroller.strategies.spelling import parse, spell
 from comptroller.work.workload import load
 
@@ -41,6 +45,32 @@ def test_a_strategy_lies_beside_its_workload(tmp_path: Path) -> None:
     loaded = load(tmp_path / "w.toml")
     assert loaded.quality is not None
     assert loaded.quality.strategies == (f"{tmp_path}/mine.py:Plain", "once")
+
+
+def test_a_file_that_has_changed_is_read_again_and_one_that_has_not_is_not(tmp_path: Path) -> None:
+    """At once: in the second of the first reading, and with as many bytes."""
+    file = tmp_path / "own.py"
+    found, numbers = [], []
+    for rank in (1, 2, 2, 1):
+        file.write_text(f"def rank(call):\n    return {rank}.0\n")
+        found.append(module("scheduling", str(file)))
+        numbers.append(policy_number("scheduling", str(file)))
+    assert [one.rank(None) for one in found] == [1.0, 2.0, 2.0, 1.0]
+    assert found[1] is found[2] and numbers[1] == numbers[2] and len(set(numbers)) == 3
+    strategy = tmp_path / "mine.py"
+    notes = []
+    for note in ("mine", "ours"):
+        strategy.write_text(OWN.replace("mine", note))
+        notes.append(parse(f"{strategy}:Plain").note)
+    assert notes == ["mine", "ours"]
+
+
+def test_a_file_that_became_wrong_is_refused_and_then_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    for text, message in (("rank = abs", ""), ("rank = abc", "NameError"), ("rank = abs", ""), ("rang = 1", "`rank`")):
+        file.write_text(text)
+        with pytest.raises(InputError, match=message) if message else nullcontext():
+            module("scheduling", str(file))
 
 
 WRONG = {

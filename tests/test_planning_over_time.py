@@ -18,17 +18,14 @@ from comptroller.planning.over_time_trial import OverTimeWish
 from comptroller.planning.scaled_simulation import ScalingConditions, replica_targets
 from comptroller.report.over_time_tables import over_time_record, over_time_sheets
 from comptroller.work.trace import RequestTrace
-from export_plans import GOLDEN, plan_of
+from golden_replicas import replicated_plan
 
 CONDITIONS = ScalingConditions(start_up_s=10.0, most=6)
 
 
 @pytest.fixture(scope="module")
 def planned() -> Plan:
-    """The first service of the golden plan on two replicas."""
-    first = GOLDEN.services[0]
-    pools = (first.deployment.pools[0].model_copy(update={"replicas": 2}),)
-    return plan_of(first.model_copy(update={"deployment": first.deployment.model_copy(update={"pools": pools})}))
+    return replicated_plan(2)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from command_ends import ends as exit_of
 from comptroller.cli import main
 from comptroller.work.traces import plain
 from simulate_worlds import GOLDEN, stream
@@ -33,11 +34,7 @@ def broken(trace: Path, tmp_path: Path) -> Path:
 
 def ends(*words: object) -> int:
     """The exit code of `comptroller simulate` on the golden plan."""
-    with pytest.raises(SystemExit) as ended:
-        main(["simulate", str(GOLDEN), *map(str, words)])
-    code = ended.value.code
-    assert code is None or isinstance(code, int)
-    return code or 0
+    return exit_of(["simulate", str(GOLDEN), *words])
 
 
 def test_the_tables_are_printed(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comptroller.cli import main
+from command_ends import ends as exit_of
 from comptroller.errors import InputError
 from comptroller.planning.fleet_sharing import OTHERS, call_grouping, grouping_roles, pace_per_s, sharing_slowdown
 from comptroller.planning.simulation import simulate_plan
@@ -121,9 +121,7 @@ def test_the_reader_knows_the_adapters(file: Path) -> None:
 
 
 def ends(*words: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["simulate", str(GOLDEN), *map(str, words)])
-    return int(ended.value.code or 0)
+    return exit_of(["simulate", str(GOLDEN), *words])
 
 
 def test_the_command_tells_who_was_slowed_by_whom(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

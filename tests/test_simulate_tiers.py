@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from command_ends import ends as exit_of
 from comptroller.cli import main
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.facts.cache_tier import CACHE_TIERS, cache_tier
@@ -79,9 +80,7 @@ def test_what_cannot_be_meant_is_refused_by_name() -> None:
 
 
 def ends(*words: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["simulate", str(GOLDEN), *map(str, words)])
-    return int(ended.value.code or 0)
+    return exit_of(["simulate", str(GOLDEN), *words])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comptroller.cli import main
+from command_ends import ends as exit_of
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.strategies.gate_training import train_gate
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
@@ -40,9 +40,7 @@ def written(folder: Path, questions: int = 160, seed: int = 0, coin: bool = Fals
 
 
 def ends(*words: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["fit", "gates", *map(str, words)])
-    return int(ended.value.code or 0)
+    return exit_of(["fit", "gates", *words])
 
 
 @pytest.mark.parametrize(("kind", "samples", "name"), [("question", 1, "own_direct"), ("reply", 4, "agreement_of_4")])

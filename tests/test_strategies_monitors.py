@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_runs import write_runs
-from comptroller.cli import main
+from command_ends import ends as exit_of
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.strategies.monitor_study import (
     MonitorFinding,
@@ -101,9 +101,7 @@ def test_what_cannot_be_judged_says_why(tmp_path: Path, drawn: AgentTrajectories
 
 
 def ends(*words: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["fit", "monitors", *map(str, words)])
-    return int(ended.value.code or 0)
+    return exit_of(["fit", "monitors", *words])
 
 
 def test_the_command_prints_every_monitor_by_source(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

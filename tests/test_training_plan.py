@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from comptroller.cli import main
+from command_ends import ends
 from comptroller.errors import FactError, InfeasibleError, InputError, UnsupportedError
 from comptroller.report.training_page import training_page
 from comptroller.training.document import load_training, parse_training
@@ -114,13 +114,6 @@ def test_what_cannot_be_had_is_refused_with_its_reason() -> None:
     found = plan_training(parse_training(document(allow=allow, tokens=1e9)))
     assert found.run.accelerator == "h100_sxm"
     assert any("a100_80_sxm in fp8" in reason for reason in found.refused)
-
-
-def ends(words: list[str]) -> int | str | None:
-    """The exit code of a command."""
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    return ended.value.code
 
 
 def test_the_command_prints_writes_and_exits_as_other_plans_do(

@@ -7,6 +7,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from importlib import import_module, util
 from pathlib import Path
 from types import ModuleType
@@ -19,11 +20,15 @@ WRONG_CODE = (
 )
 """What code that is being imported raises when it is wrong."""
 
+_DIGEST = "__digest__"
+"""Name under which the module of a file keeps the digest of the content that it was made of."""
+
 
 def own_module(where: str) -> ModuleType | None:
     """The module of a path to a file or of a dotted path; `None` if neither exists.
 
-    A file's module has its path for a name, so that what is defined there is found again by that name.
+    A file's module has its path for a name, so that what is defined there is found again by that name. A file whose
+    content has changed since is read again; while it has not, its module is the same one.
 
     Raises:
         InputError: it cannot be imported; says where in the file, and why.
@@ -65,7 +70,13 @@ class PlugInRegistry:
             UnknownIdError: there is none.
             InputError: it has no such function.
         """
-        return _known_module(self, name)
+        is_shipped = name in self.names()
+        found = import_module(f"{self.package}.{name}") if is_shipped else own_module(name)
+        if found is None:
+            raise UnknownIdError(self.kind, name, self.names())
+        if not callable(getattr(found, self.function, None)):
+            raise InputError(f"{self.kind} {name}: {found.__file__} has no function `{self.function}`")
+        return found
 
 
 @lru_cache(maxsize=64)
@@ -73,29 +84,18 @@ def _known_stems(package: str) -> tuple[str, ...]:
     return registry_stems(import_module(package))
 
 
-@lru_cache(maxsize=256)
-def _known_module(registry: PlugInRegistry, name: str) -> ModuleType:
-    stems = registry.names()
-    found = import_module(f"{registry.package}.{name}") if name in stems else own_module(name)
-    if found is None:
-        raise UnknownIdError(registry.kind, name, stems)
-    if not callable(getattr(found, registry.function, None)):
-        raise InputError(f"{registry.kind} {name}: {found.__file__} has no function `{registry.function}`")
-    return found
-
-
 def _module_of_file(path: str) -> ModuleType:
+    content = Path(path).read_bytes()
     known = sys.modules.get(path)
-    if known is not None:
+    digest = sha256(content).hexdigest()
+    if known is not None and getattr(known, _DIGEST, None) == digest:
         return known
-    spec = util.spec_from_file_location(path, path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{path}: not a Python file")
-    module = util.module_from_spec(spec)
+    module = ModuleType(path)
+    vars(module).update({"__file__": path, _DIGEST: digest})
     # Dataclasses look their module up by its name while they are made.
     sys.modules[path] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(content, path, "exec"), vars(module))
     except WRONG_CODE as error:
         del sys.modules[path]
         raise InputError(_import_fault(path, error)) from error

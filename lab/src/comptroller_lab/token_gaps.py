@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,35 +49,37 @@ def gaps_of(fleet: SimulatedFleet, calls: CallTable) -> tuple[EngineOutcome, Tok
     arrivals = np.append(np.sort([ticks(at) / TICKS_PER_S for at in calls["arrival_s"]]), np.inf)
     last: dict[int, float] = {}
     gaps: list[tuple[float, int]] = []
+    made, batch = _decoding(engine)
+    began = _settled_s(engine)
     while engine.busy:
-        rank, batch = _decoding(engine)
-        steps, began = int(rank.g), _settled_s(engine)
         coming = arrivals[np.searchsorted(arrivals, engine.now_s, side="right")]
         if engine.next_s <= coming and np.isfinite(engine.next_s):
             engine.step()
         else:
             engine.advance(min(coming, engine.now_s + IDLE_S))
-        rank, joined = _decoding(engine)
-        made, ended = int(rank.g) - steps, _settled_s(engine)
-        if made > 0:
-            each = (ended - began) / made
+        (steps, joined), ended = _decoding(engine), _settled_s(engine)
+        if steps > made:
+            each = (ended - began) / (steps - made)
             for call in batch:
-                gaps += [(began + each - last[call], 1), (each, made - 1)]
+                gaps += [(began + each - last[call], 1), (each, steps - made - 1)]
                 last[call] = ended
-        last = {**joined, **last}
+        for call, first in joined.items():
+            last.setdefault(call, first)
+        made, batch, began = steps, joined, ended
     seconds, counts = np.array(gaps).T
     return engine.outcome(), TokenGaps(seconds[counts > 0], counts[counts > 0].astype(np.int64))
 
 
-def _decoding(engine: EventEngine) -> tuple[Any, dict[int, float]]:
-    """The rank, and the calls in its batch, each with the moment of its first token."""
+def _decoding(engine: EventEngine) -> tuple[int, dict[int, float]]:
+    """Steps of the rank so far, and the calls in its batch, each with the moment of its first token."""
     world = engine._world
-    rank = world.ranks[0]
-    batch = world.requests[world.ints[rank.run : rank.run + rank.batch]]
-    return rank, dict(zip(batch.id.tolist(), (batch.first / TICKS_PER_S).tolist(), strict=True))
+    rank = world.ranks.view(np.ndarray)[0]
+    rows = world.ints[rank["run"] : rank["run"] + rank["batch"]]
+    batch = world.requests.view(np.ndarray)[rows]
+    return int(rank["g"]), dict(zip(batch["id"].tolist(), (batch["first"] / TICKS_PER_S).tolist(), strict=True))
 
 
 def _settled_s(engine: EventEngine) -> float:
     """The end of the last step that is booked: the moment, or before it while a step or a run is under way."""
-    rank = engine._world.ranks[0]
-    return float(rank.since) / TICKS_PER_S if rank.kind > GroupActivity.READY else engine.now_s
+    rank = engine._world.ranks.view(np.ndarray)[0]
+    return float(rank["since"]) / TICKS_PER_S if rank["kind"] > GroupActivity.READY else engine.now_s

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comptroller.cli._over_time_means import OverTimeMeans, OverTimeTrace
+from comptroller.cli._over_time_means import GridTable, OverTimeMeans, OverTimeTrace
 
 if TYPE_CHECKING:
     from comptroller.cli._output import FileContent
@@ -124,8 +124,19 @@ def over_time_options(
     other_w: Annotated[
         float, typer.Option("--other-watts", help="Over time: watts of a replica's servers beside what is priced.")
     ] = 0.0,
+    grid: Annotated[
+        Path | None,
+        typer.Option(help="Over time: recorded hours of the grid, gCO2e/kWh.", show_default="the site's mean"),
+    ] = None,
+    grid_value: Annotated[
+        str, typer.Option(help="Over time: the grid's column.", show_default="by the usual names")
+    ] = "",
+    grid_by: Annotated[str, typer.Option(help="Over time: columns, with commas, that part the grid's series.")] = "",
+    grid_series: Annotated[str, typer.Option(help="Over time: the series of the grid, by those columns.")] = "",
+    grid_from_h: Annotated[float, typer.Option(help="Over time: hour of the grid at which the trace begins.")] = 0.0,
 ) -> OverTimeOptions:  # fmt: skip
     """What the options say."""
     played = OverTimeTrace(over_time, value, by, series, from_h, hours)
-    means = OverTimeMeans(availability, record, record_from_h, spot_price, row_budget_w, rows, other_w)
+    hours_of_grid = GridTable(grid, grid_value, grid_by, grid_series, grid_from_h)
+    means = OverTimeMeans(availability, record, record_from_h, spot_price, row_budget_w, rows, other_w, hours_of_grid)
     return OverTimeOptions(played, means, share, parts, start_up_s, most_replicas)

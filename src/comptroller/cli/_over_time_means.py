@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from comptroller.errors import InputError
 
 if TYPE_CHECKING:
+    from comptroller.facts.grid import GridOnClock
     from comptroller.planning.over_time_trial import OverTimeSurroundings
     from comptroller.work.trace import RequestTrace
     from comptroller.work.workload import Workload
@@ -61,9 +62,46 @@ class OverTimeTrace:
 
 
 @dataclass(frozen=True, slots=True)
+class GridTable:
+    """Recorded hours of a grid's carbon. file: None for the mean of the site.  value, by, series: its column, the
+    columns that part its series, and the one that is meant.  from_h: hour of the record at which the trace begins."""
+
+    file: Path | None
+    value: str
+    by: str
+    series: str
+    from_h: float
+
+    def on_clock(self) -> GridOnClock | None:
+        """The grid from the trace's second 0 on.
+
+        Raises:
+            InputError: an hour below 0, options of a table that is not named, or no such file.
+            FactError, RecordError: as `recorded_grid`.
+        """
+        from comptroller.facts.grid import GridOnClock
+        from comptroller.work.hourly_table import recorded_grid
+        from comptroller.work.load_series import LoadColumns
+
+        if self.file is None:
+            if self.value or self.by or self.series or self.from_h:
+                raise InputError(
+                    "--grid-value, --grid-by, --grid-series, --grid-from-h: of --grid FILE, hours of a grid's carbon"
+                )
+            return None
+        if not self.file.is_file():
+            raise InputError(f"--grid {self.file}: no such file")
+        if not 0 <= self.from_h < float("inf"):
+            raise InputError(f"--grid-from-h {self.from_h:g}: allowed: from 0")
+        parts = tuple(name.strip() for name in self.by.split(",") if name.strip())
+        grid = recorded_grid(self.file, LoadColumns(self.value, parts), self.series)
+        return GridOnClock(grid, (min(grid.hours) + self.from_h) * HOUR_S)
+
+
+@dataclass(frozen=True, slots=True)
 class OverTimeMeans:
     """What a fleet over time may use. availability, record, record_from_h, spot_price: zones of spot.  row_budget_w,
-    rows, other_w: of the rows that its replicas stand in."""
+    rows, other_w: of the rows that its replicas stand in.  grid: whose carbon they emit."""
 
     availability: Path | None
     record: str
@@ -72,9 +110,10 @@ class OverTimeMeans:
     row_budget_w: float
     rows: int
     other_w: float
+    grid: GridTable
 
     def around(self) -> OverTimeSurroundings:
-        """The zones and the rows.
+        """The zones, the rows and the grid.
 
         Raises:
             InputError: both, a record that is not in the file, or a budget that is not above 0.
@@ -96,4 +135,4 @@ class OverTimeMeans:
         if self.row_budget_w < 0:
             raise InputError(f"--row-budget {self.row_budget_w:g}: allowed: above 0 W")
         rows = RowConditions(self.row_budget_w, self.rows, 0, self.other_w) if self.row_budget_w else None
-        return OverTimeSurroundings(zones, rows)
+        return OverTimeSurroundings(zones, rows, self.grid.on_clock())

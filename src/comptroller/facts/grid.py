@@ -7,11 +7,13 @@ or `(direct)`) are read as they are.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from comptroller.errors import RecordError
 from comptroller.facts.site import Site
@@ -72,6 +74,36 @@ class GridCarbonIntensity:
         inside = [max(min(end_s, (h + 1) * HOUR_S) - max(start_s, h * HOUR_S), 0.0) for h in hours]
         intensity = [self.hours.get(hour, self.mean_gco2e_per_j) for hour in hours]
         return fmean(intensity, inside) if sum(inside) > 0 else intensity[0]
+
+
+class GridOnClock(NamedTuple):
+    """A grid on the clock of a simulation. begins_s: s since 1970 at its second 0."""
+
+    grid: GridCarbonIntensity
+    begins_s: float
+
+    def later(self, by_s: float) -> GridOnClock:
+        """The same on a clock whose second 0 is so many seconds later."""
+        return self._replace(begins_s=self.begins_s + by_s)
+
+    def at(self, start_s: float, end_s: float) -> float:
+        """The mean intensity in gCO2e/J between two seconds of the clock."""
+        return self.grid.at(self.begins_s + start_s, self.begins_s + end_s)
+
+    def lacking_hours(self, until_s: float) -> list[int]:
+        """Hours of the clock, from 0, of which the grid has no value."""
+        first, last = (int((self.begins_s + second) // HOUR_S) for second in (0.0, until_s))
+        return [hour - first for hour in range(first, last + 1) if hour not in self.grid.hours]
+
+    def hour_edges(self, until_s: float) -> list[float]:
+        """Seconds of the clock at which an hour of the grid begins, between 0 and one of its seconds.
+
+        >>> GridOnClock(GridCarbonIntensity("x", 5.0, {}), 1800.0).hour_edges(6000.0)
+        [1800.0, 5400.0]
+        """
+        first = int(self.begins_s // HOUR_S) + 1
+        last = math.ceil((self.begins_s + until_s) / HOUR_S)
+        return [hour * HOUR_S - self.begins_s for hour in range(first, last)]
 
 
 def _column_index(names: list[str], words: tuple[str, ...]) -> int | None:

@@ -11,7 +11,7 @@ output.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic, TypeVar
@@ -95,9 +95,9 @@ class AdmissionOrder(Generic[T]):
         least = min(waits, default=self._had.get(self._last, 0.0))
         self._had[tenant] = max(self._had.get(tenant, 0.0), least)
 
-    def first(self) -> WaitingCall[T] | None:
-        """The call that comes next; None where nobody waits."""
-        heads = [line[0] for line in self._lines.values()]
+    def first(self, full: Collection[str] = ()) -> WaitingCall[T] | None:
+        """The call that comes next; None where nobody waits. full: tenants that may have no more places."""
+        heads = [line[0] for tenant, line in self._lines.items() if tenant not in full]
         return min(heads, key=lambda one: (self._key(one), one.number), default=None)
 
     def _key(self, one: WaitingCall[T]) -> float:

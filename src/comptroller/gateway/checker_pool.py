@@ -49,8 +49,7 @@ class CheckerPool:
 
     def __init__(self, known: Mapping[str, CheckerConfig] | None = None) -> None:
         self.known = known or {}
-        self._places = UpstreamQueue("the checkers", AT_ONCE, WAITING, WAIT_S)
-        self._by_key: dict[str, UpstreamQueue] = {}
+        self._places = UpstreamQueue("the checkers", AT_ONCE, WAITING, WAIT_S, per_key=PER_KEY)
 
     async def require_walls(self) -> None:
         """Holds the system against what a user's function needs, where one is configured.
@@ -91,25 +90,16 @@ class CheckerPool:
         return _score(await self._in_turn(task, limits, key))
 
     def busy(self, key: str) -> int:
-        """Places that a key's checks have or wait for in turn."""
-        return self._by_key[key].busy if key in self._by_key else 0
+        """Places that a key's checks have."""
+        return self._places.held(key)
 
     async def _in_turn(self, task: dict[str, Any], limits: CheckerConfig, key: str) -> dict[str, Any]:
         """Runs a check when its key has a place, and there is one."""
-        own = self._by_key.setdefault(key, UpstreamQueue("the checkers", PER_KEY, WAITING, WAIT_S))
+        place = await self._places.enter(key)
         try:
-            turn = await own.enter()
-            try:
-                place = await self._places.enter(key)
-                try:
-                    return await _child_reply(task, limits)
-                finally:
-                    place.leave()
-            finally:
-                turn.leave()
+            return await _child_reply(task, limits)
         finally:
-            if not own.busy and not own.waiting:
-                self._by_key.pop(key, None)
+            place.leave()
 
 
 async def _child_reply(task: dict[str, Any], limits: CheckerConfig) -> dict[str, Any]:

@@ -40,7 +40,8 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     backend: a file of gateway/backends.  urls: replicas.  model: its name there, the id itself if empty.
     key_env, key_file: where the upstream's key is read.  price: "provider/model" of the price books, or
     dollars per million tokens.  context_tokens: longest prompt plus output.  max_output_tokens: cap of a
-    generation.  max_in_flight: calls at once; max_waiting: in the queue before 429; wait_s: longest there.
+    generation.  max_in_flight: calls at once; max_per_key: of them for one key, the rest left to others;
+    max_waiting: in the queue before 429; wait_s: longest there.
     routing: policy that chooses among the replicas, by id, path or dotted path; else the plan's, else bounded_hash.
     scheduling: policy by which calls that wait get places, by id, path or dotted path; else vtc.
     weights: of the replicas, for `weighted`.  kv_tokens: of each replica's cache; else the plan's.
@@ -68,6 +69,7 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     context_tokens: Whole | None = None
     max_output_tokens: Whole | None = None
     max_in_flight: Whole = 256
+    max_per_key: Whole | None = None
     max_waiting: Annotated[int, Meta(ge=0)] = 256
     wait_s: Positive = 30.0
     routing: str = ""
@@ -246,6 +248,11 @@ class GatewayConfig(Struct, forbid_unknown_fields=True, frozen=True):
             if item.weights and len(item.weights) != len(item.replicas):
                 raise InputError(
                     f"services.{name}.weights: {len(item.weights)} for {len(item.replicas)} urls; give one for each"
+                )
+            if item.max_per_key is not None and item.max_per_key > item.max_in_flight:
+                raise InputError(
+                    f"services.{name}.max_per_key: {item.max_per_key} of {item.max_in_flight} places (max_in_flight); "
+                    "allowed: from 1 to all of them"
                 )
             if item.hedge and len(item.replicas) < 2 and not item.fallback:
                 raise InputError(f"services.{name}.hedge: there is no second upstream; add to urls, or name a fallback")

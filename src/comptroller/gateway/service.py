@@ -140,7 +140,8 @@ class UpstreamService:
         self.model = config.model or name
         self.hedges = HedgeTimer(config.hedge)
         order = AdmissionOrder[Ticket](name, config.scheduling or DEFAULT_SCHEDULING, tenants or {})
-        self.queue = UpstreamQueue(name, config.max_in_flight, config.max_waiting, config.wait_s, order)
+        places, room = config.max_in_flight, config.max_waiting
+        self.queue = UpstreamQueue(name, places, room, config.wait_s, order, config.max_per_key)
         self.replicas = [UpstreamReplica(kind, name, config, url) for url in config.replicas or ("",)]
         self.router = ReplicaRouter(name, routing or ReplicaRoutingSettings(), len(self.replicas))
         self._numbers = list(range(len(self.replicas)))
@@ -201,7 +202,7 @@ class UpstreamService:
                 numbers = service.healthy(caller)
             except CircuitOpenError:
                 continue
-            if any(service.replicas[number] is not replica for number in numbers) and service.queue.free:
+            if any(service.replicas[number] is not replica for number in numbers) and service.queue.has_place(caller):
                 return service
         return None
 

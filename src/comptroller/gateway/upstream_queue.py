@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 from comptroller.gateway.admission_order import DEFAULT_SCHEDULING, AdmissionOrder, WaitingCall
 from comptroller.gateway.problems import GatewayError
@@ -27,7 +28,7 @@ class QueuePlace:
 
     def leave(self) -> None:
         """Gives the place to the call that comes next."""
-        self._queue.pass_on()
+        self._queue.pass_on(self._call.tenant)
 
 
 class UpstreamQueue:
@@ -35,12 +36,22 @@ class UpstreamQueue:
 
     Places go by a scheduling policy, by the service that tenants have had where none is named; who waits with many
     gives way to who waits with few.
+
+    most: places.  per_key: of them for one caller, all where None; what it leaves free is there at once for another.
     """
 
     def __init__(
-        self, name: str, most: int, waiting: int, wait_s: float, order: AdmissionOrder[Ticket] | None = None
+        self,
+        name: str,
+        most: int,
+        waiting: int,
+        wait_s: float,
+        order: AdmissionOrder[Ticket] | None = None,
+        per_key: int | None = None,
     ) -> None:
         self.name, self._most, self._room, self._wait_s = name, most, waiting, wait_s
+        self._per_key = most if per_key is None else per_key
+        self._held, self._full_keys = Counter[str](), set[str]()
         self.order = order or AdmissionOrder[Ticket](name, DEFAULT_SCHEDULING, {})
         self.busy = 0
         self.waiting = 0
@@ -51,12 +62,12 @@ class UpstreamQueue:
         Raises:
             GatewayError: the queue is full, or none came free in time.
         """
-        free, full = self.free, self.waiting >= self._room
+        free, full = self.has_place(caller), self.waiting >= self._room
         ticket: Ticket = asyncio.get_running_loop().create_future()
         call = self.order.join(caller, prompt, predicted, ticket)
         if free:
             self.busy += 1
-            self.order.admit(call)
+            self._admit(call)
             return QueuePlace(self, call)
         self.waiting += 1
         try:
@@ -66,7 +77,7 @@ class UpstreamQueue:
                 await ticket
         except BaseException as error:
             if ticket.done() and not ticket.cancelled() and ticket.exception() is None:
-                self.pass_on()
+                self.pass_on(caller)
             elif self.order.give_up(call):
                 self.waiting -= 1
             if isinstance(error, TimeoutError):
@@ -74,17 +85,30 @@ class UpstreamQueue:
             raise
         return QueuePlace(self, call)
 
-    @property
-    def free(self) -> bool:
-        """Whether a call would get a place at once."""
-        return self.busy < self._most and not self.waiting
+    def has_place(self, caller: str) -> bool:
+        """Whether a call would get a place at once; where one is free, those who wait have all that a key may have."""
+        return self.busy < self._most and caller not in self._full_keys
 
-    def pass_on(self) -> None:
-        """Gives a place that came free to the call that comes next."""
-        while (call := self.order.first()) is not None:
+    def held(self, caller: str) -> int:
+        """Places that a caller has."""
+        return self._held[caller]
+
+    def _admit(self, call: WaitingCall[Ticket]) -> None:
+        self.order.admit(call)
+        self._held[call.tenant] += 1
+        if self._held[call.tenant] >= self._per_key:
+            self._full_keys.add(call.tenant)
+
+    def pass_on(self, caller: str) -> None:
+        """Gives a place that a caller leaves to the call that comes next."""
+        self._held[caller] -= 1
+        self._full_keys.discard(caller)
+        if not self._held[caller]:
+            del self._held[caller]
+        while (call := self.order.first(self._full_keys)) is not None:
             self.waiting -= 1
             if not call.ticket.done():
-                self.order.admit(call)
+                self._admit(call)
                 call.ticket.set_result(None)
                 return
             self.order.give_up(call)

@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from queue import Empty, SimpleQueue
 from threading import Event
@@ -79,6 +79,25 @@ class ServingLoad:
 
 
 @dataclass(frozen=True, slots=True)
+class ServingRequest:
+    """What is asked once: a prompt, which no other request has, and the tokens of its output."""
+
+    prompt: str
+    output_tokens: int
+
+    @classmethod
+    def of(cls, load: ServingLoad, rng: np.random.Generator) -> ServingRequest:
+        """Of a load, its lengths drawn within `SPREAD`."""
+        shares = rng.uniform(1 - SPREAD, 1 + SPREAD, 2)
+        words = rng.choice(WORDS, max(1, round(load.input_tokens * shares[0])))
+        return cls(" ".join(words), max(2, round(load.output_tokens * shares[1])))
+
+    def of_share(self, share: float) -> ServingRequest:
+        """The same, of which a share of the output is asked."""
+        return replace(self, output_tokens=max(2, round(self.output_tokens * share)))
+
+
+@dataclass(frozen=True, slots=True)
 class StreamTiming:
     """One streamed request, by the engine's own count of tokens. going_s: of the tokens after the first.
     asked_tokens: of the output."""
@@ -124,13 +143,13 @@ def measure(target: ServingTarget, load: ServingLoad, tell: Callable[[int, int],
         InputError: a request fails, the engine does not stream or count its tokens, or no output has two of them.
     """
     rng, done = np.random.default_rng(load.seed), 0
-    _timings(target, [(load.input_tokens, 2)], 1, rng)
+    stream_timing(target, ServingRequest.of(load, rng))
     timings: dict[int, list[StreamTiming]] = {clients: [] for clients in load.clients}
     for turn in range(ROUNDS):
         for clients, kept in timings.items():
-            sizes = [_lengths(load, rng) for _ in range(turn, load.each, ROUNDS)]
-            kept.extend(_timings(target, sizes, clients, rng))
-            done += len(sizes)
+            count = len(range(turn, load.each, ROUNDS))
+            kept.extend(_timings(target, load, count, clients, rng))
+            done += count
             tell(done, load.each * len(load.clients))
     every = [timing for kept in timings.values() for timing in kept]
     made, asked = (sum(values) for values in zip(*((x.output_tokens, x.asked_tokens) for x in every), strict=True))
@@ -140,44 +159,39 @@ def measure(target: ServingTarget, load: ServingLoad, tell: Callable[[int, int],
     return ServingMeasurement(tuple(_row(n, x / load.replicas, kept) for n, (x, kept) in loops), made / asked)
 
 
-def _lengths(load: ServingLoad, rng: np.random.Generator) -> tuple[int, int]:
-    """Tokens of a prompt and of an output."""
-    shares = rng.uniform(1 - SPREAD, 1 + SPREAD, 2)
-    return max(1, round(load.input_tokens * shares[0])), max(2, round(load.output_tokens * shares[1]))
-
-
 def _timings(
-    target: ServingTarget, sizes: Sequence[tuple[int, int]], clients: int, rng: np.random.Generator
+    target: ServingTarget, load: ServingLoad, count: int, clients: int, rng: np.random.Generator
 ) -> list[StreamTiming]:
-    """Requests by so many clients, each of which sends its next one as soon as the last one ended.
+    """A steady run of so many requests by so many clients, each of which sends its next as soon as its last one ended.
 
-    While the last of them are answered, clients that are done send further ones, which do not count and are cut at the
-    end: as many are in flight as before.
+    What a client sends first ends at a random place of an output and does not count: requests that all start at one
+    moment wait for each other's prompts, and those of the loop's middle do not. While the last are answered, clients
+    that are done send further ones, which do not count either and are cut at the end: as many are in flight as before.
     """
-    prompts = [" ".join(rng.choice(WORDS, size)) for size, _ in sizes]
-    jobs = SimpleQueue[tuple[str, int]]()
-    for prompt, (_, output) in zip(prompts, sizes, strict=True):
-        jobs.put((prompt, output))
+    jobs = SimpleQueue[ServingRequest]()
+    for _ in range(count):
+        jobs.put(ServingRequest.of(load, rng))
     found, over = list[StreamTiming](), Event()
 
-    def work() -> None:
+    def work(own: np.random.Generator) -> None:
         try:
+            _pieces(target, ServingRequest.of(load, own).of_share(own.uniform()), over.is_set)
             while (job := _next(jobs)) is not None:
-                found.append(stream_timing(target, *job, lambda: False))
-                if len(found) == len(sizes):
+                found.append(stream_timing(target, job))
+                if len(found) == count:
                     over.set()
             while not over.is_set():
-                stream_timing(target, prompts[0], sizes[0][1], over.is_set)
+                _pieces(target, ServingRequest.of(load, own), over.is_set)
         finally:
             over.set()
 
     with ThreadPoolExecutor(clients) as threads:
-        for client in [threads.submit(work) for _ in range(clients)]:
+        for client in [threads.submit(work, own) for own in rng.spawn(clients)]:
             client.result()
     return found
 
 
-def _next(jobs: SimpleQueue[tuple[str, int]]) -> tuple[str, int] | None:
+def _next(jobs: SimpleQueue[ServingRequest]) -> ServingRequest | None:
     """The next job of a queue that nobody fills any more."""
     try:
         return jobs.get_nowait()
@@ -185,28 +199,35 @@ def _next(jobs: SimpleQueue[tuple[str, int]]) -> tuple[str, int] | None:
         return None
 
 
-def stream_timing(
-    target: ServingTarget, prompt: str, output_tokens: int, is_over: Callable[[], bool] = lambda: False
-) -> StreamTiming:
-    """Send one request and time its stream; is_over: whether it is cut, then with the tokens that came.
+def stream_timing(target: ServingTarget, request: ServingRequest) -> StreamTiming:
+    """Send one request and time its stream.
 
     Raises:
         InputError: it fails, has no token, or the engine does not count its tokens.
     """
+    begun = time.perf_counter()
+    moments, usage = _pieces(target, request)
+    read, made = _usage(target, usage, len(moments))
+    return StreamTiming(read, made, moments[0] - begun, moments[-1] - moments[0], request.output_tokens)
+
+
+def _pieces(
+    target: ServingTarget, request: ServingRequest, is_over: Callable[[], bool] = lambda: False
+) -> tuple[list[float], Json]:
+    """When each piece of a stream came, and what the engine says of its tokens; cut when it is over."""
     body = {
-        "model": target.model, "prompt": prompt, "max_tokens": output_tokens, "stream": True, "temperature": 0,
-        "ignore_eos": True, "stream_options": {"include_usage": True},
+        "model": target.model, "prompt": request.prompt, "max_tokens": request.output_tokens, "stream": True,
+        "temperature": 0, "ignore_eos": True, "stream_options": {"include_usage": True},
     }  # fmt: skip
-    begun, moments, usage = time.perf_counter(), list[float](), Json()
+    moments, usage = list[float](), Json()
     with target.open("completions", body) as reply:
         for event in target.events(reply):
             usage = event.get("usage") or usage
             if any(choice.get("text") for choice in event.get("choices") or ()):
                 moments.append(time.perf_counter())
             if is_over():
-                return StreamTiming(0, len(moments), nan, nan, output_tokens)
-    read, made = _usage(target, usage, len(moments))
-    return StreamTiming(read, made, moments[0] - begun, moments[-1] - moments[0], output_tokens)
+                break
+    return moments, usage
 
 
 def _usage(target: ServingTarget, usage: Json, pieces: int) -> tuple[int, int]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InfeasibleError, InputError
+from comptroller.facts.grid import GridOnClock
 from comptroller.planning.ground.over_time_document import FleetSaving
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.over_time_play import FIXED, OverTimeStage, PlayedPart, TracePart
@@ -46,7 +47,7 @@ class FleetOverTime:
     """The choice for a trace. trials: every choice, with why it lost; fixed, fixed_aided: the best fleet that is not
     scaled, without and with spot or power; kept, fixed_kept, fixed_aided_kept: they on the part that none was chosen
     on.  odds: that a further part like those is held.  drawn: the winner and the best fixed fleets on that part, by
-    name.  prices: of a replica, where there are zones.
+    name.  prices: of a replica, where there are zones.  grid: whose hours emit, empty for the mean of the site.
     """
 
     plan: Plan
@@ -63,6 +64,7 @@ class FleetOverTime:
     savings: tuple[FleetSaving, ...]
     drawn: tuple[tuple[str, PlayedPart], ...]
     prices: ReplicaPrices | None = None
+    grid: str = ""
 
     @property
     def odds(self) -> float:
@@ -94,8 +96,8 @@ def fleet_over_time(
     """The cheapest fleet and policy that hold the share of a trace's calls in every part but the last.
 
     Raises:
-        InputError: a part with too few calls, too many calls longer than the plan's deployment takes, or zones whose
-            record is shorter than the trace.
+        InputError: a part with too few calls, too many calls longer than the plan's deployment takes, or zones or a
+            grid whose record is shorter than the trace.
         InfeasibleError: no choice holds the share; says the best.
         UnsupportedError: as `simulate_scaling`.
     """
@@ -124,6 +126,7 @@ def fleet_over_time(
     return FleetOverTime(
         plan, wish, trace.source, stage.scaled.start_up_s, tuple(trials), winner, fixed, played[id(winner)][0], kept[0],
         fixed_aided, kept[1], savings, tuple((trial.name, one) for trial, one in played.values()), prices,
+        stage.grid.grid.place if stage.grid else "",
     )  # fmt: skip
 
 
@@ -137,7 +140,19 @@ def _stage(
     scaled = scaling_stage(plan, conditions, calibration)
     market = spot_market(plan, *around.zones, trace.span_s) if around.zones else None
     rows = rows_of_plan(plan, around.rows, calibration) if around.rows else None
-    return OverTimeStage(scaled, market, rows)
+    if around.grid:
+        _refuse_short(around.grid, trace)
+    return OverTimeStage(scaled, market, rows, around.grid)
+
+
+def _refuse_short(grid: GridOnClock, trace: RequestTrace) -> None:
+    """A record of a grid that lacks hours of the trace."""
+    if lacking := grid.lacking_hours(trace.span_s):
+        raise InputError(
+            f"over time: the grid {grid.grid.place} has no value for hour {lacking[0]} of the "
+            f"{trace.span_s / 3600:.3g} h of the trace (begin elsewhere with --grid-from-h, or leave it out for the "
+            "mean of the site)"
+        )
 
 
 def _parts(stage: ScalingStage, trace: RequestTrace, count: int) -> list[TracePart]:

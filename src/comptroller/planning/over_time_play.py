@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError
+from comptroller.facts.grid import GridOnClock
 from comptroller.planning.over_time_surroundings import RowsOfPlan, SpotMarket, SpotShare
 from comptroller.planning.scaled_simulation import ScaledSimulation, ScalingStage, fleet_of_size
 from comptroller.serving.elastic import ElasticEngine
@@ -55,21 +56,25 @@ class TracePart:
 
 @dataclass(frozen=True, eq=False)
 class PlayedPart:
-    """A choice on a part: its figures, and what came of the calls; spot where some replicas were."""
+    """A choice on a part: its figures, and what came of the calls; spot where some replicas were, the grid from the
+    part's second 0 on where its hours are known."""
 
     figures: PartFigures
     simulation: ScaledSimulation
     spot: SpotOutcome | None = None
     rows: RowRecord | None = None
+    grid: GridOnClock | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class OverTimeStage:
-    """Where choices are played: the service of a plan, and the zones and rows where there are some."""
+    """Where choices are played: the service of a plan, and the zones and rows where there are some. grid: from the
+    trace's second 0 on; None for the mean of the plan's site."""
 
     scaled: ScalingStage
     market: SpotMarket | None = None
     rows: RowsOfPlan | None = None
+    grid: GridOnClock | None = None
 
     def play(self, choice: tuple[str, float, int], spot: SpotShare | None, power: str, part: TracePart) -> PlayedPart:
         """A choice (policy, fill, replicas at the start) on a part."""
@@ -83,7 +88,7 @@ class OverTimeStage:
         else:  # nobody need look at it every second
             ran = ElasticEngine(fleet_of_size(self.scaled.fleet, settings.first), part.calls, settings.first).finish()
             found = ScaledSimulation(self.scaled.plan, part.trace, settings, ran, self.scaled.start_up)
-        return PlayedPart(self._figures(found, found.outcome.usd), found)
+        return self._played(part, found, found.outcome.usd)
 
     def _on_spot(self, choice: tuple[str, float, int], spot: SpotShare, part: TracePart) -> PlayedPart:
         market = self.market
@@ -99,7 +104,7 @@ class OverTimeStage:
         ran = serve_on_spot(fleet, part.calls, market.record, settings, moved)
         found = ScaledSimulation(self.scaled.plan, part.trace, scaling, ran.elastic, self.scaled.start_up)
         usd = ran.usd(market.prices.on_demand_usd_per_h, market.prices.spot_usd_per_h)
-        return PlayedPart(self._figures(found, usd), found, ran)
+        return self._played(part, found, usd, spot=ran)
 
     def _in_rows(self, choice: tuple[str, float, int], power: str, part: TracePart, rows: RowsOfPlan) -> PlayedPart:
         scaling = self.scaled.settings(*choice)
@@ -109,10 +114,19 @@ class OverTimeStage:
         played = scale_in_rows(fleet_of_size(self.scaled.fleet, stand), part.calls, scaling, conditions, rows.levels)
         ran = played.elastic
         found = ScaledSimulation(self.scaled.plan, part.trace, scaling, ran, self.scaled.start_up)
-        return PlayedPart(self._figures(found, ran.usd, played.rows.over_s), found, rows=played.rows)
+        return self._played(part, found, ran.usd, rows=played.rows)
 
-    def _figures(self, found: ScaledSimulation, usd: float, over_s: float = 0.0) -> PartFigures:
-        ran = found.outcome
-        return PartFigures(
-            found.attainment, usd, float(replica_j(ran).sum()), emitted_gco2e(ran), ran.replica_hours, over_s
-        )
+    def _played(
+        self,
+        part: TracePart,
+        found: ScaledSimulation,
+        usd: float,
+        spot: SpotOutcome | None = None,
+        rows: RowRecord | None = None,
+    ) -> PlayedPart:
+        ran, grid = found.outcome, self.grid.later(part.from_s) if self.grid else None
+        figures = PartFigures(
+            found.attainment, usd, float(replica_j(ran).sum()), emitted_gco2e(ran, grid), ran.replica_hours,
+            rows.over_s if rows else 0.0,
+        )  # fmt: skip
+        return PlayedPart(figures, found, spot, rows, grid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from comptroller.errors import InputError
+from comptroller.facts.grid import GridOnClock
 from comptroller.planning.over_time_play import FIXED, PartFigures
 from comptroller.planning.over_time_surroundings import SpotShare
 from comptroller.planning.power_simulation import RowConditions
@@ -46,10 +47,12 @@ class OverTimeWish:
 @dataclass(frozen=True, slots=True)
 class OverTimeSurroundings:
     """What a fleet over time may use beside replicas on demand. zones: where spot may be rented, on which conditions.
-    rows: that its own replicas stand in."""
+    rows: that its own replicas stand in.  grid: whose carbon they emit, from the trace's second 0 on; None for the
+    mean of the plan's site."""
 
     zones: tuple[ZoneRecord, SpotConditions] | None = None
     rows: RowConditions | None = None
+    grid: GridOnClock | None = None
 
     def __post_init__(self) -> None:
         if self.zones and self.rows:

@@ -33,7 +33,7 @@ def over_time_document(found: FleetOverTime) -> OverTimeDocument:
             chosen=trial_document(found.kept), fixed=_or_none(found.fixed_kept),
             fixed_aided=_or_none(found.fixed_aided_kept),
         ),
-        savings=tuple(savings), trials=tuple(map(trial_document, found.trials)),
+        savings=tuple(savings), trials=tuple(map(trial_document, found.trials)), grid=found.grid,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -36,32 +36,39 @@ def saving_words(one: FleetSaving) -> str:
 
 
 def _answer(told: OverTimeDocument) -> ReportSheet:
-    named, _ = COSTS[told.objective]
-    rows = [_answer_row("chosen", told.chosen, told.unseen.chosen, told.objective)]
+    costs = [told.objective] + (["gco2e"] if told.grid and told.objective != "gco2e" else [])
+    rows = [_answer_row("chosen", told.chosen, told.unseen.chosen, costs)]
     if told.runner_up:
-        rows.append(_answer_row("second", told.runner_up, None, told.objective))
+        rows.append(_answer_row("second", told.runner_up, None, costs))
     for what, one, kept in (
         ("best fixed fleet", told.fixed, told.unseen.fixed),
         ("best fixed fleet with spot or power", told.fixed_aided, told.unseen.fixed_aided),
     ):
         if one is not None and one.name != told.chosen.name:
-            rows.append(_answer_row(what, one, kept, told.objective))
+            rows.append(_answer_row(what, one, kept, costs))
+    names = [COSTS[cost][0] for cost in costs]
     columns = (
-        left("what", ""), left("choice"), right("worst", f"worst of {told.parts - 1} parts"), right("cost", named),
-        right("kept", "within, unseen part"), right("kept_cost", f"{named}, unseen part"),
+        left("what", ""), left("choice"), right("worst", f"worst of {told.parts - 1} parts"),
+        *(right(name) for name in names), right("kept", "within, unseen part"),
+        *(right(f"kept {name}", f"{name}, unseen part") for name in names),
     )  # fmt: skip
     saved = "".join(f"; {saving_words(one)} there" for one in told.savings)
     title = (
         f"Over time: {told.share:.1%} of the calls in every part, start-up {told.start_up_s:.3g} s; a further part "
-        f"holds with odds of {told.odds:.0%}{saved}"
+        f"holds with odds of {told.odds:.0%}{saved}" + (f"; CO2e by the hours of {told.grid}" if told.grid else "")
     )
     return ReportSheet(title, columns, tuple(rows))
 
 
-def _answer_row(what: str, one: FleetTrialDocument, kept: FleetTrialDocument | None, objective: str) -> tuple[str, ...]:
-    _, words = COSTS[objective]
-    unseen = (f"{kept.within[0]:.1%}", words(sum(getattr(kept, objective)))) if kept else ("–", "–")
-    return (what, one.name, f"{min(one.within):.1%}", words(sum(getattr(one, objective))), *unseen)
+def _answer_row(
+    what: str, one: FleetTrialDocument, kept: FleetTrialDocument | None, costs: Sequence[str]
+) -> tuple[str, ...]:
+    unseen = (f"{kept.within[0]:.1%}", *_cost_cells(kept, costs)) if kept else ("–",) * (1 + len(costs))
+    return (what, one.name, f"{min(one.within):.1%}", *_cost_cells(one, costs), *unseen)
+
+
+def _cost_cells(one: FleetTrialDocument, costs: Sequence[str]) -> tuple[str, ...]:
+    return tuple(COSTS[cost][1](sum(getattr(one, cost))) for cost in costs)
 
 
 def _reasons(told: OverTimeDocument) -> ReportSheet:

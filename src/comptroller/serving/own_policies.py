@@ -43,13 +43,18 @@ class _PolicySignature(NamedTuple):
     uncompiled: Callable[[Function], Function]
 
 
-# Without bound: an engine may call a function by its number for as long as the process lives.
-@cache
 def policy_number(kind: str, name: str) -> int:
     """What the kernel knows a policy by: its place among those that ship, else the number of its function."""
     if name in names(kind):
         return names(kind).index(name)
-    policy, signature = decision(kind, name), _SIGNATURES[kind]
+    return _own_number(kind, name, decision(kind, name))
+
+
+# Without bound: an engine may call a function by its number for as long as the process lives. A file that has changed
+# has another function.
+@cache
+def _own_number(kind: str, name: str, policy: Function) -> int:
+    signature = _SIGNATURES[kind]
     if not COMPILED:
         return function_number(signature.uncompiled(policy))
     errors = numba.core.errors

@@ -165,6 +165,7 @@ class _SpotRun:
         zones = len(self.record.zones)
         self.lost_s, self.refused_s, self.granted_s = ([NEVER_S] * zones for _ in range(3))
         self.memory: dict[str, object] = {}
+        self.place = decision("spot", self.settings.policy)
         self.target = self.settings.target
         self.targets = [self.target]
         self.rng = np.random.default_rng(self.settings.seed)
@@ -268,7 +269,7 @@ class _SpotRun:
             lost_s=tuple(self.lost_s), refused_s=tuple(self.refused_s), granted_s=tuple(self.granted_s),
             memory=self.memory,
         )  # fmt: skip
-        wish: SpotWish = decision("spot", how.policy)(view)
+        wish: SpotWish = self.place(view)
         for zone in zones:
             self._follow(zone, wish.spot[zone] - view.here(zone), at_s)
         self._follow(ON_DEMAND, wish.on_demand + firm - ready - starting, at_s)

@@ -381,7 +381,7 @@ class ReplayWorld:
         if key.greedy and len(self.replay.evidence.at(key._replace(greedy=False))):
             return "no greedy reply is recorded, only samples (once(greedy=false) takes one)"
         if key.role == STEP and key.parent >= 0:
-            return "the step was never continued in the record"
+            return "the step was never continued in the record (keep fewer steps, or score them as recorded, by=score)"
         if key.role == SOLVER and key.parent >= 0:
             return "no recorded reply goes on from another as this ask does"
         return f"no {'greedy ' * key.greedy}reply of a {key.role} is recorded"

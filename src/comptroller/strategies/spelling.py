@@ -36,7 +36,6 @@ def names() -> tuple[str, ...]:
     return registry_stems(import_module(RULES))
 
 
-@lru_cache(maxsize=256)
 def rule(name: str) -> type[Any]:
     """The class of a strategy, from an id, a dotted path (`package.module:Class`) or a file (`mine.py:Class`).
 

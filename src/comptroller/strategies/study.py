@@ -291,11 +291,12 @@ def _settings_of_binding(
     tried = (_results_or_gap(once, table, conditions.budget, missing) for once in map(parse, BASELINES))
     base = next((replayed for replayed in tried if replayed), None)
     results = {base.strategy: base} if base else {}
-    missing = [] if base else missing  # one of the two is enough; the notes name it
+    asked = list(map(spell, strategies))
+    missing = [] if base else [gap for gap in missing if gap[0] in asked]  # the notes tell of the baseline
     for points in map(settings, strategies) if grid else nested_families(strategies):
         for one in _points(points, table, conditions.budget, missing):
             results.setdefault(one.strategy, one)
-    first = [*list(results)[: base is not None], *([] if grid else map(spell, strategies))]
+    first = [*list(results)[: base is not None], *([] if grid else asked)]
     results = {name: results[name] for name in dict.fromkeys([*first, *results]) if name in results}
     given = list(results.values())
     # every setting sees the same resamples of the questions, whatever else is in the study
@@ -385,6 +386,7 @@ def _notes(evidence: Evidence, conditions: ReplayConditions, compared: Sequence[
     ]
     gated = [GatedPlay(one.strategy, one.models, one.results.question, one.results.calls) for one in compared]
     notes += trained_notes(evidence, gated)
-    if any(item.strategy == "once(greedy=False)" and item.baseline for item in compared):
+    bases = {item.strategy for item in compared if item.baseline}
+    if "once(greedy=False)" in bases:
         notes.append("no greedy reply is recorded; the baseline is one sample")
-    return notes
+    return [*notes, *(() if bases else ("no greedy reply and no sample of a solver is recorded: no baseline",))]

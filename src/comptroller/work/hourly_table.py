@@ -1,4 +1,4 @@
-"""A day of 24 hours out of a recorded hourly table: grams or dollars a kilowatt-hour, as `cluster shift` reads it."""
+"""Recorded hourly tables, grams or dollars a kilowatt-hour, as `cluster shift` reads them: a day, or a grid's hours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from comptroller.errors import FactError
-from comptroller.quantities import HOUR_S
+from comptroller.facts.grid import MOST_GCO2E_PER_KWH, GridCarbonIntensity
+from comptroller.quantities import HOUR_S, to_si
 from comptroller.work.load_series import LoadColumns, LoadSeries, chosen_series, read_loads
 from comptroller.work.sizes import STRICT
 
@@ -39,6 +40,26 @@ class HourlyTable(BaseModel):
         """
         known = read_loads(path, LoadColumns(self.value, self.by))
         return day_profile(chosen_series(known, self.series, path.name, f"{field}.series"), self.day, self.utc_offset_h)
+
+
+def recorded_grid(path: Path, columns: LoadColumns, series: str = "") -> GridCarbonIntensity:
+    """The carbon of a grid, hour by hour, out of a table. columns: in gCO2e/kWh; a CSV whose column and time have the
+    usual names is read by them where no value is named.  series: the one that is meant, by the columns that part them.
+
+    Raises:
+        FactError: no such column or series, steps that are no hours, values below 0 or of another unit.
+        RecordError: a CSV with other names, or with values that are none.
+    """
+    if not columns.value:
+        return GridCarbonIntensity.read(path)
+    found = chosen_series(read_loads(path, columns), series, path.name, "--grid-series")
+    least, most = float(found.values.min()), float(found.values.max())
+    if abs(found.step_s - HOUR_S) > 1.0 or not 0 <= least <= most <= MOST_GCO2E_PER_KWH:
+        told = f"steps of {found.step_s:g} s, values from {least:g} to {most:g}"
+        raise FactError(found.name, "values", told, f"hours, from 0 to {MOST_GCO2E_PER_KWH:g} gCO2e/kWh")
+    first = round(found.first_s / HOUR_S)
+    per_j = {first + hour: to_si(value, "gCO2e/kWh")[0] for hour, value in enumerate(found.values.tolist())}
+    return GridCarbonIntensity(found.name, float(np.mean(list(per_j.values()))), per_j)
 
 
 def day_profile(series: LoadSeries, day: str = "", utc_offset_h: int = 0) -> tuple[float, ...]:

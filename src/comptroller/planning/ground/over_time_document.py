@@ -66,6 +66,7 @@ class OverTimeDocument(DocumentPart):
     trace: its file.  parts: so many, the last unseen.  start_up_s: until a started replica takes calls.
     objective: what was minimised.  share: of the calls within the objectives in every part.  odds: that a further part
     like those is held.  runner_up: the second, with why it lost.  savings: against fixed fleets, on the unseen part.
+    grid: by whose hours grams are booked, empty for the mean of the site.
     """
 
     trace: str
@@ -81,3 +82,4 @@ class OverTimeDocument(DocumentPart):
     unseen: UnseenPart
     savings: tuple[FleetSaving, ...]
     trials: tuple[FleetTrialDocument, ...]
+    grid: str = ""
