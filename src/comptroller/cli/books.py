@@ -14,6 +14,7 @@ from comptroller.books import insight, reconcile
 from comptroller.books import rerate as rerating
 from comptroller.books.budgets import SpendBudget
 from comptroller.books.grouping import DOLLARS, grouped_totals, zone_of
+from comptroller.books.inefficiency import patterns_of_runs
 from comptroller.books.invoices import CurrencyRates, read_invoice
 from comptroller.books.keys import ApiKeyStore
 from comptroller.books.ledger import CallLedger
@@ -44,6 +45,7 @@ from comptroller.facts.config import model as model_facts
 from comptroller.facts.prices import PriceBook
 from comptroller.report import books as sheets
 from comptroller.report.books_page import BooksSpending, page, picture
+from comptroller.report.inefficiency_report import inefficiency_sheet
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.terminal import console
 
@@ -147,11 +149,11 @@ def patterns(
     chip = accelerator(device)
     gamma = prefill_gamma(ModelCostShape.of(model_facts(name)), chip.peak("bf16") / chip.memory_bytes_per_s)
     if isinstance(calls, CallLedger):
-        output.show(sheets.patterns(insight.patterns(calls, gamma, scope)))
+        output.show(inefficiency_sheet(insight.patterns(calls, gamma, scope)))
     elif scope != EVERYTHING:
         raise InputError("--since, --until and --only choose rows of books; a table of calls counts whole")
     else:
-        output.show(sheets.patterns(insight.patterns_of_runs(calls, gamma)))
+        output.show(inefficiency_sheet(patterns_of_runs(calls, gamma)))
 
 
 @shared_command(app, name="reconcile")

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from comptroller.books.inefficiency import patterns_of_runs
 from comptroller.cli._evidence_options import (
     DEFAULT_DEALS,
     DEFAULT_SAMPLES,
@@ -29,11 +30,12 @@ from comptroller.cli._evidence_options import (
 )
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import FileContent, check, write_all
-from comptroller.costs.inference_units import ModelCostShape, TokenPrice
+from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, prefill_gamma
 from comptroller.errors import InputError
 from comptroller.facts.config import model as model_of
 from comptroller.facts.prices import PriceBook
 from comptroller.report import replay_report
+from comptroller.report.inefficiency_report import inefficiency_sheet
 from comptroller.report.router_report import router_sheet
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.tables import RAW, writer_of
@@ -42,6 +44,9 @@ from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import ServicePace
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import AMOUNTS, ReplayConditions, StrategyStudy, study
+from comptroller.work.evidence_readers import reader_of
+from comptroller.work.evidence_readers.agent_calls import READER as AGENT_CALLS
+from comptroller.work.trajectory_files import read_trajectories
 
 File = Path | None
 Prices = Annotated[
@@ -126,11 +131,13 @@ def run(
         spread=spread,
     )
     replayed = study(records, strategies, conditions, frontier, over)
+    wasted = _inefficiency(evidence, conditions.shape)
     _write(replayed, {"png": png, "html": html, "table": table}, as_table)
     if json:
-        typer.echo(documents.dumps(replay_report.record(replayed), indent=2, ensure_ascii=False))
+        told = replay_report.record(replayed) | ({"inefficiency": wasted.records()} if wasted else {})
+        typer.echo(documents.dumps(told, indent=2, ensure_ascii=False))
     else:
-        _print(replayed)
+        _print(replayed, wasted)
 
 
 def _write(replayed: StrategyStudy, files: Mapping[str, File], as_table: Callable[[ReportSheet], bytes] | None) -> None:
@@ -146,7 +153,15 @@ def _write(replayed: StrategyStudy, files: Mapping[str, File], as_table: Callabl
     write_all(files, make)
 
 
-def _print(replayed: StrategyStudy) -> None:
+def _inefficiency(evidence: Path, shape: ModelCostShape | None) -> ReportSheet | None:
+    """Inefficient patterns in all runs of a table of agents' calls, where the shape of their model is known."""
+    if shape is None or not evidence.is_file() or reader_of(evidence) is not AGENT_CALLS:
+        return None
+    gamma = prefill_gamma(shape, KINETICS_INTENSITY)
+    return inefficiency_sheet(patterns_of_runs(read_trajectories(evidence), gamma))
+
+
+def _print(replayed: StrategyStudy, wasted: ReportSheet | None) -> None:
     to = console()
     to.print(f"[bold green]{escape(replay_report.headline(replayed))}[/]")
     to.print(f"[dim]{escape(replay_report.setting(replayed))}[/]\n", soft_wrap=True)
@@ -155,6 +170,8 @@ def _print(replayed: StrategyStudy) -> None:
     for routed in replayed.routed:
         print_sheet(router_sheet(routed), to)
     print_sheet(replay_report.missing(replayed), to)
+    if wasted:
+        print_sheet(wasted, to)
     for note in replayed.notes:
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
 

@@ -90,7 +90,7 @@ def formed_results(table: SampleTable, strategies: Sequence[Strategy]) -> dict[s
 
 
 def _results(strategy: str, run: ExpectedRun, table: SampleTable) -> ReplayResults:
-    same = bool((run.square - run.score**2 <= CERTAIN).all())
+    same = not (run.square - run.score**2 > CERTAIN).any()
     return ReplayResults(
         strategy=strategy,
         question=table.questions,
