@@ -149,7 +149,7 @@ ROOM_LINES = {
     # drift of services (130 lines)
     # who waited for whom (110 lines)
     # calls of agents' runs, and what monitors stopped (130 lines)
-    "books": 5_620,
+    "books": 5_650,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
