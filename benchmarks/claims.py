@@ -1,10 +1,13 @@
 """Every claim beside what our data gives: claim, published, ours, data, standing.
 
     python benchmarks/claims.py        (data at ../shared/data or COMPTROLLER_DATA)
-    python benchmarks/claims.py fleets (the lines of fleets alone, from the last results of their benchmarks)
+    python benchmarks/claims.py results (the lines of fleets, trees, worlds and agents alone, from the last results of
+                                         their benchmarks)
 
-Writes results/claims.{md,json}. Standing: `recorded` rests on recorded outcomes alone; `modelled` on declared
-assumptions, listed with the line; `not reproducible here` needs what we lack. Only `recorded` counts as reproduced.
+Writes results/claims.{md,json}. Standing: `recorded` rests on recorded outcomes alone; `drawn` on replies, trees and
+scores from a seed, in the proportions that the line states; `live` on the embedded model through the gateway;
+`modelled` on declared assumptions, listed with the line; `not reproducible here` needs what we lack. Only `recorded`
+and `live` count as reproduced.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from typing import Any
+from datetime import UTC, datetime
 
+import claims_agents
 import claims_evidence
 import claims_fleets
 import claims_strategies
@@ -21,11 +25,12 @@ from claims_strategies import Claim
 from record import RESULTS, table, write
 
 ABSENT = (
-    Claim("ETS keeps 1.8x less KV cache than REBASE", "1.8x (arXiv 2502.13575)", "–",
-          "needs tree-search traces with a process reward model", "not reproducible here"),
     Claim("prefill-token equivalents follow wall time, r = 0.925", "0.925 (arXiv 2604.05404)", "–",
           "needs tool-use trajectories with wall times on several devices", "not reproducible here"),
 )  # fmt: skip
+
+ALONE = "results"
+"""Word that asks for the lines alone that other benchmarks' results give."""
 
 
 def strategies() -> list[Claim]:
@@ -42,28 +47,28 @@ def strategies() -> list[Claim]:
     ]
 
 
-def last() -> Any:
-    """The last table with its date."""
-    return json.loads((RESULTS / "claims.json").read_text(encoding="utf-8"))
-
-
-def kept(fresh: list[Claim]) -> list[Claim]:
-    """The lines of the last table but those that are written anew."""
-    before = [Claim(**line) for line in last()["figures"]["claims"]]
-    anew = {line.claim for line in (*fresh, *ABSENT)}
-    return [line for line in before if line.claim not in anew]
+def kept() -> tuple[list[Claim], str]:
+    """The lines of the last table that are computed here, and the day on which they were."""
+    before = json.loads((RESULTS / "claims.json").read_text(encoding="utf-8"))["figures"]
+    lines = [Claim(**line) for line in before["claims"]]
+    return [line for line in lines if line.claim in before["computed"]], before["computed_on"]
 
 
 def main() -> None:
-    """Computes every line, or with `fleets` those alone, and writes the table."""
-    fleets = claims_fleets.lines()
-    rest = kept(fleets) if sys.argv[1:] == ["fleets"] else [*claims_evidence.lines(), *strategies()]
-    claims = [*rest, *fleets, *ABSENT]
+    """Computes every line, or with `results` only those of other benchmarks, and writes the table."""
+    if sys.argv[1:] == [ALONE]:
+        computed, on = kept()
+    else:
+        computed, on = [*claims_evidence.lines(), *strategies()], datetime.now(UTC).date().isoformat()
+    claims = [*computed, *claims_agents.lines(), *claims_fleets.lines(), *ABSENT]
     heads = ["claim", "published", "ours", "data", "standing"]
     text = "# Claims\n\n" + table(heads, [claim.row for claim in claims])
-    if sys.argv[1:] == ["fleets"]:
-        text += f"\n\nAnew are the lines of fleets; the others are those of {last()['date']}."
-    print(write("claims", {"claims": [asdict(claim) for claim in claims]}, text).read_text())
+    text += (
+        f"\n\nThe lines from `{computed[0].claim}` to `{computed[-1].claim}` were computed on {on}; those behind them "
+        "are the last results of other benchmarks."
+    )
+    figures = {"claims": [asdict(claim) for claim in claims], "computed": [line.claim for line in computed]}
+    print(write("claims", figures | {"computed_on": on}, text).read_text())
 
 
 if __name__ == "__main__":

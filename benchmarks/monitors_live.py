@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from comptroller.books.agent_runs import booked_stops, calls_of_runs
 from comptroller.books.ledger import CallLedger
+from comptroller.errors import UnsupportedError
 from comptroller.gateway.admission import GatewayCaller
 from comptroller.gateway.config import EMBEDDED, ConfiguredTokenPrice, MonitorConfig, single_service_config
 from comptroller.gateway.formats import CheckerOptions, RequestOptions
@@ -29,22 +30,26 @@ from comptroller.strategies.spelling import parse
 from comptroller.work.trajectory_files import read_trajectories
 from record import table, write
 
-TAUGHT, TESTED, TOKENS, MOST_LOST = 28, 24, 32, 0.1
+TAUGHT, TESTED, TOKENS, MOST_LOST = 36, 36, 64, 0.1
 AGENT = "react(steps=8)"
 MONITORS = ("agent_stop", "step_budget", "dollar_budget")
 """Those that need nothing of what tools give back, which a strategy's checks do not tell."""
+ASKED = " Answer with a number alone."
+"""Behind every question: a reply that is cut at its limit of tokens is no answer, and would end the run."""
 PRICE = ConfiguredTokenPrice("0.1", "0.4", source="declared")
 Row = dict[str, Any]
 
 
 def task(number: int) -> tuple[str, str, int]:
-    """The kind, the question and the answer of a task; four kinds in turn, the same each time."""
+    """The kind, the question and the answer of a task; six kinds in turn, the same each time."""
     dice = random.Random(number)
     a, b = dice.randint(2, 9), dice.randint(2, 9)
     kinds = (
         ("apples", f"Anna has {a} apples and buys {b} more. How many apples does she have?", a + b),
         ("coins", f"There are {a + b} coins in a jar and {a} are taken out. How many coins are left?", b),
         ("rows", f"A hall has {a} rows of {b} chairs. How many chairs are there?", a * b),
+        ("sums", f"What is {a} plus {b}?", a + b),
+        ("differences", f"What is {a + b} minus {a}?", b),
         ("pens", f"{a} boxes hold {b} pens each, and {a} pens lie beside them. How many pens are there?", a * b + a),
     )
     return kinds[number % len(kinds)]
@@ -55,7 +60,7 @@ async def played(gateway: GatewayRuntime, number: int) -> tuple[int, Row]:
     kind, question, right = task(number)
     body = {
         "model": EMBEDDED,
-        "messages": [{"role": "user", "content": question}],
+        "messages": [{"role": "user", "content": question + ASKED}],
         "max_tokens": TOKENS,
         "seed": number,
     }
@@ -95,6 +100,10 @@ async def measured(folder: Path) -> Row:
     calls = read_trajectories(folder / "runs.csv")
     after = range(TAUGHT, TAUGHT + TESTED)
     bare = await runs(folder / "bare.sqlite", after)
+    print(
+        f"{np.nansum(calls.score):.0f} of {TAUGHT} solved, then {sum(row['solved'] for row in bare)} of {TESTED}",
+        flush=True,
+    )
     with CallLedger.open(str(folder / "bare.sqlite")) as ledger, (folder / "bare.csv").open("w") as file:
         calls_of_runs(ledger, file)
     found: Row = {}
@@ -104,15 +113,23 @@ async def measured(folder: Path) -> Row:
         live = await runs(folder / f"{name}.sqlite", after, {name: config})
         with CallLedger.open(str(folder / f"{name}.sqlite")) as ledger:
             stops = booked_stops(ledger)
-        replayed = judge_file(read_monitor(folder / f"{name}.json"), "bare", read_trajectories(folder / "bare.csv"))
         found[name] = compared(bare, live) | {
             "spared_predicted": sum(stop.spared_usd for stop in stops), "stops": len(stops),
             "held_out_cut": judge(name, "books", calls, MOST_LOST).cut,
-            "replayed_cut": replayed.cut, "replayed_lost": replayed.lost,
+            "replayed": of_file(folder / f"{name}.json", folder / "bare.csv"),
         }  # fmt: skip
         print(name, found[name], flush=True)
     taught = calls.score
     return {"taught": [len(taught), int(np.nansum(taught))], "monitors": found}
+
+
+def of_file(monitor: Path, runs_without: Path) -> str:
+    """What the file cuts of runs that went without it, or why they do not judge it: too few solved, say."""
+    try:
+        told = judge_file(read_monitor(monitor), "bare", read_trajectories(runs_without))
+    except UnsupportedError as error:
+        return str(error)
+    return f"{told.cut:.0%}, {told.lost} lost"
 
 
 def compared(bare: list[Row], live: list[Row]) -> Row:
@@ -137,7 +154,7 @@ def main() -> None:
         per = [one[spent] / max(one[solved], 1) for spent, solved in (("usd", "solved"), ("usd_with", "solved_with"))]
         rows.append([
             name, f"{one['stops']} of {one['runs']}", f"{one['solved']} to {one['solved_with']}", f"{one['cut']:.0%}",
-            f"{one['replayed_cut']:.0%}, {one['replayed_lost']} lost", f"{one['held_out_cut']:.0%}",
+            one["replayed"], f"{one['held_out_cut']:.0%}",
             f"{1e6 * one['spared_predicted']:.0f} and {1e6 * one['spared_measured']:.0f}",
             f"{1e6 * per[0]:.0f} to {1e6 * per[1]:.0f}",
         ])  # fmt: skip

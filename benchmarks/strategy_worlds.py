@@ -1,8 +1,8 @@
 """Every strategy in every world: by what it was run on records, in a drawn world, and live on the embedded model.
 
 `python benchmarks/strategy_worlds.py` writes results/strategy_worlds.{json,md} and, by docs/generate.py, the table of
-docs/strategies.md. Recorded: the first public or shipped record that has the strategy's inputs, or its own live runs,
-replayed ask by ask. Live: one question, scored by log-probabilities or by the model as its own judge.
+docs/strategies.md and a line of claims.py. Recorded: the first public or shipped record that has the strategy's inputs,
+or its own live runs, replayed ask by ask. Live: one question, scored by log-probabilities or by the model as judge.
 `python benchmarks/strategy_worlds.py NAME ...` runs some and puts them into the result.
 """
 
@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,12 @@ STEPS = " Answer in two short lines, with an empty line between them."
 
 @dataclass(frozen=True, slots=True)
 class RecordedSource:
-    """A record that strategies may be replayed on. by: source of a step's score.  services: role -> who plays it."""
+    """A record that strategies may be replayed on. by: sources of a score in turn.  told: parameters that it binds."""
 
     name: str
     replay: EvidenceReplay
-    by: str = ""
+    by: tuple[str, ...] = ("", "likelihood")
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _evidence(path: str | Path) -> Evidence:
@@ -80,10 +81,11 @@ def sources() -> Iterator[RecordedSource]:
     yield RecordedSource("own evidence", EvidenceReplay(own, {**roles, "checker": ModelledChecker(0.9, 0.2)}))
     contexts = _evidence("contexts")
     who = RecordedService(contexts.arms[0])
-    yield RecordedSource("contexts", EvidenceReplay(contexts, dict.fromkeys(SOLVERS, who)))
+    yield RecordedSource("contexts", EvidenceReplay(contexts, dict.fromkeys(SOLVERS, who)), told={"n": 1})
     if not DATA.exists():
         return
-    for file, by in (("tree24_nodes.csv", "score"), ("code_search.csv", ""), ("tree_crosswords.csv", "score")):
+    scored = ("score",)
+    for file, by in (("tree24_nodes.csv", scored), ("code_search.csv", ("",)), ("tree_crosswords.csv", scored)):
         records = _evidence(DATA / file)
         who = RecordedService(records.arms[0])
         yield RecordedSource(file, EvidenceReplay(records, dict.fromkeys((*SOLVERS, "draft", "target"), who)), by)
@@ -102,15 +104,13 @@ def variant(name: str, by: str = "", **told: Any) -> Any:
 
 def recorded(name: str, tried: Sequence[RecordedSource], live: Sequence[FinishedRun]) -> str:
     """By which record a strategy was replayed, and on how many questions; own live runs are the last resort."""
-    why = []
-    for source in tried:
-        strategy = variant(name, source.by)
+    for source, by in ((one, by) for one in tried for by in one.by):
+        strategy = variant(name, by, **source.told)
         try:
             require_inputs(strategy, source.replay, spell(strategy))
             asked = _asked(strategy, source.replay)
             done = replay_strategy(strategy, source.replay, asked)
-        except UnsupportedError as error:
-            why.append(str(error))
+        except UnsupportedError:
             continue
         return f"{source.name}, {len(done.score)} questions: `{spell(strategy)}`"
     if not live:

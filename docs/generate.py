@@ -249,7 +249,8 @@ WORLDS = (
     "a fleet the notes are made from the start, or `--lead` seconds before the first query of a context, and "
     "queries that come before they are ready are answered from the text; live the gateway makes them when nobody "
     "else asks (`POST /v1/contexts`). By what each was run, recorded, drawn and live on the embedded model: "
-    "[strategy_worlds.md](../benchmarks/results/strategy_worlds.md)."
+    "[strategy_worlds.md](../benchmarks/results/strategy_worlds.md); these lines stand in the table of all claims too, "
+    "[claims.md](../benchmarks/results/claims.md)."
 )
 
 
@@ -299,7 +300,9 @@ def strategies_page() -> str:
         "`--shape MODEL` FLOPs, eFLOPs with cache traffic and prefill-token equivalents. Dollars are as recorded, or "
         "`--price IN,OUT` per million tokens, or a service's at a date: `--price openai/gpt-4o-mini@2026-01-01`, or of "
         "one recorded model, `--price NAME=IN,OUT`, again for others. Figures are means over `--deals` (16) orders of "
-        "the recorded samples, plain votes over all choices of them. "
+        "the recorded samples; where no budget cuts them, one sample, votes and best-of-n are taken from closed forms "
+        "over all choices of the samples, in arrays over all questions at once (`--deals 1` plays the recorded order "
+        "instead). "
         "`--spread 1200` spreads that mean of `--over` on the settings by predicted difficulty, names the shadow price "
         "and the ceiling, and judges the choice on questions that had no say in it. `--table` writes CSV and Parquet "
         "with raw values, Markdown or LaTeX; `--html` a page, `--png` the frontier, `--json` everything.\n\n"

@@ -16,7 +16,7 @@ FOUND_BY_STEM = (
     "measure/run_readers",
     "planning/export", "planning/launch",
     "serving/policies/batching", "serving/policies/routing", "serving/policies/scaling", "serving/policies/scheduling",
-    "serving/policies/power", "serving/policies/spot",
+    "serving/policies/power", "serving/policies/spot", "serving/policies/pools",
     "strategies/monitors", "strategies/rules",
     "work/evidence_readers", "work/forecasts", "work/laws", "work/loss_laws", "work/traces",
 )  # fmt: skip

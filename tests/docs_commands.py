@@ -166,8 +166,10 @@ NOT_RUN = {
     ),
     'comptroller replay "beam_search(width=200,keep=5,depth=4,by=score,pick=best)" --evidence tree24_nodes.csv '
     "--deals 1": "needs the published trees: tests/test_evidence_trees.py replays them so",
-    'comptroller replay "depth_first(by=score,ends=never)" --evidence tree_crosswords.csv '
-    "--role solver=dfs_prune": "needs the published searches: tests/test_evidence_searches.py replays them so",
+    'comptroller replay "beam_search(width=200,keep=1,depth=4)" --evidence tree24_nodes.csv --deals 1 '
+    "--reward 0.9,0.1": "needs the published trees: tests/test_evidence_trees.py replays them so",
+    'comptroller replay "depth_first(by=score,ends=never)" --deals 1 --evidence tree_crosswords.csv '
+    "--model dfs_prune": "needs the published searches: tests/test_evidence_searches.py replays them so",
     "make setup": OTHER_TOOL,
     "make start": OTHER_TOOL,
     "kubectl get -o json": OTHER_TOOL,

@@ -25,9 +25,11 @@ from comptroller.serving.world import QuestionStream, SimulatedStrategy, solve
 from comptroller.strategies.prepared_contexts import offline_of
 from comptroller.strategies.protocol import Reply
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
+from comptroller.strategies.results import replay_strategy
 from comptroller.strategies.spelling import names, parse, spell
 from comptroller.strategies.world_inputs import INPUTS, lacking_inputs, needs, require_inputs
-from comptroller.work.evidence import RecordedModel
+from comptroller.work.evidence import SOLVER, RecordedModel
+from comptroller.work.evidence_readers import read_evidence
 from comptroller_lab.drawn_replies import DrawnWorld, drawn_run
 from comptroller_lab.recorded_runs import evidence_of_runs, replay_of_runs
 from strategy_worlds import signature
@@ -83,6 +85,16 @@ def test_where_inputs_lack_all_are_named_with_who_supplies_them(strategy):
         assert all(INPUTS[name].recorded in str(refusal.value) for name in missing)
 
 
+@pytest.mark.parametrize("strategy", [one for one in SHIPPED if not needs(one)], ids=spell)
+def test_one_that_names_no_input_is_replayed_on_plain_replies(strategy):
+    """Greedy replies and samples of a model are enough for it: what else it asks for, it has to name."""
+    replies = read_evidence("own")
+    rows = replies.rows
+    plain = replace(replies, rows=rows.take(np.flatnonzero((rows.role == SOLVER) & (rows.arm == 0))))
+    replay = EvidenceReplay(plain, dict.fromkeys(("solver", "weak", "strong"), RecordedService(replies.arms[0])))
+    assert replay_strategy(strategy, replay, [0]).calls.min() >= 1
+
+
 def test_the_table_of_worlds_says_of_every_strategy_by_what_it_was_run():
     """Written by `benchmarks/strategy_worlds.py`: none is left out, and none failed to answer."""
     path = Path(__file__).parents[1] / "benchmarks" / "results" / "strategy_worlds.json"
@@ -125,7 +137,8 @@ async def answered(strategy, folder: Path, **told: Any) -> Any:
 @pytest.mark.parametrize("strategy", SHIPPED, ids=spell)
 def test_live_it_answers_or_says_what_lacks(strategy, tmp_path):
     if "likelihood" in needs(strategy):  # the echo tells no log-probabilities
-        with pytest.raises(ComptrollerError, match="log-probabilities"):
+        told = r"needs log-probabilities of tokens, which echo does not tell: a service that tells `logprobs`"
+        with pytest.raises(ComptrollerError, match=told):
             asyncio.run(answered(strategy, tmp_path))
         return
     played = asyncio.run(answered(strategy, tmp_path))
@@ -133,9 +146,18 @@ def test_live_it_answers_or_says_what_lacks(strategy, tmp_path):
     assert played.answer.reply in played.replies
 
 
-def test_live_notes_on_a_context_are_asked_for_by_name(tmp_path):
-    """Without a context the strategy that needs one is refused with who supplies it."""
-    strategy = parse("sleep_time")
+@pytest.mark.parametrize(
+    ("spelled", "lack"),
+    [
+        ("sleep_time", r"needs a context and notes on it: POST /v1/contexts"),
+        ("react", r"react\(steps=4\) needs verdicts: give comptroller.checker"),
+        ("repair", r"needs verdicts: give comptroller.checker"),
+        ("best_of_n", r"needs verdicts: give comptroller.checker"),
+    ],
+)
+def test_live_what_lacks_is_asked_for_by_name(spelled, lack):
+    """Before any call a strategy whose input is not there is refused with who supplies it."""
+    strategy = parse(spelled)
 
     async def bare() -> None:
         config = config_from_document({"services": {"echo": {"backend": "echo"}}})
@@ -148,5 +170,5 @@ def test_live_notes_on_a_context_are_asked_for_by_name(tmp_path):
         finally:
             await gateway.stop()
 
-    with pytest.raises(ComptrollerError, match=r"needs a context and notes on it: POST /v1/contexts"):
+    with pytest.raises(ComptrollerError, match=lack):
         asyncio.run(bare())

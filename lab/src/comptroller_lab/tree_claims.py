@@ -14,11 +14,13 @@ what paths have in common is read once. A step is scored by the reply itself (`b
 (`--reward TPR,FPR`), or one that errs as a recorded one does (`--reward EVIDENCE:MODEL`). A step with an answer ends
 a solution; live, name a text that only last steps hold (`ends`), and services that go on from their own words
 (`prefill`). A replay continues any step that was continued in the record; a question on which a search leaves the
-record is left out and counted. `--deals 1` keeps the recorded order of steps, without which ties fall otherwise and a
-search soon leaves a tree that was pruned:
+record is left out and counted; one that leaves it everywhere is refused (other rewards than the recorded ones take
+other steps: keep few). `--deals 1` keeps the recorded order of steps, without which ties fall otherwise and a search
+soon leaves a tree that was pruned:
 
     comptroller replay "beam_search(width=200,keep=5,depth=4,by=score,pick=best)" --evidence tree24_nodes.csv --deals 1
-    comptroller replay "depth_first(by=score,ends=never)" --evidence tree_crosswords.csv --role solver=dfs_prune
+    comptroller replay "depth_first(by=score,ends=never)" --deals 1 --evidence tree_crosswords.csv --model dfs_prune
+    comptroller replay "beam_search(width=200,keep=1,depth=4)" --evidence tree24_nodes.csv --deals 1 --reward 0.9,0.1
 
 The error of a reward model is a parameter of a replay (`--reward`) and of a plan (`reward` in `[quality]`,
 [quality.md](quality.md))."""
@@ -50,8 +52,8 @@ def _of_live(figures: Mapping[str, Any]) -> tuple[str, ...]:
     answered = sum(m["answered"] for m in searches.values()) / len(searches)
     told = (
         f"{len(searches)} searches on the embedded model by likelihood or its own verdicts, {answered:.0%} answered, "
-        f"{cached:.0%} of prompt tokens cached ([steps_live.md](../benchmarks/results/steps_live.md)); so small a "
-        "model says nothing of shares"
+        f"{cached:.0%} of prompt tokens cached; so small a model "
+        "says nothing of shares"
     )
     return ("steps and scores through the gateway", "–", told, "live")
 
@@ -70,11 +72,14 @@ def _of_persistence(figures: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
     )  # fmt: skip
 
 
-def tree_section(
+def tree_rows(
     figures: Mapping[str, Any], records: Mapping[str, Any], live: Mapping[str, Any], persistent: Mapping[str, Any]
-) -> str:
-    """The section of the strategies' page. figures: of benchmarks/results/trees.json.  records, live, persistent: of
-    recorded_searches.json, steps_live.json and trees_persistent.json beside it."""
+) -> tuple[tuple[str, ...], ...]:
+    """Claims on search over steps: claim, published, here, and whether trees are recorded, drawn or live.
+
+    figures: of benchmarks/results/trees.json.  records, live, persistent: of recorded_searches.json, steps_live.json
+    and trees_persistent.json beside it.
+    """
     recorded, throughput = figures["recorded"]["settings"], figures["throughput"]
     drawn = {name: part for name, part in figures.items() if name not in ("recorded", "throughput")}
     held = "; ".join(f"{_times(h['times'][0] for h in part['held_out'])} ({name})" for name, part in drawn.items())
@@ -88,11 +93,11 @@ def tree_section(
             best[run["device"]] = max(best.get(run["device"], (0.0, 0)), (run["times"], run["cache_tokens"]))
     served = ", ".join(f"at most {times:.2f}x ({name}, {size:,} tokens)" for name, (times, size) in best.items())
     nodes, solved = "common_nodes", "common_solved"
-    rows = (
+    return (
         ("breadth-first search of width 5 on the Game of 24, any of five answers right",
          "as recorded", f"the same, on {beam['puzzles']} of 60 puzzles (`beam_search`, a test)", "recorded"),
         (f"ETS holds less cache than REBASE at an equal share, widths {widths}", "1.8x", held, "drawn"),
-        ("the same on the Game of 24, width 10", "–",
+        ("ETS beside REBASE on the Game of 24, width 10", "–",
          f"{plain[nodes]:.1f} nodes and {plain[solved]:.0%} solved by REBASE, {ets[nodes]:.1f} and {ets[solved]:.0%} "
          f"by ETS; at cost 4 {dear[nodes]:.1f} and {dear[solved]:.0%}", "recorded"),
         ("ETS serves more questions than REBASE, width 32", "1.4x", served, "drawn, simulated"),
@@ -100,11 +105,16 @@ def tree_section(
         *_of_records(records),
         _of_live(live),
     )  # fmt: skip
+
+
+def tree_section(*figures: Mapping[str, Any]) -> str:
+    """The section of the strategies' page. figures: as of `tree_rows`."""
     heads = (("claim", "published", "here", "trees"), ("---",) * 4)
-    table = "\n".join(f"| {' | '.join(row)} |" for row in (*heads, *rows))
+    table = "\n".join(f"| {' | '.join(row)} |" for row in (*heads, *tree_rows(*figures)))
     link = (
         "All settings, intervals and what is declared: [trees.md](../benchmarks/results/trees.md), "
         "[trees_persistent.md](../benchmarks/results/trees_persistent.md), "
-        "[recorded_searches.md](../benchmarks/results/recorded_searches.md)."
+        "[recorded_searches.md](../benchmarks/results/recorded_searches.md), "
+        "[steps_live.md](../benchmarks/results/steps_live.md)."
     )
     return f"{TOLD}\n\n{table}\n\n{link}"

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from comptroller.cli._output import FileContent, write_all
+from comptroller.cli._pools import RequestPoolOptions
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.start_up import WEIGHT_SOURCES
 from comptroller.errors import InputError
@@ -38,6 +39,7 @@ class ReplicaScalingOptions:
     fill: float
     shifts: int
     share: float
+    pools: RequestPoolOptions
 
     def start_up(self, scale: float) -> SpotConditions:
         """How a replica starts, and how fast the trace is replayed, for replicas that are spot."""
@@ -67,11 +69,13 @@ class ReplicaScalingOptions:
         self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool,
         files: Mapping[str, Path | None],
     ) -> None:  # fmt: skip
-        """The policies side by side, after the fleet as it is; `html` and `png` of the files are written.
+        """The policies, or those of pools, side by side, after the fleet as it is; `html` and `png` are written.
 
         Raises:
             InputError: a file of single requests, which are those of one policy.
         """
+        if self.pools.policies:
+            return self.pools.show(plan, trace, self.start_up(scale), priced, json, files)
         if refused := [name for name in ("perfetto", "calls") if files.get(name)]:
             raise InputError(f"--{refused[0]} is of one fleet: leave out --scaling, or write --html, --png or --json")
         found = simulate_scaling(plan, trace, self.compared, self.conditions(scale), priced)
@@ -84,6 +88,7 @@ class ReplicaScalingOptions:
             typer.echo(documents.dumps({"name": plan.name, "scaling": scaling_records(found)}, indent=2))
         else:
             print_sheet(scaling_sheet(found), console())
+        return None
 
 
 def scaling_options(
@@ -117,7 +122,28 @@ def scaling_options(
         int, typer.Option(help="Scaling: play the trace so often, begun at other moments, for intervals.", min=1)
     ] = 1,
     share: Annotated[float, typer.Option(help="Scaling: share of the calls that forecast and harmony hold.")] = 0.95,
+    pools: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Part the requests by their size into pools, each with a layout, replicas and a clock that a policy "
+            "sets, by its id, its file or its dotted path; again for others to compare. Ids: dynamo_llm, none.",
+            show_default=False,
+        ),
+    ] = None,
+    tp: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Pools: a degree of tensor parallelism that they may have; again for others.",
+            show_default="all in a node that hold the model",
+        ),
+    ] = None,
+    most_devices: Annotated[
+        int, typer.Option(help="Pools: devices that they may hold together.", show_default="twice the plan's")
+    ] = 0,
 ) -> ReplicaScalingOptions:
     """What the options say."""
     names = tuple(scaling or ())
-    return ReplicaScalingOptions(names, start_up_s, most_replicas, weights_from, image_pulled, fill, shifts, share)
+    parted = RequestPoolOptions(tuple(pools or ()), tuple(tp or ()), most_devices)
+    return ReplicaScalingOptions(
+        names, start_up_s, most_replicas, weights_from, image_pulled, fill, shifts, share, parted
+    )

@@ -14,7 +14,7 @@ from comptroller.gateway.formats import CheckerOptions
 from comptroller.gateway.problems import GatewayError
 from comptroller.strategies.protocol import Strategy
 from comptroller.strategies.spelling import spell
-from comptroller.strategies.world_inputs import INPUTS, needs
+from comptroller.strategies.world_inputs import INPUTS, JUDGING, needs
 from comptroller.work.tool_notes import CHECKER
 
 __all__ = [
@@ -188,10 +188,17 @@ def require_context(strategy: Strategy, wanted: Iterable[str], context: str | No
 
 def require_verdicts(strategy: Strategy, checker: object | None, scored: bool, roles: Mapping[str, str]) -> None:
     """Raises GatewayError where a strategy needs verdicts and nobody gives them."""
-    judged = getattr(strategy, "checker", None)
-    if checker is None and (scored or (judged is not None and judged not in roles)):
+    judged = [getattr(strategy, name) for name in JUDGING if hasattr(strategy, name)]
+    if checker is None and (scored or any(role not in roles for role in judged)):
         raise GatewayError(
             400, f"{spell(strategy)} needs verdicts: give comptroller.checker, such as {{\"number\": 42}}"
             + ("; or by=likelihood or by=reward" if scored else ", or a model as comptroller.roles.checker"),
             "missing", "comptroller.checker",
         )  # fmt: skip
+
+
+def untold_likelihoods(strategy: str, service: str) -> GatewayError:
+    """The error of a strategy, as spelled, on a service that answers without log-probabilities."""
+    likelihood = INPUTS["likelihood"]
+    told = f"{strategy} needs {likelihood.what}, which {service} does not tell: {likelihood.live}"
+    return GatewayError(400, told, "unsupported", "comptroller.strategy")

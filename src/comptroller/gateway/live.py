@@ -16,7 +16,7 @@ from msgspec.json import encode as encode_json
 from msgspec.structs import replace as changed
 
 from comptroller.errors import BudgetExceededError, ComptrollerError, LedgerError, UnsupportedError
-from comptroller.gateway.checking import CHECKER, CheckerPool, CheckerRequestError, score, verdict
+from comptroller.gateway.checking import CHECKER, CheckerPool, CheckerRequestError, score, untold_likelihoods, verdict
 from comptroller.gateway.config import GuardConfig
 from comptroller.gateway.conversation import ClientConversation, text_of
 from comptroller.gateway.desk import CallAttempt, UpstreamDispatcher, UpstreamStream
@@ -174,6 +174,8 @@ class LiveWorld:
 
     async def _read(self, ask: Ask, finish: Finish, content: str, logs: list[float]) -> Reply:
         """A generated text as a reply: its answer, and its score where somebody gives one."""
+        if self.cast.logprobs and content and not logs and ask.after is None:
+            raise untold_likelihoods(self.call.strategy, self.cast.choose(ask.role)[0].id)
         judged = nan
         if self.cast.scored and ask.after is None and self.cast.checker is not None:
             judged = await self._judged(self.cast.checker, content, ask)

@@ -14,7 +14,7 @@ from comptroller.errors import InputError, UnsupportedError
 from comptroller.facts.library import FactLibrary
 from comptroller.planning.ground.plan_calibration import calibration_of_plan, replica_of_pool
 from comptroller.planning.ground.plan_document import Plan
-from comptroller.planning.ground.service_document import ServiceDocument
+from comptroller.planning.ground.service_document import DeploymentDocument, PoolDocument, ServiceDocument
 from comptroller.planning.prove.simulated_fleet import StepTableCache, calls_of, fleet_of_tables
 from comptroller.planning.service_simulation import replayed_trace
 from comptroller.serving.policies import needs
@@ -132,22 +132,30 @@ def level_maker(service: ServiceDocument, tables: StepTableCache, library: FactL
 
     Below the lowest clock that is priced, a brake alone, steps are longer by the ratio of the clocks, and wait idle.
     """
-    (pool,) = service.deployment.pools
-    priced = replica_of_pool(service.deployment, pool, library)
-    device = priced.device
 
     def make(own: StepTable, setting: PowerSetting) -> StepTable:
         clock = max(setting.clock, LEAST_LOCK) if setting.brake else setting.clock
-        update: dict[str, float] = {}
-        if clock < 1:
-            if device.clock_hz is None:
-                raise UnsupportedError(f"{device.id}: its facts state no clock, and the policy sets one")
-            update["clock_mhz"] = min(clock * device.clock_hz / 1e6, pool.clock_mhz or np.inf)
-        if setting.limit < 1:
-            update["power_limit_w"] = min(setting.limit * device.tdp_w, pool.power_limit_w or np.inf)
-        changed = pool.model_copy(update=update)
-        if refused := clock_refusal(replica_of_pool(service.deployment, changed, library)):
-            raise UnsupportedError(refused)
+        changed = pool_at(service.deployment, setting._replace(clock=clock), library)
         return tables.of(service, changed).slowed(clock / setting.clock)
 
     return make
+
+
+def pool_at(deployment: DeploymentDocument, setting: PowerSetting, library: FactLibrary) -> PoolDocument:
+    """A deployment's one pool at a setting of its devices, on top of what the plan sets.
+
+    Raises:
+        UnsupportedError: its devices cannot be priced there.
+    """
+    (pool,) = deployment.pools
+    device, update = replica_of_pool(deployment, pool, library).device, dict[str, float]()
+    if setting.clock < 1:
+        if device.clock_hz is None:
+            raise UnsupportedError(f"{device.id}: its facts state no clock, and the policy sets one")
+        update["clock_mhz"] = min(setting.clock * device.clock_hz / 1e6, pool.clock_mhz or np.inf)
+    if setting.limit < 1:
+        update["power_limit_w"] = min(setting.limit * device.tdp_w, pool.power_limit_w or np.inf)
+    changed = pool.model_copy(update=update)
+    if refused := clock_refusal(replica_of_pool(deployment, changed, library)):
+        raise UnsupportedError(refused)
+    return changed

@@ -46,7 +46,7 @@ def by_tier(
         told = ", ".join(names[one] for one in present)
         raise InputError(f"{len(service.replicas)} replicas for the tiers {told}: at least {present.size} are needed")
     work = np.bincount(np.searchsorted(present, tier), _work_s(service.replicas[0].table, calls)).astype(np.float64)
-    counts = _apportion(work, len(service.replicas))
+    counts = apportion(work, len(service.replicas))
     split = tuple(
         SimulatedService(names[one], (service.replicas[0],) * count)
         for one, count in zip(present.tolist(), counts, strict=True)
@@ -65,10 +65,10 @@ def _work_s(table: StepTable, calls: CallTable) -> Floats:
     return table.prompt_s(prompt, np.zeros_like(prompt)) + step_s * calls["output_tokens"]
 
 
-def _apportion(work: Floats, replicas: int) -> list[int]:
+def apportion(work: Floats, replicas: int) -> list[int]:
     """Whole replicas in proportion to work, at least one each, by largest remainders.
 
-    >>> _apportion(np.array([1.0, 3.0]), 8), _apportion(np.array([0.01, 3.0]), 4)
+    >>> apportion(np.array([1.0, 3.0]), 8), apportion(np.array([0.01, 3.0]), 4)
     ([2, 6], [1, 3])
     """
     exact = work / work.sum() * replicas

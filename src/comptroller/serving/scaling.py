@@ -150,7 +150,7 @@ def scale_services(
     most = [min(how.most or size, size) for how, size in zip(settings, sizes, strict=False)]
     firsts = [min(how.first, size) for how, size in zip(settings, most, strict=False)]
     engine = ElasticEngine(fleet, calls, firsts, watch.sample_s if watch else 0.0)
-    parted = _calls_by_service(calls, len(sizes))
+    parted = calls_by_service(calls, len(sizes))
     wishes = [ScalingWish(parted[one], how, most[one], one) for one, how in enumerate(settings)]
     if watch is not None:
         watch.see(engine)
@@ -167,7 +167,8 @@ def scale_services(
     return engine.finish()
 
 
-def _calls_by_service(calls: CallTable, services: int) -> Sequence[CallTable]:
+def calls_by_service(calls: CallTable, services: int) -> Sequence[CallTable]:
+    """The calls of each service."""
     if services == 1:
         return (calls,)
     return [calls.take(np.asarray(calls["service"]) == service) for service in range(services)]
@@ -201,8 +202,15 @@ def _follow(engine: ElasticEngine, service: int, change: int, start_up_s: float)
         for replica in engine.of(ReplicaPhase.OFF, service=service)[:change]:
             engine.start(replica, start_up_s)
         return
-    calls = engine.seen()[ACTIVE]
-    opened = sorted(engine.of(ReplicaPhase.OPEN, service=service), key=lambda r: (calls[r], -r))
-    newest = sorted(engine.of(ReplicaPhase.STARTING, service=service), key=lambda r: -engine.times[r].ready_s)
-    for replica in [*newest, *opened[: len(opened) - 1]][: -change or 0]:
+    drain_some(engine, service, engine.of(ReplicaPhase.OPEN, ReplicaPhase.STARTING, service=service), -change)
+
+
+def drain_some(engine: ElasticEngine, service: int, among: Sequence[int], count: int) -> None:
+    """Drain so many of some replicas of a service: first those that are starting, the latest first, then those with the
+    fewest calls, never the last of the service that takes calls."""
+    calls, phases = engine.seen()[ACTIVE], engine.phases
+    newest = sorted((r for r in among if phases[r] == ReplicaPhase.STARTING), key=lambda r: -engine.times[r].ready_s)
+    opened = sorted((r for r in among if phases[r] == ReplicaPhase.OPEN), key=lambda r: (calls[r], -r))
+    most = len(engine.of(ReplicaPhase.OPEN, service=service)) - 1
+    for replica in [*newest, *opened[: max(most, 0)]][:count]:
         engine.drain(replica)

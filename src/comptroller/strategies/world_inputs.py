@@ -85,6 +85,7 @@ INPUTS: Mapping[str, WorldInput] = {
         lambda replay: any(item.context for item in replay.evidence.items),
     ),
     "continuation": WorldInput("replies that go on from replies", OWN_RUNS.format("solver"), PREFILL, _goes_on),
+    "turn": WorldInput("turns that go on from a reply", OWN_RUNS.format("solver"), "any service", _goes_on),
     "resumption": WorldInput("samples in parts", "samples, which are cut and resumed", PREFILL, lambda replay: True),
     **{
         role: WorldInput(f"replies of a {role}", OWN_RUNS.format(role), f"the role `{role}`", _rows(role))
@@ -92,7 +93,9 @@ INPUTS: Mapping[str, WorldInput] = {
     },
 }  # fmt: skip
 """Name of an input -> what it is and who supplies it."""
-BY = ("by", "weight", "judge", "checker")
+JUDGING = ("checker", "tool")
+"""Parameters whose value names the role that checks answers."""
+BY = ("by", "weight", "judge", "planner", *JUDGING)
 """Parameters whose value names an input, or a trained part, which reads some."""
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 from comptroller.errors import FactError
 from comptroller.facts.calibration_document import CalibrationDocument
 
-FOLDERS = {"trace": "traces", "evidence": "evidence", "hourly table": "fleet"}
-"""Kind of file that a workload names -> data folder that it is looked for in."""
+FOLDERS = {"trace": ("traces", "agents"), "evidence": ("evidence", "agents"), "hourly table": ("fleet",)}
+"""Kind of file that a workload names -> data folders that it is looked for in; runs of agents are both."""
 
 
 def data_folders(kind: str, file: Path) -> Iterator[Path]:
     """The folders that a file is looked for in: that of the workload, then the data folders."""
     yield file.parent
-    if root := os.environ.get("COMPTROLLER_DATA"):
-        yield Path(root) / FOLDERS[kind]
-    for base in (Path.cwd(), file.absolute().parent, file.absolute().parent.parent):
-        yield base.parent / "shared" / "data" / FOLDERS[kind]
+    told = os.environ.get("COMPTROLLER_DATA")
+    near = (Path.cwd(), file.absolute().parent, file.absolute().parent.parent)
+    roots = [*((Path(told),) if told else ()), *(base.parent / "shared" / "data" for base in near)]
+    yield from (root / folder for root in roots for folder in FOLDERS[kind])
 
 
 def find_data(kind: str, name: str, file: Path) -> Path:
@@ -33,7 +33,8 @@ def find_data(kind: str, name: str, file: Path) -> Path:
         if (folder / name).exists():
             return folder / name
     places = ", ".join(str(folder) for folder in folders)
-    hint = f"a path, or COMPTROLLER_DATA set to the folder that holds {FOLDERS[kind]}/"
+    held = " or ".join(f"{folder}/" for folder in FOLDERS[kind])
+    hint = f"a path, or COMPTROLLER_DATA set to the folder that holds {held}"
     raise FactError(file.name, kind, f"{name!r} is not there; looked in {places}", hint)
 
 

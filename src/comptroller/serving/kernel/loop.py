@@ -243,7 +243,7 @@ SOURCES = [
     *(
         file
         for file in Path(policies.__file__).parent.rglob("*.py")
-        if file.parent.name not in ("scaling", "spot", "power")
+        if file.parent.name not in ("scaling", "spot", "power", "pools")
     ),
 ]
 advance = entry(_advance, SOURCES)

@@ -1,8 +1,9 @@
-"""Policies: one file each, in `routing`, `batching`, `scheduling`, `scaling`, `spot` and `power`; the folder registers.
+"""Policies: one file each, in `routing`, `batching`, `scheduling`, `scaling`, `spot`, `power` and `pools`.
 
-A file holds one function: `choose`, `budget`, `rank`, `wish`, `place` or `cap`. The engine compiles it; the gateway,
-and the engine without numba, run it as it is. A user's own is named by the path to its file or by a dotted path; what
-numba cannot compile is called back as Python. Scaling, spot and power are decided between events, in Python.
+The folder registers. A file holds one function: `choose`, `budget`, `rank`, `wish`, `place` or `cap`. The engine
+compiles it; the gateway, and the engine without numba, run it as it is. A user's own is named by the path to its file
+or by a dotted path; what numba cannot compile is called back as Python. Scaling, spot, power and pools are decided
+between events, in Python.
 
 A routing policy says in NEEDS what is kept for it alone: `kv`, tokens of cache in use; `match`, cached tokens of the
 prompt; `opening`, that in a gateway a call without a session has the number of how its prompt begins. Whatever else it
@@ -23,7 +24,8 @@ from typing import Any
 from comptroller.own_code import PlugInRegistry
 
 KINDS = {
-    "routing": "choose", "batching": "budget", "scheduling": "rank", "scaling": "wish", "spot": "place", "power": "cap"
+    "routing": "choose", "batching": "budget", "scheduling": "rank", "scaling": "wish", "spot": "place", "power": "cap",
+    "pools": "choose",
 }  # fmt: skip
 """Kind of policy -> the function its files define."""
 

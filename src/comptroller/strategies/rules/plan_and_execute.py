@@ -27,6 +27,7 @@ class PlanAndExecuteStrategy:
 
     # doubling; the source's plans have about three steps
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"steps": (1, 2, 4)}
+    uses: ClassVar[tuple[str, ...]] = ("turn",)
     steps: int = 2
     planner: str = "solver"
 

@@ -1,0 +1,53 @@
+"""Policies of pools of requests in `comptroller simulate`: their conditions, and what is printed of them."""
+
+from __future__ import annotations
+
+import json as documents
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from comptroller.costs.replica_timer import TimingCalibration
+from comptroller.errors import InputError
+from comptroller.planning.ground.plan_document import Plan
+from comptroller.planning.pool_layouts import PoolConditions
+from comptroller.planning.pool_simulation import simulate_pools
+from comptroller.planning.spot_simulation import SpotConditions
+from comptroller.report.pool_tables import pool_records, pool_sheet
+from comptroller.report.terminal import console, print_sheet
+from comptroller.work.trace import RequestTrace
+
+AS_IT_IS = "none"
+"""The policy that leaves a fleet as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPoolOptions:
+    """Policies of pools, none where nothing is parted, and their conditions."""
+
+    policies: tuple[str, ...]
+    tp: tuple[int, ...]
+    devices: int
+
+    def show(
+        self, plan: Plan, trace: RequestTrace, start_up: SpotConditions, priced: TimingCalibration, json: bool,
+        files: Mapping[str, Path | None],
+    ) -> None:  # fmt: skip
+        """The policies side by side, after the fleet as it is.
+
+        Raises:
+            InputError: a file of single requests or a picture is asked for.
+        """
+        if refused := [name for name, path in files.items() if path]:
+            raise InputError(f"--{refused[0]} is not of --pools: leave one of them out, or use --json")
+        conditions = PoolConditions(
+            self.tp, self.devices, start_up.start_up_s, start_up.weights_from, start_up.image_pulled, start_up.scale
+        )
+        names = dict.fromkeys((AS_IT_IS, *self.policies))
+        found = simulate_pools(plan, trace, tuple(names), conditions, priced)
+        if json:
+            typer.echo(documents.dumps({"name": plan.name, "pools": pool_records(found)}, indent=2))
+        else:
+            print_sheet(pool_sheet(found), console())
