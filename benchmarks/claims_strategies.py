@@ -25,7 +25,8 @@ from comptroller.strategies.allocation import coverage as believed
 from comptroller.strategies.choosing import bins_of, compute_optimal, needed_tokens
 from comptroller.strategies.choosing import solve_chances as predicted_chance
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
-from comptroller.strategies.results import ReplayResults, interval, paired_difference, replay_strategy
+from comptroller.strategies.replay_intervals import estimate
+from comptroller.strategies.results import ReplayResults, replay_strategy
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.training import TrainingOutcomes, fit
 from comptroller.work.evidence import Evidence, EvidenceCounts
@@ -323,13 +324,13 @@ def _against_vote(results: dict[str, ReplayResults], data: str) -> list[Claim]:
     for text, claim in published.items():
         one = results[text]
         other = results[min(VOTES, key=lambda name: abs(results[name].mean("tokens") - one.mean("tokens")))]
-        gap, low, high = paired_difference(one, other, "score", np.random.default_rng(SEED))
+        gain = estimate(one.score - other.score, np.random.default_rng(SEED))
         claims.append(
             Claim(
                 f"{text} against {other.strategy}",
                 claim,
                 f"{one.mean('score'):.1%} at {one.mean('tokens'):,.0f} tokens against {other.mean('score'):.1%} at "
-                f"{other.mean('tokens'):,.0f}: {gap:+.1%} [{low:+.1%}, {high:+.1%}]; once "
+                f"{other.mean('tokens'):,.0f}: {gain.value:+.1%} [{gain.low:+.1%}, {gain.high:+.1%}]; once "
                 f"{results['once'].mean('score'):.1%}",
                 data,
                 "recorded",
@@ -342,11 +343,10 @@ def _choice(settings: Sequence[ReplayResults], chance: Floats, data: str) -> Cla
     lines = []
     for budget in (600.0, 1200.0, 2400.0):
         found = compute_optimal(settings, chance, budget, np.random.default_rng(SEED))
-        gap = found.score - found.single_score
-        low, high = interval({"gap": gap}, lambda mean: mean["gap"], np.random.default_rng(SEED))
+        gain = estimate(found.score - found.single_score, np.random.default_rng(SEED))
         lines.append(
             f"{budget:,.0f} tokens: {found.score.mean():.1%} against {found.single_score.mean():.1%} for one setting "
-            f"({gap.mean():+.1%} [{low:+.1%}, {high:+.1%}])"
+            f"({gain.value:+.1%} [{gain.low:+.1%}, {gain.high:+.1%}])"
         )
     return Claim(
         "choosing the setting by predicted difficulty beats one setting for all",

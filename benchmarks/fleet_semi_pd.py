@@ -20,6 +20,7 @@ from comptroller.errors import FactError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
+from comptroller.serving.device_shares import WHOLE, DeviceShare, ShareCalibration, SharedDevices
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import (
     ServingPolicies,
@@ -32,7 +33,6 @@ from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.state import PoolRole
 from comptroller.work.call import CallTable
 from comptroller.work.trace import RequestTrace
-from comptroller_lab.device_shares import WHOLE, DeviceShare, ShareCalibration, SharedDevices
 from comptroller_lab.share_control import ShareFeedback, followed
 from record import table, write
 from served import NOWHERE, recorded
@@ -79,8 +79,8 @@ class ServedModel:
         def timer(share: DeviceShare) -> ReplicaTimer:
             return replica_timer(one, ShareCalibration(calibration, share))
 
-        def steps(ready: ReplicaTimer) -> StepTable:
-            return tabulate(ready, held, NOWHERE, min(CONTEXT_TOKENS, held.kv_capacity_tokens))
+        def steps(share: DeviceShare) -> StepTable:
+            return tabulate(timer(share), held, NOWHERE, min(CONTEXT_TOKENS, held.kv_capacity_tokens))
 
         return SharedDevices(timer, steps, knee, float(CHUNK_TOKENS), prompt_cap=1.0 if prompts_alone else 0.0)
 
@@ -215,7 +215,7 @@ def _followed(fleet: SimulatedFleet, how: ShareFeedback, calls: CallTable) -> En
 def systems(served: ServedModel) -> dict[str, System]:
     """Every system as a function of calls."""
     devices = served.devices(KNEE)
-    fleets = rivals(devices.table(devices.timer(WHOLE)), served.units)
+    fleets = rivals(devices.table(WHOLE), served.units)
     for share in FIXED:
         fleets[f"semi-PD, {share:.0%} to prompts"] = paired(devices, served.units, (share,))
     return {**{name: partial(simulate, fleet) for name, fleet in fleets.items()}, **feedbacks(served, ShareModel())}

@@ -1,7 +1,8 @@
 """A light key beside a flooding one at a real gateway before a slow service: first tokens against those it has alone.
 
 `python benchmarks/gateway_tenants.py` writes results/gateway_tenants.{json,md}. The service is a stand-in that sleeps,
-so that what is measured is the queue and not the machine; gateway, service and clients share one process.
+so that what is measured is the queue and not the machine; gateway, service and clients share one process. Where others
+are at work on the machine, `chrt -f 50 python benchmarks/gateway_tenants.py` lets it go before them.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ def floor_s() -> tuple[float, float]:
 def page(base_s: tuple[float, float], lines: Sequence[TenantLine]) -> str:
     """The result in words. base_s: median and 99th percentile of the light key alone."""
     shown = [
-        [one.policy, one.per_key, *(f"{value:.2f}" for value in (one.ttft_p50_s, one.ttft_p99_s, one.p50_ratio,
+        [one.policy, str(one.per_key), *(f"{value:.2f}" for value in (one.ttft_p50_s, one.ttft_p99_s, one.p50_ratio,
          one.p99_ratio)), f"{one.flood_per_s:.1f}", f"{100 * one.because:.0f} %"]
         for one in lines
     ]  # fmt: skip
@@ -191,8 +192,8 @@ def page(base_s: tuple[float, float], lines: Sequence[TenantLine]) -> str:
 {LIGHT} calls of a light key, one every {EVERY_S:g} s, before a service of {PLACES} places that sleeps {FIRST_S:g} s
 to the first token and {AFTER_S:g} s after it (times 0.5 to 1.5, the same for each call in every row), while another key
 always has {FLOOD} calls at the gateway. Alone: p50 {base_s[0]:.2f} s, p99 {base_s[1]:.2f} s. Real: the gateway, its
-books, sockets. A stand-in: the service. The machine was busy with other work, and the p99 of {LIGHT} calls is nearly
-their latest.
+books, sockets. A stand-in: the service. The p99 of {LIGHT} calls is nearly their latest.
+Run before others on a busy machine (`chrt -f 50`).
 
 Where the flood may have all {PLACES} places no order can do better than the first of them to end, for no call
 that runs is set aside: by renewal theory p50 {least_s[0]:.2f} s and p99 {least_s[1]:.2f} s,

@@ -16,7 +16,8 @@ import numpy as np
 
 from comptroller.strategies.modelled_reward import recorded_reward
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
-from comptroller.strategies.results import mean_interval, replay_strategy
+from comptroller.strategies.replay_intervals import estimate
+from comptroller.strategies.results import replay_strategy
 from comptroller.strategies.spelling import parse
 from comptroller.work.evidence import STEP, Evidence, RecordedModel
 from comptroller.work.evidence_readers import read_evidence
@@ -38,7 +39,8 @@ def evidence(name: str) -> Evidence:
 
 def shown(results: Any) -> tuple[float, float, float]:
     """The mean score and its interval, questions resampled."""
-    return results.mean("score"), *mean_interval(results, "score", np.random.default_rng(0))
+    solved = estimate(results.score, np.random.default_rng(0))
+    return solved.value, solved.low, solved.high
 
 
 def crosswords() -> dict[str, tuple[float, float, float]]:

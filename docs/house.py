@@ -43,8 +43,9 @@ ROOM_LINES = {
     # a plan's replicas under faults (115 lines), under copies of calls (140)
     # spot and power over time, the interval of what is saved, its document (500 lines)
     # the error of a reward model (45 lines)
+    # two engines on the devices of a plan's service (105 lines)
     # a plan's requests in pools of their own layouts and clocks (280 lines)
-    "planning": 18_070,
+    "planning": 18_175,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -64,7 +65,8 @@ ROOM_LINES = {
     # data by difficulty (230 lines)
     # tables of clients' statistics, tenants and part of a trace (210 lines); hours of a recorded grid (110 lines)
     # runs of agents as evidence, predictions with results beside them, the map that leaves columns out (70 lines)
-    "work": 14_250,
+    # large evidence in arrays, the best of n over all choices (110 lines)
+    "work": 14_400,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -82,7 +84,8 @@ ROOM_LINES = {
     # monitors of agents' runs: five, and what each saves (400 lines)
     # thirteen strategies more (1,100 lines) and how alike texts are
     # agents: react, reflexion, plan and execute (210 lines)
-    "strategies": 8_790,
+    # strategies in closed form, in arrays over all questions, and their intervals (640 lines)
+    "strategies": 9_460,
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
@@ -98,8 +101,9 @@ ROOM_LINES = {
     # replicas that fault (230 lines); copies of calls and codes (360), the timer of hedges, which the gateway had (80)
     # rows within a power budget while replicas come and go, tier by tier (120 lines)
     # joules of replicas by the windows in which they are spent (60 lines)
+    # shares of devices, which the lab had (175 lines)
     # pools of requests: policies, what they see, a run (370 lines)
-    "serving": 9_660,
+    "serving": 9_845,
     # tables of a line per column, one chart, one page; every part of the memory of a replica
     # a measured engine beside its predictions; what stands behind a prediction
     # a total of reports, their currency and axis of time
@@ -118,7 +122,8 @@ ROOM_LINES = {
     # runs that monitors stopped (30 lines)
     # who waited for whom in the books (50 lines); scaling and power together (95 lines)
     # what stands behind a deployment, counted by kinship, and whose kernels and power it has (90 lines)
-    "report": 9_100,
+    # two engines on the same devices (55 lines)
+    "report": 9_155,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -174,8 +179,9 @@ ROOM_LINES = {
     # options of jobs with a deadline, of faults (150 lines)
     # scaling and power together, waits of keys (60 lines)
     # hours of a grid of a fleet over time (35 lines)
+    # two engines on the same devices (50 lines)
     # pools of requests (90 lines)
-    "cli": 7_035,
+    "cli": 7_090,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
@@ -207,7 +213,8 @@ ROOM_LINES = {
     # jobs with a deadline on spot zones, three rules (380 lines); nodes that fault (210 lines);
     # kinds of GPUs and Gavel's program over them (210 lines)
     # a rule for deadlines that solves a program backwards from them (170 lines)
-    "cluster": 2_940,
+    # goodput of jobs on more or fewer GPUs, Pollux's rule over it (290 lines)
+    "cluster": 3_190,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own

@@ -17,10 +17,12 @@ from comptroller.costs.memory import memory
 from comptroller.costs.replica_timer import replica_timer
 from comptroller.costs.steptable import StepTable
 from comptroller.costs.tabulate import SiteRates, tabulate
+from comptroller.costs.timing import ReplicaTimer
 from comptroller.errors import InputError
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.facts.engine import engine_facts
+from comptroller.serving.device_shares import DeviceShare, ShareCalibration, SharedDevices, bandwidth_within
 from comptroller.serving.engine import EventEngine, simulate
 from comptroller.serving.fleet import (
     ServingPolicies,
@@ -33,7 +35,6 @@ from comptroller.serving.outcome import EngineOutcome
 from comptroller.serving.state import TICKS_PER_S, PoolRole
 from comptroller.serving.ticks import TickTable
 from comptroller.work.call import CallTable
-from comptroller_lab.device_shares import DeviceShare, ShareCalibration, SharedDevices, bandwidth_within
 from comptroller_lab.share_control import ShareFeedback, followed
 from comptroller_lab.token_gaps import gaps_of
 from serving_reference import line, segment
@@ -201,7 +202,7 @@ def test_idle_power_and_price_of_the_devices_are_counted_once() -> None:
     """The meter of both engines at no load is that of one replica."""
     devices = shared()
     one, other = devices.replicas((0.6,))
-    whole = devices.table(devices.timer(DeviceShare(1.0, 1.0)))
+    whole = devices.table(DeviceShare(1.0, 1.0))
     assert one.table.idle_w + other.table.idle_w == pytest.approx(whole.idle_w)
     assert one.table.usd_per_s + other.table.usd_per_s == pytest.approx(whole.usd_per_s)
 
@@ -218,9 +219,13 @@ def shared() -> SharedDevices:
         model("llama_3_1_8b"), accelerator("a100_80_sxm"), PrecisionRecipe(), ParallelLayout(), engine
     )
     held, calibration = memory(replica), FittedCalibration.shipped()
+
+    def timer(share: DeviceShare) -> ReplicaTimer:
+        return replica_timer(replica, ShareCalibration(calibration, share))
+
     return SharedDevices(
-        lambda share: replica_timer(replica, ShareCalibration(calibration, share)),
-        lambda ready: tabulate(ready, held, SiteRates(1.0, 1.0, 0.0), 4096),
+        timer,
+        lambda share: tabulate(timer(share), held, SiteRates(1.0, 1.0, 0.0), 4096),
         knee=0.4,
         prompt_tokens=2048.0,
     )
@@ -233,8 +238,8 @@ def step_s(of: StepTable) -> tuple[float, float]:
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
 def test_prompts_slow_with_their_share_and_tokens_where_bandwidth_ends(devices: SharedDevices, share: float) -> None:
-    whole = step_s(devices.table(devices.timer(DeviceShare(1.0, 1.0))))
-    part = step_s(devices.table(devices.timer(DeviceShare(share, bandwidth_within(share, 0.4)))))
+    whole = step_s(devices.table(DeviceShare(1.0, 1.0)))
+    part = step_s(devices.table(DeviceShare(share, bandwidth_within(share, 0.4))))
     assert 0.8 / share < part[0] / whole[0] <= 1 / share
     assert part[1] / whole[1] < (1.1 if share >= 0.4 else 0.4 / share * 1.05)
 

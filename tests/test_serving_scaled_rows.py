@@ -15,7 +15,7 @@ from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.policies import decision, module, names
 from comptroller.serving.policies.power_view import PowerView
 from comptroller.serving.power import LevelTables
-from comptroller.serving.power_rows import PowerConditions
+from comptroller.serving.power_rows import PowerConditions, most_step_w
 from comptroller.serving.scaling import ScalingSettings, scale
 from comptroller.serving.state import TICKS_PER_S
 from comptroller.serving.ticks import linear
@@ -147,12 +147,42 @@ def test_settings_come_into_force_between_seconds_too() -> None:
     assert {round(order.due_s - order.at_s, 9) for order in found.rows.orders} == {0.2}
 
 
-def test_a_tight_budget_is_kept_by_what_is_set_for_good_while_replicas_come() -> None:
+def test_a_tight_budget_is_kept_by_what_is_set_while_replicas_come() -> None:
+    """Bounded by those that are on, and by what the others would draw idle, whatever is started between samples."""
     for power in ("static_cap", "clock_lock"):
         for seed in range(2):
             found = played(power, 5000.0, seed)
             assert found.rows.over_s == 0 and found.rows.orders
             assert found.elastic.outcome.counts()["stop"] == len(load(seed))
+
+
+@pytest.mark.parametrize("power", ["static_cap", "clock_lock"])
+def test_a_clock_follows_how_many_are_on_and_is_lower_if_all_there_may_be_have_to_count(power: str) -> None:
+    """At each sample the strongest setting that those on may have, by the most that any step draws; where a replica
+    takes calls before the next sample, all count."""
+    budget_w, every_s = 5000.0, float(module("power", power).EVERY_S)
+    found = played(power, budget_w)
+    (tier,) = found.elastic.outcome.fleet.services
+    most_w = [most_step_w(table) for table in tier.replicas[0].tables]
+    on = dict.fromkeys(found.rows.at_s, 0)
+    for lease in found.elastic.leases:
+        for at_s in on:
+            on[at_s] += lease.since_s < at_s < lease.until_s
+    bounds = {
+        at_s: next(n for n, watts in enumerate(most_w) if count * watts + (MOST - count) * IDLE_W <= budget_w)
+        for at_s, count in on.items()
+    }
+    decided = {order.at_s: order.setting for order in found.rows.orders}
+    setting, settled = decided.get(0.0, 0), []
+    for at_s in found.rows.at_s:
+        setting = decided.get(at_s, setting)
+        settled.append(setting)
+    assert settled == [bounds[at_s] for at_s in found.rows.at_s] and len(set(settled)) > 1
+    quick = scale_in_rows(
+        FLEET, load(), replace(settings(), start_up_s=every_s), PowerConditions(power, budget_w), LevelTables(clocked)
+    )
+    all_on = next(n for n, watts in enumerate(most_w) if MOST * watts <= budget_w)
+    assert [order.setting for order in quick.rows.orders] == [all_on] and max(settled) <= all_on
 
 
 def test_a_budget_below_what_all_replicas_draw_idle_is_refused() -> None:

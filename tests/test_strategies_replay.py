@@ -23,19 +23,13 @@ from comptroller.strategies.drive import StrategyDriver, play
 from comptroller.strategies.protocol import UNLIMITED, Answer, Ask, QuestionBudget
 from comptroller.strategies.recorded_price import recorded_price
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
-from comptroller.strategies.results import (
-    interval,
-    mean_interval,
-    nested_results,
-    paired_difference,
-    per_solved_interval,
-    replay_strategy,
-    uses,
-)
+from comptroller.strategies.replay_intervals import estimate, setting_estimates
+from comptroller.strategies.results import nested_results, replay_strategy, uses
 from comptroller.strategies.rules.cascade import CascadeStrategy
 from comptroller.strategies.spelling import names, parse
 from comptroller.strategies.study import ReplayConditions, study
 from comptroller.strategies.success_prediction import reply_signals, success_predictor
+from comptroller.work.best_means import expected_best
 from comptroller.work.evidence import Evidence, RecordedAskKey, RecordedModel, RecordedQuestion, columns
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.vote_means import expected_vote
@@ -353,7 +347,7 @@ def test_expected_forms_are_means_over_all_choices(pairs, data):
     counts = np.bincount(answers, minlength=3)[None]
     worth = np.array([[1.0, 0.0, 0.0]])
     assert expected_vote(counts, worth, [size])[0, 0] == pytest.approx(np.mean(vote), abs=1e-9)
-    assert closed_forms.expected_best(rated[None], right[None], [size])[0, 0] == pytest.approx(np.mean(best), abs=1e-9)
+    assert expected_best(rated[None], [right[None]], [size])[0][0, 0] == pytest.approx(np.mean(best), abs=1e-9)
 
 
 def test_votes_in_random_orders_come_to_the_expected_vote():
@@ -441,20 +435,21 @@ def test_intervals_cover_and_pairing_narrows_them():
     covered = 0
     for _ in range(60):
         values = rng.random(80) < 0.4
-        low, high = interval({"x": values.astype(float)}, lambda mean: mean["x"], rng)
-        covered += low <= 0.4 <= high
+        told = estimate(values.astype(float), rng)
+        covered += told.low <= 0.4 <= told.high
     assert covered >= 50
     evidence = drawn(2, questions=40)
     few = replay_strategy(parse("sample_and_vote(n=4)"), bound(evidence))
     many = replay_strategy(parse("sample_and_vote(n=12)"), bound(evidence))
-    gap, low, high = paired_difference(many, few, "score", rng)
-    assert low <= gap <= high
-    alone = [mean_interval(item, "score", rng) for item in (few, many)]
-    assert high - low < sum(top - bottom for bottom, top in alone)
-    bottom, top = per_solved_interval(many, "usd", rng)
-    assert bottom <= many.per_solved("usd") <= top
+    alone = setting_estimates([few, many], few, rng)
+    gain, dollars = alone[1].gain, alone[1].usd_per_solved
+    assert gain.value == pytest.approx(many.mean("score") - few.mean("score"))
+    assert gain.low <= gain.value <= gain.high
+    assert gain.high - gain.low < sum(one.score.high - one.score.low for one in alone)
+    assert dollars.low <= dollars.value == many.per_solved("usd") <= dollars.high
+    assert np.isnan(alone[0].gain.value), "nothing is compared with itself"
     with pytest.raises(InputError, match="not replayed on the same questions"):
-        paired_difference(many, replay_strategy(parse("once"), bound(evidence), [1, 2]), "score", rng)
+        setting_estimates([many, replay_strategy(parse("once"), bound(evidence), [1, 2])], many, rng)
 
 
 def test_a_budget_in_tokens_is_kept_by_what_the_replay_books():
@@ -524,8 +519,8 @@ def test_a_vote_is_the_mean_over_all_choices_of_its_samples_and_says_so():
             scores.append(float(recorded.rows.score[rng.choice(most)]))
         expected.append(np.mean(scores))
     assert told.score.value == pytest.approx(np.mean(expected), abs=0.012)
-    assert told.score.low < told.score.value < told.score.high and told.results.deals == 3
-    assert any("means over 3 deals" in note for note in found.notes)
+    assert told.score.low < told.score.value < told.score.high and told.results.deals == 0
+    assert any("means over all choices" in note for note in found.notes)
 
 
 def test_where_some_samples_are_judged_those_are_dealt_to_who_reads_verdicts(tmp_path):

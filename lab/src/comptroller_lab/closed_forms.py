@@ -127,26 +127,6 @@ def adaptive_path(votes: VotePath, thresholds: npt.ArrayLike) -> tuple[Ints, Flo
     return drawn.astype(np.int64), score
 
 
-def expected_best(rated: Floats, score: Floats, ns: npt.ArrayLike) -> Floats:
-    """Mean score of best-of-n over all choices of n of the N samples: questions x len(ns).
-
-    sum_i s_(i) C(N - i - 1, n - 1) / C(N, n) with samples sorted by falling rating, ties sharing their mean score
-    (arXiv 2504.01005, `eval_utils.py`, where ties are shuffled a hundred times).
-
-    >>> expected_best(np.array([[0.9, 0.1]]), np.array([[1.0, 0.0]]), [1, 2]).round(12).tolist()
-    [[0.5, 1.0]]
-    """
-    count = rated.shape[1]
-    order = np.argsort(-rated, axis=1, kind="stable")
-    rated, score = np.take_along_axis(rated, order, axis=1), np.take_along_axis(score, order, axis=1)
-    starts = np.concatenate([np.ones((len(rated), 1), bool), rated[:, 1:] != rated[:, :-1]], axis=1)
-    group = np.cumsum(starts.ravel()) - 1
-    mean = np.bincount(group, score.ravel()) / np.bincount(group)
-    size = np.asarray(ns, float)
-    weight = np.exp(log_choose(count - 1 - np.arange(count)[:, None], size - 1) - log_choose(count, size))
-    return np.asarray(mean[group].reshape(score.shape) @ weight)
-
-
 def shuffled_vote(samples: RecordedSamples, orders: int, rng: np.random.Generator) -> Floats:
     """Mean score of the plain vote over the first 1, 2 ... samples in random orders: questions x samples.
 

@@ -1,8 +1,9 @@
-"""Options of `comptroller simulate` that state where blocks of the cache lie beside devices."""
+"""Options of `comptroller simulate` about replicas: where blocks of the cache lie, and two engines over one cache."""
 
 from __future__ import annotations
 
-import json
+import json as documents
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -11,8 +12,10 @@ from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import CacheTierDocument
+from comptroller.planning.shared_phases import SharedPhaseConditions, simulate_shared_phases
 from comptroller.planning.simulation import ReplicaMemorySettings, TraceReplaySettings
 from comptroller.planning.tool_gaps import compare_tool_gaps
+from comptroller.report.shared_phase_tables import shared_phase_records, shared_phase_sheet
 from comptroller.report.terminal import console, print_sheet
 from comptroller.report.tool_gap_tables import tool_gaps_record, tool_gaps_sentence, tool_gaps_sheet
 from comptroller.work.trace import RequestTrace
@@ -39,7 +42,7 @@ def show_tool_gaps(
     """Simulate the ways side by side, and print them."""
     found = compare_tool_gaps(plan, trace, settings, tiers or (USUAL_TIER,), calibration)
     if as_json:
-        typer.echo(json.dumps(tool_gaps_record(found), indent=2, ensure_ascii=False).replace("NaN", "null"))
+        typer.echo(documents.dumps(tool_gaps_record(found), indent=2, ensure_ascii=False).replace("NaN", "null"))
         return
     print_sheet(tool_gaps_sheet(found), console())
     console().print(tool_gaps_sentence(found), soft_wrap=True)
@@ -93,3 +96,39 @@ def _tier(text: str) -> CacheTierDocument:
     if not name or not mark or not 0 <= gigabytes < float("inf"):
         raise InputError(f"--cache-tier: {text!r} is not TIER=GB, as host_memory=256")
     return CacheTierDocument(tier=name, gb=gigabytes)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPhaseOptions:
+    """Which shares of devices are compared."""
+
+    conditions: SharedPhaseConditions
+
+    def show(self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool) -> None:
+        """The service as it is, then with each share."""
+        found = simulate_shared_phases(plan, trace, replace(self.conditions, scale=scale), priced)
+        if json:
+            typer.echo(documents.dumps({"name": plan.name, "shared_phases": shared_phase_records(found)}, indent=2))
+        else:
+            print_sheet(shared_phase_sheet(found), console())
+
+
+def shared_phase_options(
+    shared_phases: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Prompts and tokens in two engines on the same devices (semi-PD): share of the multiprocessors for "
+            "prompts; again for others to compare.",
+            show_default=False,
+        ),
+    ] = None,
+    bandwidth_full_at: Annotated[
+        float | None,
+        typer.Option(
+            help="Shared phases: share of the multiprocessors from which on the memory bandwidth is full.",
+            show_default=False,
+        ),
+    ] = None,
+) -> SharedPhaseOptions:
+    """What the options say."""
+    return SharedPhaseOptions(SharedPhaseConditions(tuple(dict.fromkeys(shared_phases or [])), bandwidth_full_at))

@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from comptroller.cli._cache_tiers import CacheTiers, cache_tiers, replica_memory, show_tool_gaps, tool_gaps
+from comptroller.cli._cache_tiers import (
+    CacheTiers,
+    SharedPhaseOptions,
+    cache_tiers,
+    replica_memory,
+    shared_phase_options,
+    show_tool_gaps,
+    tool_gaps,
+)
 from comptroller.cli._faults import CallCopyOptions, ReplicaFaultOptions, copy_options, fault_options
 from comptroller.cli._option_groups import SharedOptions, require_one, with_shared_options
 from comptroller.cli._output import check
@@ -42,6 +50,7 @@ def run(
     copies: Annotated[CallCopyOptions, SharedOptions(copy_options)],
     questions: Annotated[AskedQuestions, SharedOptions(question_arrivals)],
     power: Annotated[RowPowerOptions, SharedOptions(power_options)],
+    phases: Annotated[SharedPhaseOptions, SharedOptions(shared_phase_options)],
     tiers: Annotated[CacheTiers, SharedOptions(cache_tiers)],
     memory: Annotated[ReplicaMemorySettings | None, SharedOptions(replica_memory)],
     gaps: Annotated[bool, SharedOptions(tool_gaps)],
@@ -78,9 +87,9 @@ def run(
     for path in filter(None, paths.values()):
         check(path)
     require_one(
-        spot=spot.policies, faults=faults.conditions, hedge=copies.conditions.any, tool_gaps=gaps,
-        **({} if scaling.policies and power.policies else {"power": power.policies}), scaling=scaling.policies,
-        pools=scaling.pools.policies,
+        spot=spot.policies, faults=faults.conditions, hedge=copies.conditions.any, shared_phases=phases.conditions.any,
+        tool_gaps=gaps, **({} if scaling.policies and power.policies else {"power": power.policies}),
+        scaling=scaling.policies, pools=scaling.pools.policies,
     )  # fmt: skip
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
@@ -90,8 +99,8 @@ def run(
     if faults.conditions:
         start_up = replace(scaling.start_up(scale), repeat=spot.conditions.repeat)
         return faults.show(fleet_plan, requests, start_up, priced, json)
-    if copies.conditions.any:
-        return copies.show(fleet_plan, requests, scale, priced, json)
+    if beside := next((one for one in (copies, phases) if one.conditions.any), None):
+        return beside.show(fleet_plan, requests, scale, priced, json)
     if power.policies:
         how = (scaling.compared, scaling.conditions(scale)) if scaling.policies else None
         return power.show(fleet_plan, requests, scale, priced, json, {"html": html, "png": png}, how)
@@ -100,8 +109,7 @@ def run(
     samples = SAMPLES if html or png or perfetto_ or json else 0
     settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers, memory=memory)
     if gaps:
-        show_tool_gaps(fleet_plan, requests, settings, tiers, priced, json)
-        return
+        return show_tool_gaps(fleet_plan, requests, settings, tiers, priced, json)
     simulations = [
         simulate_plan(fleet_plan, requests, replace(settings, routing=name), priced, questions)
         for name in dict.fromkeys(routing or [""])

@@ -17,7 +17,7 @@ from comptroller.report.router_report import HINT as ROUTING
 from comptroller.report.router_report import router_sheet
 from comptroller.report.sheet import UNKNOWN, ReportSheet, SheetColumns, left, right
 from comptroller.strategies.choosing import DifficultyAllocation
-from comptroller.strategies.results import ReplayEstimate
+from comptroller.strategies.replay_intervals import ReplayEstimate
 from comptroller.strategies.study import AMOUNTS, ReplayedSetting, StrategyStudy
 
 AMOUNT_NAMES: Mapping[str, str] = {

@@ -32,9 +32,11 @@ class ElasticRows:
         InputError: a budget below what the rows draw idle with all replicas on.
     """
 
-    def __init__(self, fleet: SimulatedFleet, conditions: PowerConditions) -> None:
+    def __init__(self, fleet: SimulatedFleet, conditions: PowerConditions, start_up_s: float) -> None:
         self.rows = PowerRows(fleet, conditions)
         self._starts = True
+        # A replica that takes calls before its row's policy is asked again counts as one that does.
+        self._counts_all = start_up_s <= self.rows.every_s
 
     @property
     def sample_s(self) -> float:
@@ -47,10 +49,11 @@ class ElasticRows:
 
     def see(self, engine: ElasticEngine) -> None:
         """What is due now."""
+        on = np.array([self._counts_all or phase != ReplicaPhase.OFF for phase in engine.phases])
         if self._starts:
-            self.rows.begin(engine.engine, np.array([phase != ReplicaPhase.OFF for phase in engine.phases]))
+            self.rows.begin(engine.engine, on)
             self._starts = False
-        self.rows.see(engine.engine, engine.paid_s())
+        self.rows.see(engine.engine, engine.paid_s(), on)
 
 
 def scale_in_rows(
@@ -70,7 +73,7 @@ def scale_in_rows(
     split, sent = by_tier(replace(fleet, services=(replace(service, replicas=service.replicas[:most]),)), calls, tier,
                           conditions.tiers)  # fmt: skip
     split = levels.fleet(split, conditions.settings)
-    watch = ElasticRows(split, conditions)
+    watch = ElasticRows(split, conditions, scaling.start_up_s)
     elastic = scale_services(split, sent, _shares(scaling, split), watch)
     return ScaledRows(elastic, watch.rows.record(), tier)
 

@@ -166,24 +166,28 @@ class PowerRows:
         self._in_force: list[Ints] = []
         self._before = _RowMeter(0.0, *[np.zeros(len(placed))] * 3)
         self._check_budget()
-        self._most_w = self._most()
+        self._drawn_at_most_w = self._most_of_replicas()
+        self._on = np.ones(len(placed), bool)
 
     def next_s(self) -> float:
         """When the next sample or setting is due."""
         sample_s = (len(self.at_s) + 1) * ticks(self.every_s) / TICKS_PER_S
         return min([sample_s, *(order.due_s for order in self._waiting)])
 
-    def begin(self, engine: EventEngine, on: npt.ArrayLike = 1.0) -> None:
-        """Decide before the first call, all replicas that are on being idle."""
-        idle = self._by_row(np.asarray(on) * (self._idle_w + self.conditions.other_w))
+    def begin(self, engine: EventEngine, on: npt.NDArray[np.bool_] | None = None) -> None:
+        """Decide before the first call, all replicas that are on being idle; all are where not given."""
+        self._on = np.ones(len(self.replicas), bool) if on is None else on
+        idle = self._by_row(self._on * (self._idle_w + self.conditions.other_w))
         self._follow(engine, 0.0, [idle], np.zeros((self.in_force.shape[1], len(self.conditions.settings))), None)
 
-    def see(self, engine: EventEngine, on_s: Floats | None = None) -> None:
+    def see(self, engine: EventEngine, on_s: Floats | None = None, on: npt.NDArray[np.bool_] | None = None) -> None:
         """What is due now: settings that come into force, and a sample with what the policy decides by it.
 
-        on_s: how long each replica was on up to now, (replicas,); all the time where not given.
+        on_s: how long each replica was on up to now, (replicas,); all the time where not given.  on: which are, as
+        `begin` had it where not given.
         """
         now_s = engine.now_s
+        self._on = self._on if on is None else on
         for order in [one for one in self._waiting if one.due_s <= now_s]:
             self._enforce(engine, order)
         if engine.series and len(engine.series) > len(self.at_s):
@@ -224,7 +228,7 @@ class PowerRows:
         for row in range(self.conditions.rows):
             view = PowerView(
                 np.array([watts[row] for watts in row_w[-_SEEN:]]), self.conditions.row_budget_w, self.decided[row],
-                self._most_w[row], steps, self._queued(sample, row), self.conditions.tpot_s,
+                self._most_w(row), steps, self._queued(sample, row), self.conditions.tpot_s,
             )  # fmt: skip
             wished = tuple(int(one) for one in self._decide(view))
             for tier, setting in enumerate(wished):
@@ -267,13 +271,19 @@ class PowerRows:
         here = np.bincount(self.tier, (self.row == row) * self.of_replicas(sample.queued))
         return tuple(here.tolist())
 
-    def _most(self) -> list[tuple[float, ...]]:
-        """What each row may draw at most at each setting."""
+    def _most_w(self, row: int) -> tuple[float, ...]:
+        """What a row may draw at most at each setting until it is asked again: what is on at any load, what is off
+        idle, for it may be started and takes no call before that."""
+        off_w = (self._idle_w + self.conditions.other_w)[:, None]
+        most = np.where(self._on[:, None], self._drawn_at_most_w, off_w)
+        return tuple(most[self.row == row].sum(axis=0).tolist())
+
+    def _most_of_replicas(self) -> Floats:
+        """What each replica may draw at most at each setting, (replicas, settings)."""
         known: dict[int, list[float]] = {}
         for one in self.replicas:
             known.setdefault(id(one), [most_step_w(table) * one.ranks for table in one.tables])
-        each = np.array([known[id(one)] for one in self.replicas]) + self.conditions.other_w
-        return [tuple(each[self.row == row].sum(axis=0).tolist()) for row in range(self.conditions.rows)]
+        return np.array([known[id(one)] for one in self.replicas]) + self.conditions.other_w
 
     def _check_budget(self) -> None:
         idle_w = self._by_row(self._idle_w + self.conditions.other_w)

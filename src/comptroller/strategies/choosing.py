@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.strategies.allocation import allocate, separating_tokens, token_ceiling
-from comptroller.strategies.results import ReplayEstimate, ReplayResults, estimate
+from comptroller.strategies.replay_intervals import ReplayEstimate, estimate
+from comptroller.strategies.results import ReplayResults
 from comptroller.strategies.success_prediction import text_signals
 from comptroller.strategies.training import TrainingOutcomes, cross_fitted
 from comptroller.work.evidence import Evidence

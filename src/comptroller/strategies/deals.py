@@ -8,16 +8,17 @@ chance: it is independent from question to question.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 
-from comptroller.quantities import Cost, TokenCounts
-from comptroller.strategies.protocol import Strategy
+from comptroller.strategies.expected_runs import formed_results
+from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay
 from comptroller.strategies.results import COLUMNS, ReplayResults
+from comptroller.strategies.sample_pools import SampleTable as SampleTable  # noqa: PLC0414 - for studies too
+from comptroller.strategies.sample_pools import combined_cost
 from comptroller.strategies.spelling import spell
-from comptroller.strategies.vote_odds import exact_votes
 
 DEALS = 16
 """Deals behind a replay from the command line: the deals' part of the standard error is a quarter of one deal's. Twice
@@ -45,25 +46,20 @@ def results_over_deals(
 
 
 def expected_results(
-    replay: EvidenceReplay,
-    strategies: Sequence[Strategy],
-    deals: int,
-    results_of: Callable[[EvidenceReplay], Sequence[ReplayResults]],
+    table: SampleTable,
+    points: Sequence[Strategy],
+    budget: QuestionBudget,
+    results_of: Callable[[EvidenceReplay, Sequence[Strategy]], Sequence[ReplayResults]],
 ) -> list[ReplayResults]:
-    """As `results_over_deals`, with the scores of plain votes exact."""
-    return with_exact_votes(replay, strategies, results_over_deals(replay, deals, results_of))
-
-
-def with_exact_votes(
-    replay: EvidenceReplay, strategies: Sequence[Strategy], results: Sequence[ReplayResults]
-) -> list[ReplayResults]:
-    """The results with the scores of plain votes over all choices of samples where deals stood in for them."""
-    by_name = {spell(strategy): strategy for strategy in strategies}
-    exact = []
-    for one in results:
-        votes = exact_votes(replay, by_name[one.strategy], one.question.tolist()) if one.deals > 1 else None
-        exact.append(one if votes is None else replace(one, score=votes))
-    return exact
+    """The results of strategies on the questions of a table: over all choices of the samples, where they have a closed
+    form and no budget cuts them; as `results_over_deals` of the others. A single deal is dealt.
+    """
+    free = table.deals > 1 and budget == UNLIMITED
+    formed = formed_results(table, points) if free else {}
+    others = [point for point in points if spell(point) not in formed]
+    dealt = results_over_deals(table.replay, table.deals, lambda again: results_of(again, others)) if others else []
+    found = formed | {one.strategy: one for one in dealt}
+    return [found[name] for name in map(spell, points) if name in found]
 
 
 def deals_of(replay: EvidenceReplay, deals: int) -> Iterator[EvidenceReplay]:
@@ -82,24 +78,18 @@ def _mean(deals: Sequence[ReplayResults]) -> ReplayResults:
     if len(deals) == 1:
         return deals[0]
     columns = {name: np.mean([getattr(one, name) for one in deals], axis=0) for name in COLUMNS}
-    cost = _mean_cost([one.cost for one in deals])
+    cost = combined_cost([one.cost for one in deals], lambda parts: np.mean(parts, axis=0))
     means = np.array([one.mean("score") for one in deals])
     return replace(deals[0], **columns, cost=cost, deals=len(deals), deal_deviation=float(means.std(ddof=1)))
 
 
-def _mean_cost(costs: Sequence[Cost]) -> Cost:
-    tokens = (np.mean([getattr(cost.tokens, kind.name) for cost in costs], axis=0) for kind in fields(TokenCounts))
-    names = [item.name for item in fields(Cost) if item.name != "tokens"]
-    amounts = {name: np.mean([getattr(cost, name) for cost in costs], axis=0) for name in names}
-    return Cost(**amounts, tokens=TokenCounts(*tokens))
-
-
 def deal_notes(results: Iterable[ReplayResults]) -> Iterator[str]:
-    """How many deals figures are means over, and what one alone would differ by."""
-    several = [one for one in results if one.deals > 1]
-    if several:
-        widest = max(several, key=lambda one: one.deal_deviation)
+    """What figures are means over, and what one deal alone would differ by."""
+    given = list(results)
+    for deals in sorted({one.deals for one in given} - {1}):
+        widest = max((one for one in given if one.deals == deals), key=lambda one: one.deal_deviation)
+        over = f"{deals} deals" if deals else "all choices"
         yield (
-            f"means over {widest.deals} deals of the recorded samples; one deal alone differs by "
+            f"means over {over} of the recorded samples; one deal alone differs by "
             f"{widest.deal_deviation * 100:.1f} points (standard deviation, {widest.strategy})"
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import nan
-from typing import NamedTuple
+from math import isnan, nan
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from comptroller.costs.inference_units import (
     ModelCostShape,
@@ -16,9 +17,21 @@ from comptroller.costs.inference_units import (
     parameter_flops,
 )
 from comptroller.errors import InputError
-from comptroller.quantities import Cost, TokenCounts
+from comptroller.quantities import Cost, TokenCounts, Values
 from comptroller.strategies.protocol import Finish
 from comptroller.work.evidence import RecordedModel
+
+
+def cells(column: npt.NDArray[np.float64], row: int | npt.NDArray[np.int64]) -> Any:
+    """The value of a column in a row, a plain number, or an array of those in an array of rows."""
+    return float(column[row]) if isinstance(row, int) else column[row]
+
+
+def zero_for_nan(values: Any) -> Any:
+    """The values with 0 for those that are not recorded."""
+    if isinstance(values, float):
+        return 0.0 if isnan(values) else values
+    return np.where(np.isnan(values), 0.0, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +66,25 @@ class RecordedService:
     joules: TokenPrice | None = None
     shape: ModelCostShape | None = None
 
-    def cost(self, input_tokens: float, output_tokens: float, reasoning_tokens: float, usd: float) -> Cost:
-        """Cost of a reply from its tokens; `usd` are the recorded dollars, used where no price is declared."""
+    def cost(self, input_tokens: Values, output_tokens: Values, reasoning_tokens: Values, usd: Values) -> Cost:
+        """Cost of a reply from its tokens; `usd` are the recorded dollars, used where no price is declared.
+
+        Arrays, one entry for each of several replies, give a cost of arrays.
+        """
         generated = output_tokens + reasoning_tokens
-        flops = moved = nan
+        flops: Values = nan
+        moved: Values = nan
         if self.shape is not None:
             work = attention_flops(self.shape, input_tokens, generated)
-            flops = float(parameter_flops(self.shape.params, input_tokens + generated) + work)
-            moved = float(cache_bytes_read(self.shape, input_tokens, generated))
+            flops = parameter_flops(self.shape.params, input_tokens + generated) + work
+            moved = cache_bytes_read(self.shape, input_tokens, generated)
         return Cost(
             device_s=nan,
             tokens=TokenCounts(input=input_tokens, output=output_tokens, reasoning=reasoning_tokens),
             flops=flops,
             bytes=moved,
-            j=nan if self.joules is None else float(self.joules.usd(input_tokens, generated)),
-            usd=usd if self.price is None else float(self.price.usd(input_tokens, generated)),
+            j=nan if self.joules is None else self.joules.usd(input_tokens, generated),
+            usd=usd if self.price is None else self.price.usd(input_tokens, generated),
             gco2e=nan,
         )
 

@@ -12,7 +12,7 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from math import isnan, nan
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ from comptroller.strategies.recorded_service import (
     RecordedReply,
     RecordedService,
     ServicePace,
+    cells,
+    zero_for_nan,
 )
 from comptroller.work.evidence import ASIDE, REVISER, SLEEPER, SOLVER, STEP, VERIFIER, Evidence, Ints, RecordedAskKey
 
@@ -165,7 +167,7 @@ class EvidenceReplay:
         if record is None:
             rows, logs = self.evidence.rows, self.evidence.logprobs
             service = self._service(role)
-            cost = self._cost(service, row)
+            cost = self.costs(service, row)
             first, last = self._seconds(service, row, cost.tokens)
             record = self._records[role, row] = RecordedReply(
                 row=row,
@@ -186,27 +188,30 @@ class EvidenceReplay:
             raise UnsupportedError(f"the role {role!r} is a modelled checker and gives no recorded reply")
         return service
 
-    def _cost(self, service: RecordedService, row: int) -> Cost:
+    def costs(self, service: RecordedService, row: int | Ints) -> Cost:
+        """The cost of the reply in a row, or of arrays for those in an array of rows."""
         rows = self.evidence.rows
         # tokens whose kind is not recorded are in the larger kind: input for prompts, output for generated ones
-        fresh, cached = float(rows.input_tokens[row]), float(rows.cached_tokens[row])
-        output, reasoning = float(rows.output_tokens[row]), float(rows.reasoning_tokens[row])
-        cached, reasoning = (0.0 if isnan(value) else value for value in (cached, reasoning))
-        cost = service.cost(fresh + cached, output, reasoning, float(rows.usd[row]))
-        if not cached:
-            return cost
+        fresh, output, usd = (cells(one, row) for one in (rows.input_tokens, rows.output_tokens, rows.usd))
+        cached, reasoning = (zero_for_nan(cells(one, row)) for one in (rows.cached_tokens, rows.reasoning_tokens))
+        cost = service.cost(fresh + cached, output, reasoning, usd)
         return replace(cost, tokens=replace(cost.tokens, input=fresh, cached=cached))
 
     def _seconds(self, service: RecordedService, row: int, tokens: TokenCounts) -> tuple[float, float]:
         """Seconds to the first token and to the last."""
-        rows = self.evidence.rows
+        last = float(self.last_seconds(service, row, tokens))
         if service.pace is None and self.timed:
-            first, last = float(rows.ttft_s[row]), float(rows.latency_s[row])
-            return (0.0 if isnan(first) else first), last
-        pace, generated = service.pace or TICKS, float(tokens.output + tokens.reasoning)
-        prompt = float(tokens.input + tokens.cached)
-        first = pace.first_s + (pace.input_token_s * prompt if pace.input_token_s else 0.0)
-        return first, first + (0.0 if isnan(generated) else pace.token_s * generated)
+            return float(zero_for_nan(self.evidence.rows.ttft_s[row])), last
+        pace, prompt = service.pace or TICKS, float(tokens.input + tokens.cached)
+        return pace.first_s + (pace.input_token_s * prompt if pace.input_token_s else 0.0), last
+
+    def last_seconds(self, service: RecordedService, row: int | Ints, tokens: TokenCounts) -> Any:
+        """Seconds to the last token of the reply in a row, or in each of an array of rows, of so many tokens."""
+        if service.pace is None and self.timed:
+            return self.evidence.rows.latency_s[row]
+        pace = service.pace or TICKS
+        prompt_s = pace.input_token_s * (tokens.input + tokens.cached) if pace.input_token_s else 0.0
+        return pace.first_s + prompt_s + pace.token_s * zero_for_nan(tokens.output + tokens.reasoning)
 
     def shortened(self, role: str, record: RecordedReply, made: float) -> RecordedReply:
         """The reply truncated after `made` generated tokens, of which reasoning tokens come first."""

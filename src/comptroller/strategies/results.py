@@ -1,8 +1,8 @@
-"""Results of replayed strategies: one row per question, means, and bootstrap intervals paired by question."""
+"""Results of replayed strategies: one row per question, and their means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from math import nan
 from typing import Any
@@ -29,18 +29,6 @@ from comptroller.strategies.world_inputs import require_inputs as require_inputs
 
 Floats = npt.NDArray[np.float64]
 
-DRAWS = 2000
-"""Bootstrap resamples of the questions behind an interval.
-
-On 400 questions of which 40 % are solved, an edge of the interval has a standard deviation of 0.0015 over seeds,
-against a half width of 0.048. With 4,000 it is 0.0013, at twice the time (measured).
-"""
-DRAWS_AT_ONCE = 200
-"""Resamples drawn as one array: 200 x questions integers, 22 MB on 14,042 questions, twice that at 400.
-
-It must divide `DRAWS`; the resamples of a seed do not depend on it.
-"""
-
 
 @dataclass(frozen=True)
 class ReplayResults:
@@ -50,7 +38,8 @@ class ReplayResults:
     cut ones included.  elapsed_s: NaN where the replay has no latencies.  truncated: 1 if the answer is a truncated
     reply.  lost: replies that were truncated, failed or refused.  unanswered: 1 without an answer.  expired: 1 if the
     budget ended the run.  strong_calls: asks of the solver's model, NaN where no other model is bound.  deals: that the
-    columns are means over.  deal_deviation: standard deviation of the mean score from one deal to another.
+    columns are means over, 0 for all choices of the recorded samples.  deal_deviation: standard deviation of the mean
+    score from one deal to another.
     """
 
     strategy: str
@@ -326,73 +315,3 @@ def _root(reply: Reply) -> object:
     while ask.after is not None:
         ask = ask.after.ask
     return ask
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayEstimate:
-    """A mean over questions and its 95 % bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-Statistic = Callable[[Mapping[str, Floats]], Floats]
-"""Name of a column -> its mean in each resample; returns the statistic in each resample."""
-
-
-def interval(
-    columns: Mapping[str, Floats], statistic: Statistic, rng: np.random.Generator, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic of column means; all columns share the resampled questions.
-
-    columns: name -> one entry per question.  statistic: of the means, arrays over resamples.  level: coverage.
-
-    >>> a = np.array([0.0, 1.0] * 50)
-    >>> low, high = interval({"a": a}, lambda mean: mean["a"], np.random.default_rng(0))
-    >>> round(low, 2), round(high, 2)
-    (0.41, 0.6)
-    """
-    table = np.stack(list(columns.values()))
-    count = table.shape[1]
-    means = np.empty((DRAWS, len(table)))
-    for start in range(0, DRAWS, DRAWS_AT_ONCE):
-        weights = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS_AT_ONCE)
-        means[start : start + DRAWS_AT_ONCE] = weights @ table.T / count
-    values = np.sort(statistic(dict(zip(columns, means.T, strict=True))))
-    low, high = (values[round(share * (DRAWS - 1))] for share in ((1 - level) / 2, (1 + level) / 2))
-    return float(low), float(high)
-
-
-def estimate(values: Floats, rng: np.random.Generator) -> ReplayEstimate:
-    """The mean over questions with its 95 % interval."""
-    return ReplayEstimate(float(values.mean()), *interval({"values": values}, lambda mean: mean["values"], rng))
-
-
-def mean_interval(results: ReplayResults, name: str, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % interval of the mean of a column over questions."""
-    return interval({name: results.column(name)}, lambda mean: mean[name], rng)
-
-
-def per_solved_interval(results: ReplayResults, name: str, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % interval of the amount per solved question; a resample that solves nothing counts as infinite."""
-
-    def ratio(mean: Mapping[str, Floats]) -> Floats:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(mean["score"] > 0, mean[name] / mean["score"], np.inf)
-
-    return interval({name: results.column(name), "score": results.score}, ratio, rng)
-
-
-def paired_difference(
-    one: ReplayResults, other: ReplayResults, name: str, rng: np.random.Generator
-) -> tuple[float, float, float]:
-    """Mean difference of a column between two strategies on the same questions, and the edges of its 95 % interval.
-
-    Raises:
-        InputError: the strategies were not replayed on the same questions.
-    """
-    if not np.array_equal(one.question, other.question):
-        raise InputError(f"{one.strategy} and {other.strategy} were not replayed on the same questions")
-    gap = one.column(name) - other.column(name)
-    return float(gap.mean()), *interval({"gap": gap}, lambda mean: mean["gap"], rng)

@@ -17,26 +17,22 @@ import numpy as np
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, elasticity
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.strategies.choosing import DifficultyAllocation, spread
-from comptroller.strategies.deals import deal_notes, deals_of, expected_results
+from comptroller.strategies.deals import SampleTable, deal_notes, deals_of, expected_results
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
+from comptroller.strategies.replay_intervals import ReplayEstimate, SettingEstimates, setting_estimates
 from comptroller.strategies.results import (
-    ReplayEstimate,
     ReplayResults,
     ResultViews,
     gather,
     grid_runs,
-    mean_interval,
     nested_families,
-    paired_difference,
-    per_solved_interval,
     replay_strategy,
     require_inputs,
     uses,
 )
 from comptroller.strategies.routing import RoutingComparison
-from comptroller.strategies.rules.once import OnceStrategy
-from comptroller.strategies.spelling import settings, spell
+from comptroller.strategies.spelling import parse, settings, spell
 from comptroller.strategies.step_support import searches, within_record
 from comptroller.strategies.study_notes import GatedPlay, checker_notes, reward_notes, sleep_notes, trained_notes
 from comptroller.strategies.study_routing import routing_comparisons
@@ -45,6 +41,9 @@ from comptroller.work.laws.caps import caps, flag_truncated
 
 AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "flops", "eflops", "strong_calls", "calls")
 """Quantities that a frontier may be drawn over; by default the first that is known for all settings."""
+
+BASELINES = ("once", "once(greedy=False)")
+"""What a setting is compared with: the first of these that is recorded."""
 
 SOLVERS = ("solver", "verifier", "reviser", "step", "sleeper", *ASIDE)
 """Roles that the solver's model plays unless they are bound to another."""
@@ -176,7 +175,7 @@ def study(
         replayed, gaps = _settings_of_binding(replay, strategies, conditions, sorted(chosen), grid)
         compared += replayed
         missing += gaps
-    if not [item for item in compared if not item.baseline or spell(OnceStrategy()) in map(spell, strategies)]:
+    if not [item for item in compared if not item.baseline or BASELINES[0] in map(spell, strategies)]:
         reasons = list(dict.fromkeys(reason for _, reason in missing)) or ["no question has a reply of every model"]
         raise UnsupportedError("; ".join(reasons[:3]))
     complete = [name for name in AMOUNTS if not any(isnan(item.amount(name)) for item in compared)]
@@ -257,8 +256,8 @@ def _common_questions(
     for replay in replays:
         covered = {int(number) for number in replay.covered() if keep[number]}
         every |= covered
-        for strategy in strategies:
-            covered = covered & {int(number) for number in replay.covered(uses(strategy))} or covered
+        for roles in dict.fromkeys(map(uses, strategies)):
+            covered = covered & {int(number) for number in replay.covered(roles)} or covered
         if covered:
             by_replay[replay] = covered
     shared = set.intersection(*by_replay.values()) if by_replay else set()
@@ -288,57 +287,52 @@ def _settings_of_binding(
 ) -> tuple[list[ReplayedSetting], list[tuple[str, str]]]:
     """The baseline and all settings of one binding, and what the evidence does not support."""
     missing: list[tuple[str, str]] = []
-    tried = (
-        _results_or_gap(once, replay, conditions, chosen, missing)
-        for once in (OnceStrategy(), OnceStrategy(greedy=False))
-    )
+    table = SampleTable(replay, chosen, conditions.deals)
+    tried = (_results_or_gap(once, table, conditions.budget, missing) for once in map(parse, BASELINES))
     base = next((replayed for replayed in tried if replayed), None)
     results = {base.strategy: base} if base else {}
     asked = list(map(spell, strategies))
     missing = [] if base else [gap for gap in missing if gap[0] in asked]  # the notes tell of the baseline
     for points in map(settings, strategies) if grid else nested_families(strategies):
-        for one in _points(points, replay, conditions, chosen, missing):
+        for one in _points(points, table, conditions.budget, missing):
             results.setdefault(one.strategy, one)
     first = [*list(results)[: base is not None], *([] if grid else asked)]
     results = {name: results[name] for name in dict.fromkeys([*first, *results]) if name in results}
+    given = list(results.values())
     # every setting sees the same resamples of the questions, whatever else is in the study
-    seeds = [np.random.default_rng(conditions.seed) for _ in results]
-    return [
-        _setting(replay, *pair, base, conditions.shape) for pair in zip(results.values(), seeds, strict=True)
-    ], missing
+    told = setting_estimates(given, base, np.random.default_rng(conditions.seed)) if given else []
+    return [_setting(replay, *pair, base, conditions.shape) for pair in zip(given, told, strict=True)], missing
 
 
 def _points(
-    points: Sequence[Strategy], replay: EvidenceReplay, conditions: ReplayConditions, chosen: list[int],
-    missing: list[tuple[str, str]],
-) -> list[ReplayResults]:  # fmt: skip
+    points: Sequence[Strategy], table: SampleTable, budget: QuestionBudget, missing: list[tuple[str, str]]
+) -> list[ReplayResults]:
     """Points of one strategy where the evidence supports them; its nested ones are read off one replay."""
     try:
-        require_inputs(points[0], replay, spell(points[0]))
+        require_inputs(points[0], table.replay, spell(points[0]))
     except UnsupportedError as gap:
         missing += [(spell(point), str(gap)) for point in points]
         return []
 
-    def dealt(again: EvidenceReplay) -> list[ReplayResults]:
-        runs = grid_runs(points, again, chosen, missing, conditions.budget)
+    def dealt(again: EvidenceReplay, some: Sequence[Strategy]) -> list[ReplayResults]:
+        runs = grid_runs(some, again, chosen, missing, budget)
         return [gather(spell(point), chosen, rows, again) for point, rows in runs]
 
-    found = expected_results(replay, points, conditions.deals, dealt)
+    chosen = table.questions.tolist()
+    found = expected_results(table, points, budget, dealt)
     missing[:] = [gap for gap in missing if all(gap[0] != one.strategy for one in found)]
     return found
 
 
 def _results_or_gap(
-    point: Strategy,
-    replay: EvidenceReplay,
-    conditions: ReplayConditions,
-    chosen: list[int],
-    missing: list[tuple[str, str]],
+    point: Strategy, table: SampleTable, budget: QuestionBudget, missing: list[tuple[str, str]]
 ) -> ReplayResults | None:
+    def dealt(again: EvidenceReplay, some: Sequence[Strategy]) -> list[ReplayResults]:
+        return [replay_strategy(one, again, table.questions.tolist(), budget) for one in some]
+
     try:
-        return expected_results(
-            replay, [point], conditions.deals, lambda again: [replay_strategy(point, again, chosen, conditions.budget)]
-        )[0]
+        require_inputs(point, table.replay, spell(point))
+        return expected_results(table, [point], budget, dealt)[0]
     except UnsupportedError as gap:
         missing.append((spell(point), str(gap)))
         return None
@@ -347,14 +341,12 @@ def _results_or_gap(
 def _setting(
     replay: EvidenceReplay,
     one: ReplayResults,
-    rng: np.random.Generator,
+    told: SettingEstimates,
     base: ReplayResults | None,
     shape: ModelCostShape | None,
 ) -> ReplayedSetting:
-    gain = ReplayEstimate(nan, nan, nan)
     responds = nan
     if base is not None and base is not one:
-        gain = ReplayEstimate(*paired_difference(one, base, "score", rng))
         responds = elasticity((base.mean("score"), one.mean("score")), (base.mean("tokens"), one.mean("tokens")))
     models = {role: str(who.arm) for role, who in replay.roles.items() if isinstance(who, RecordedService)}
     plays = {role: arm for role, arm in models.items() if role not in SOLVERS} or {"solver": models["solver"]}
@@ -362,9 +354,9 @@ def _setting(
         strategy=one.strategy,
         models=plays if one is not base else {"solver": models["solver"]},
         results=one,
-        score=ReplayEstimate(one.mean("score"), *mean_interval(one, "score", rng)),
-        gain=gain,
-        usd_per_solved=ReplayEstimate(one.per_solved("usd"), *per_solved_interval(one, "usd", rng)),
+        score=told.score,
+        gain=told.gain,
+        usd_per_solved=told.usd_per_solved,
         elasticity=responds,
         baseline=one is base,
         solver=models["solver"],

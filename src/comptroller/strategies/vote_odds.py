@@ -1,16 +1,22 @@
-"""What a plain vote scores over all choices of its samples among the recorded ones, exactly."""
+"""What a vote scores over choices of its samples among the recorded ones: exactly, or in random orders of them.
+
+Ties are shared. A vote of few samples among few different answers is counted exactly; others are averaged over orders
+drawn for all questions at once, in which the first n samples are a choice of n for every n.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.strategies.replay import EvidenceReplay, RecordedService
-from comptroller.strategies.rules.once import OnceStrategy
-from comptroller.strategies.rules.sample_and_vote import SampleAndVoteStrategy
-from comptroller.work.evidence import SOLVER, RecordedAskKey
+from comptroller.strategies.expected_runs import FormedStrategy
+from comptroller.strategies.replay import EvidenceReplay
+from comptroller.strategies.sample_pools import SamplePool, SampleTable
+from comptroller.strategies.sample_weights import weights_of
+from comptroller.strategies.sampled_runs import ChoiceMeans, FirstChoice, SampledRun, score_without_named
 from comptroller.work.vote_means import expected_vote, log_choose
 
 Floats = npt.NDArray[np.float64]
@@ -19,57 +25,129 @@ Ints = npt.NDArray[np.int64]
 MOST_VOTES, MOST_ANSWERS = 16, 16
 """Samples and different answers up to which votes are counted exactly: time grows with their third and second power; at
 twice as many it takes longer than the deals that stand in for it."""
+MOST_WORK = 1e9
+"""Questions x n^3 x answers^2 up to which votes are counted exactly: about half a second. Twice as many questions take
+twice as long, while means over deals vary less."""
+AT_ONCE = 1 << 20
+"""Dealt samples in one array, for which some 30 MB are needed; twice as many change nothing but memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoteChoice:
+    """The answer of the greatest summed weight. weight: its name, as in `votes.WEIGHTS`."""
+
+    weight: str = "plain"
+
+    def means(self, pool: SamplePool, sizes: Sequence[int], table: SampleTable) -> ChoiceMeans | None:
+        """Exact for the sizes that are counted, else over the deals of the table; None where a weight is unknown or
+        negative."""
+        weight = weights_of(pool, self.weight, table.replay.evidence)
+        if weight is None or (weight < 0).any():
+            return None
+        few = [size for size in sizes if self.weight == "plain" and _is_counted(pool, size)]
+        many = list(sizes)[len(few) :]
+        parts = [_exact(pool, few)] if few else []
+        parts += [_mean_over_deals(pool, weight, many, table)] if many else []
+        score, square = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
+        whole = pool.score.astype(float)
+        score = score + score_without_named(pool, whole, sizes)
+        square = square + score_without_named(pool, whole**2, sizes)
+        return ChoiceMeans(score, square, [0] * len(few) + [table.deals] * len(many))
+
+
+def _is_counted(pool: SamplePool, size: int) -> bool:
+    answers = pool.counts.shape[1]
+    work = len(pool.place) * float(size) ** 3 * answers**2
+    return size <= MOST_VOTES and answers <= MOST_ANSWERS and work <= MOST_WORK
 
 
 def exact_votes(replay: EvidenceReplay, strategy: object, questions: Sequence[int]) -> Floats | None:
-    """(questions,): the mean score of a plain vote over all choices of its samples, ties shared.
+    """(questions,): the mean score of a plain vote, or of one sample, over all choices of its samples.
 
-    Samples without an answer, truncated ones among them, do not vote: of n drawn, k have one with the hypergeometric
-    chance, and the vote is that of k; where none has, the first sample's score counts. `None` where the strategy is no
-    plain vote, samples failed or differ in more answers than are counted, or whole samples without an answer score
-    otherwise than truncated ones, after which they count.
+    Samples without an answer do not vote. `None` where the strategy is neither, where a question has too few samples,
+    or where there are more samples or answers than are counted.
     """
-    service = replay.roles.get("solver")
-    drawn, effort = _plain_vote(strategy)
-    if not 0 < drawn <= MOST_VOTES or not isinstance(service, RecordedService):
+    form = strategy.closed_form if isinstance(strategy, FormedStrategy) else None
+    if not isinstance(form, SampledRun) or form.greedy or form.choice not in (FirstChoice(), VoteChoice()):
         return None
-    rows, arm = replay.evidence.rows, replay.arm(service, effort)
-    counts, scores = np.zeros((2, len(questions), MOST_ANSWERS + 1))
-    for place, number in enumerate(questions):
-        pool = np.asarray(replay.evidence.at(RecordedAskKey(number, arm, SOLVER)), np.int64)
-        cut = rows.finish[pool] == "length"
-        answers = [None if short else rows.answer[row] for row, short in zip(pool, cut, strict=True)]
-        labels = [None, *dict.fromkeys(answer for answer in answers if answer is not None)]
-        ended = np.isin(rows.finish[pool], ("stop", "length", "")).all()
-        if not ended or len(labels) > MOST_ANSWERS + 1 or len(pool) < drawn:
-            return None
-        label = np.array([labels.index(answer) for answer in answers])
-        blank = rows.score[pool][label == 0]
-        if cut.any() and not cut[label == 0].all() and np.ptp(blank) > 0:
-            return None
-        counts[place] = np.bincount(label, minlength=MOST_ANSWERS + 1)
-        total = np.bincount(label, rows.score[pool], minlength=MOST_ANSWERS + 1)
-        scores[place] = total / np.maximum(counts[place], 1)
-    return _with_blanks(counts, scores, drawn)
+    table = SampleTable(replay, questions, 0)
+    pools = table.pools(form.role, form.effort)
+    if not pools or not all(pool.samples >= form.count and _is_counted(pool, form.count) for pool in pools):
+        return None
+    (run,) = SampledRun.runs([form], table)
+    return None if run is None else run.score
 
 
-def _plain_vote(strategy: object) -> tuple[int, str]:
-    """Samples of a plain vote of the solver's and their effort; one sample is a vote of one, all else one of none."""
-    if isinstance(strategy, SampleAndVoteStrategy) and strategy.weight == "plain":
-        return strategy.n, strategy.effort
-    if isinstance(strategy, OnceStrategy) and not strategy.greedy and strategy.role == "solver":
-        return 1, strategy.effort
-    return 0, ""
+def _exact(pool: SamplePool, sizes: Sequence[int]) -> tuple[Floats, Floats]:
+    """Means over all choices of n samples in which some have an answer: of those k vote, with hypergeometric chance."""
+    voters = np.arange(1, max(sizes) + 1)
+    total, named = pool.samples, pool.counts.sum(axis=1)
+    score, square = np.zeros((2, len(named), len(sizes)))
+    worth = pool.worth
+    for count in np.unique(named).tolist():
+        here, few = named == count, voters[voters <= count]
+        if not count:
+            continue
+        ways = log_choose(count, few[:, None]) + log_choose(total - count, np.array(sizes) - few[:, None])
+        chance = np.exp(ways - log_choose(total, np.array(sizes)))
+        score[here] = expected_vote(pool.counts[here], worth[here], few) @ chance
+        plain = ((worth == 0) | (worth == 1)).all()
+        square[here] = score[here] if plain else expected_vote(pool.counts[here], worth[here] ** 2, few) @ chance
+    return score, square
 
 
-def _with_blanks(counts: Floats, scores: Floats, drawn: int) -> Floats:
-    """The expected vote where the first column is samples without an answer."""
-    used = counts[:, 1:].any(axis=0)
-    named, blank = counts[:, 1:][:, used], counts[:, :1]
-    sizes = np.arange(1, drawn + 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        votes = np.nan_to_num(expected_vote(named.astype(np.int64), scores[:, 1:][:, used], sizes))
-    voters = np.arange(drawn + 1)
-    ways = log_choose(named.sum(axis=1, keepdims=True), voters) + log_choose(blank, drawn - voters)
-    chance = np.exp(ways - log_choose(counts.sum(axis=1, keepdims=True), drawn))
-    return np.asarray((chance * np.concatenate([scores[:, :1], votes], axis=1)).sum(axis=1))
+def _mean_over_deals(
+    pool: SamplePool, weight: Floats, sizes: Sequence[int], table: SampleTable
+) -> tuple[Floats, Floats]:
+    """Means over random orders of the samples; those of a choice in which none has an answer are left at 0."""
+    rng = np.random.default_rng([table.replay.seed or 0, pool.samples])
+    score, square = np.zeros((2, len(pool.place), len(sizes)))
+    step = max(AT_ONCE // (table.deals * pool.samples), 1)
+    for start in range(0, len(pool.place), step):
+        some = slice(start, start + step)
+        label, weigh = _in_random_order(pool.label[some], weight[some], table.deals, rng)
+        worth = np.broadcast_to(pool.worth[some], (table.deals, *pool.worth[some].shape))
+        most = max(sizes)
+        won = vote_prefixes(label[:, :most], weigh[:, :most], worth.reshape(-1, worth.shape[2]), sizes)
+        by_deal = won.reshape(table.deals, -1, len(sizes))
+        score[some], square[some] = by_deal.mean(axis=0), (by_deal**2).mean(axis=0)
+    return score, square
+
+
+def _in_random_order(label: Ints, weight: Floats, deals: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
+    """(deals x questions, samples) each: labels and weights of the samples in random orders."""
+    labels = np.tile(label, (deals, 1))
+    if (weight == weight[:, :1]).all():  # equal weights need no order of their own
+        return rng.permuted(labels, axis=1, out=labels), np.tile(weight, (deals, 1))
+    order = np.tile(np.arange(label.shape[1]), (len(labels), 1))
+    rng.permuted(order, axis=1, out=order)
+    return np.take_along_axis(labels, order, axis=1), np.take_along_axis(np.tile(weight, (deals, 1)), order, axis=1)
+
+
+def vote_prefixes(label: Ints, weight: Floats, worth: Floats, sizes: Sequence[int]) -> Floats:
+    """(runs, sizes): what the vote of the first n samples of each run scores, ties shared; 0 where none votes.
+
+    label, weight: (runs, samples), answers as numbers, -1 for none, and weights from 0 up.  worth: (runs, answers).
+
+    >>> vote_prefixes(np.array([[0, 1, 1]]), np.ones((1, 3)), np.array([[0.0, 1.0]]), [1, 2, 3]).tolist()
+    [[0.0, 0.5, 1.0]]
+    """
+    runs, answers = worth.shape
+    # below 0 nobody has given an answer yet; the last answer is that of samples without one, which never leads
+    tally = np.tile(np.append(np.full(answers, -1.0), -np.inf), runs)
+    paid = np.concatenate([worth, np.zeros((runs, 1))], axis=1).ravel()
+    cell = np.ascontiguousarray((np.where(label < 0, answers, label) + np.arange(runs)[:, None] * (answers + 1)).T)
+    add = np.ascontiguousarray(np.where(label < 0, -np.inf, weight).T)
+    top, total, leaders = np.full(runs, -1.0), np.zeros(runs), np.zeros(runs)
+    found, wanted = np.zeros((runs, len(sizes))), {size: at for at, size in enumerate(sizes)}
+    for place in range(len(cell)):
+        old, value = tally[cell[place]], paid[cell[place]]
+        new = np.maximum(old, 0.0) + add[place]
+        tally[cell[place]] = new
+        ahead, level = new > top, (new == top) & (new > old)
+        total = np.where(ahead, value, total + level * value)
+        leaders = np.where(ahead, 1.0, leaders + level)
+        top = np.maximum(top, new)
+        if (at := wanted.get(place + 1)) is not None:
+            found[:, at] = total / np.maximum(leaders, 1.0)
+    return found

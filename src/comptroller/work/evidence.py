@@ -147,21 +147,30 @@ class Evidence:
         return np.asarray(self.rows.temperature == 0.0)
 
     @cached_property
-    def _rows_by_key(self) -> Mapping[RecordedAskKey, Ints]:
-        rows = self.rows
-        keys = zip(
-            rows.question.tolist(), rows.arm.tolist(), rows.role.tolist(), rows.parent.tolist(),
-            self.greedy.tolist(), strict=True,
-        )  # fmt: skip
+    def _rows_by_question(self) -> list[Ints]:
+        order = np.lexsort((self.rows.sample, self.rows.question))
+        count = np.bincount(self.rows.question, minlength=len(self.items))
+        return np.split(order, np.cumsum(count)[:-1]) if len(count) else []
+
+    @cached_property
+    def _rows_by_key(self) -> dict[int, Mapping[RecordedAskKey, Ints]]:
+        return {}
+
+    def _keys_of(self, question: int) -> Mapping[RecordedAskKey, Ints]:
+        """Rows of the replies to each request about one question."""
+        rows, mine = self.rows, self._rows_by_question[question]
+        columns = (rows.arm[mine], rows.role[mine], rows.parent[mine], self.greedy[mine])
         by_key: dict[RecordedAskKey, list[int]] = {}
-        for row, key in enumerate(keys):
-            by_key.setdefault(RecordedAskKey(*key), []).append(row)
-        order = self.rows.sample
-        return {key: np.array(sorted(indices, key=lambda row: order[row])) for key, indices in by_key.items()}
+        for row, *key in zip(mine.tolist(), *(column.tolist() for column in columns), strict=True):
+            by_key.setdefault(RecordedAskKey(question, *key), []).append(row)
+        return {key: np.array(indices) for key, indices in by_key.items()}
 
     def at(self, place: RecordedAskKey) -> Ints:
         """Indices of the recorded replies to one request, in order of their sample numbers; empty if there are none."""
-        return self._rows_by_key.get(place, np.empty(0, np.int64))
+        known = self._rows_by_key.get(place.question)
+        if known is None:
+            known = self._rows_by_key[place.question] = self._keys_of(place.question)
+        return known.get(place, np.empty(0, np.int64))
 
     def item(self, question: str) -> int:
         """Index of a question.

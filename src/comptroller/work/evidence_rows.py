@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import RecordError
+from comptroller.work.cell_codes import cell_numbers, different_rows
 from comptroller.work.evidence import (
     ASIDE,
     FINISHES,
@@ -41,6 +42,7 @@ COUNTED = ("question", "text", "task", "model", "format", "effort", "n", "correc
 """Columns of evidence of which only counts are recorded."""
 
 Cells = Sequence[Any]
+Ints = npt.NDArray[np.int64]
 
 
 class EvidencePreview(NamedTuple):
@@ -135,45 +137,48 @@ def evidence_of_rows(raw: RawEvidence, path: Path) -> Evidence:
     numbers = {name: _numbers(raw.columns.get(name), count, name, faults) for name in NUMBERS}
     _require_fields(texts, faults)
     _check_ranges(numbers, faults)
-    roles = [role or SOLVER for role in texts["role"]]
-    for row, (role, finish) in enumerate(zip(roles, texts["finish"], strict=True)):
-        if role not in ROLES:
-            faults.add(row, f"role is {role!r}; known: {', '.join(ROLES)}")
-        if finish not in FINISHES:
-            faults.add(row, f"finish is {finish!r}; known: {', '.join(filter(None, FINISHES))}")
+    role, named_roles = cell_numbers([role or SOLVER for role in texts["role"]])
+    finish, ends = cell_numbers(texts["finish"])
+    _require_words("role", role, named_roles, ROLES, faults)
+    _require_words("finish", finish, ends, FINISHES, faults)
     items, question = _questions_of(texts, faults)
     arms, arm = _arms_of(texts)
     parent = _parent_rows(raw, count, faults)
     faults.check()
-    ask = list(zip(question, arm, roles, parent, (numbers["temperature"] == 0.0).tolist(), strict=True))
+    role = np.array([ROLES.index(name) for name in named_roles], np.int64)[role]
+    ask = np.stack([question, arm, role, parent, numbers["temperature"] == 0.0], axis=1).astype(np.int64)
     sample = _sample_numbers(raw.columns.get("sample"), ask, faults)
     faults.check()
     rows = EvidenceColumns(
-        question=np.array(question, np.int64),
-        arm=np.array(arm, np.int64),
-        sample=np.array(sample, np.int64),
-        role=np.array(roles, dtype="U8"),
+        question=question,
+        arm=arm,
+        sample=np.asarray(sample, np.int64),
+        role=np.array(ROLES, dtype="U8")[role],
         parent=np.array(parent, np.int64),
         answer=_texts_or_none(raw.columns.get("answer"), count),
         content=_texts_or_none(raw.columns.get("content"), count),
-        finish=np.array(texts["finish"], dtype="U7"),
+        finish=np.array(ends, dtype="U7")[finish],
         **numbers,
     )
-    return _ordered_evidence(rows, items, arms, raw)
+    return _ordered_evidence(rows, role, items, arms, raw)
 
 
 def _ordered_evidence(
-    rows: EvidenceColumns, items: tuple[RecordedQuestion, ...], arms: tuple[RecordedModel, ...], raw: RawEvidence
+    rows: EvidenceColumns,
+    role: Ints,
+    items: tuple[RecordedQuestion, ...],
+    arms: tuple[RecordedModel, ...],
+    raw: RawEvidence,
 ) -> Evidence:
-    """The evidence with rows in its order and parents renumbered."""
-    role = np.array([ROLES.index(name) for name in rows.role.tolist()])
+    """The evidence with rows in its order and parents renumbered. role: of each row, its place in `ROLES`."""
     sampled = rows.temperature != 0.0
     order = np.lexsort((rows.sample, sampled, rows.parent, role, rows.arm, rows.question))
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     parent = rows.parent[order]
     new_parent = np.where(parent >= 0, place[parent], -1) if len(parent) else parent
-    table = {name: getattr(rows, name)[order] for name in EvidenceColumns.__dataclass_fields__}
+    some: Any = slice(None) if (np.diff(order) == 1).all() else order  # rows that are in order are not copied
+    table = {name: getattr(rows, name)[some] for name in EvidenceColumns.__dataclass_fields__}
     logprobs = raw.columns.get("logprobs")
     ordered_logprobs = None
     if logprobs is not None and any(cell is not None for cell in logprobs):
@@ -201,7 +206,7 @@ def counts_of_rows(raw: RawEvidence, path: Path) -> EvidenceCounts:
             faults.add(row, f"correct is {correct:g}; it must lie between 0 and n ({n:g})")
     items, question = _questions_of(texts, faults)
     arms, arm = _arms_of(texts)
-    _sample_numbers([0] * count, list(zip(question, arm, strict=True)), faults)
+    _sample_numbers([0] * count, np.stack([question, arm], axis=1), faults)
     faults.check()
     n = np.zeros((len(items), len(arms)), np.int64)
     correct = np.zeros(n.shape)
@@ -216,12 +221,19 @@ def _is_missing(cell: Any) -> bool:
 def _texts(cells: Cells | None, count: int) -> list[str]:
     if cells is None:
         return [""] * count
+    if set(map(type, cells)) == {str}:
+        stripped = {cell: cell.strip() for cell in set(cells)}
+        return [stripped[cell] for cell in cells]
     stripped = {cell: cell.strip() for cell in {cell for cell in cells if isinstance(cell, str)}}
     return [stripped[cell] if isinstance(cell, str) else "" if _is_missing(cell) else str(cell) for cell in cells]
 
 
 def _texts_or_none(cells: Cells | None, count: int) -> npt.NDArray[np.object_]:
     objects = np.full(count, None, dtype=object)
+    if set(map(type, cells or ())) == {str}:
+        objects[:] = cells
+        objects[objects == ""] = None
+        return objects
     for row, cell in enumerate(cells or ()):
         objects[row] = None if _is_missing(cell) else str(cell)
     return objects
@@ -271,9 +283,17 @@ def _number(cell: Any) -> float:
 
 def _require_fields(texts: Mapping[str, list[str]], faults: EvidenceFaults) -> None:
     for name in ("question", "model"):
+        if all(texts[name]):
+            continue
         for row, cell in enumerate(texts[name]):
             if not cell:
                 faults.add(row, f"{name} is missing")
+
+
+def _require_words(name: str, codes: Ints, words: Sequence[str], known: Sequence[str], faults: EvidenceFaults) -> None:
+    strange = [code for code, word in enumerate(words) if word not in known]
+    for row in np.flatnonzero(np.isin(codes, strange)).tolist():
+        faults.add(row, f"{name} is {words[codes[row]]!r}; known: {', '.join(filter(None, known))}")
 
 
 def _check_ranges(numbers: Mapping[str, npt.NDArray[np.float64]], faults: EvidenceFaults) -> None:
@@ -289,35 +309,35 @@ def _check_ranges(numbers: Mapping[str, npt.NDArray[np.float64]], faults: Eviden
             faults.add(int(row), f"{name} is not a whole number ({column[row]:g})")
 
 
-def _questions_of(
-    texts: Mapping[str, list[str]], faults: EvidenceFaults
-) -> tuple[tuple[RecordedQuestion, ...], list[int]]:
+def _questions_of(texts: Mapping[str, list[str]], faults: EvidenceFaults) -> tuple[tuple[RecordedQuestion, ...], Ints]:
     by_id: dict[str, RecordedQuestion] = {}
-    index: dict[str, int] = {}
-    codes = []
-    for row, told in enumerate(zip(*(texts[name] for name in ("question", "text", "task", "context")), strict=True)):
-        told_item = RecordedQuestion(*told)
+    columns = [texts[name] for name in ("question", "text", "task", "context")]
+    first, kind = different_rows(columns)
+    for number, start in enumerate(first):
+        told_item = RecordedQuestion(*(column[start] for column in columns))
         item = by_id.setdefault(told_item.id, told_item)
-        index.setdefault(told_item.id, len(index))
         if told_item != item:
             if any(new and old and new != old for new, old in zip(told_item, item, strict=True)):
-                faults.add(row, f"question {item.id!r} has another text, task or context than in an earlier row")
+                problem = f"question {item.id!r} has another text, task or context than in an earlier row"
+                for row in np.flatnonzero(kind == number).tolist():
+                    faults.add(row, problem)
             by_id[item.id] = RecordedQuestion(*(old or new for new, old in zip(told_item, item, strict=True)))
-        codes.append(index[told_item.id])
-    for row, name in enumerate(texts["context"]):
+    for row, name in enumerate(texts["context"]) if any(texts["context"]) else ():
         if name and name not in by_id:
             faults.add(row, f"context {name!r} is the id of no question; its text and notes are rows of its own")
-    return tuple(by_id.values()), codes
+    index = {name: number for number, name in enumerate(by_id)}
+    return tuple(by_id.values()), np.array([index[texts["question"][start]] for start in first], np.int64)[kind]
 
 
-def _arms_of(texts: Mapping[str, list[str]]) -> tuple[tuple[RecordedModel, ...], list[int]]:
-    index: dict[tuple[str, str, str], int] = {}
-    keys = zip(texts["model"], texts["format"], texts["effort"], strict=True)
-    codes = [index.setdefault(key, len(index)) for key in keys]
-    return tuple(RecordedModel(*key) for key in index), codes
+def _arms_of(texts: Mapping[str, list[str]]) -> tuple[tuple[RecordedModel, ...], Ints]:
+    columns = [texts[name] for name in ("model", "format", "effort")]
+    first, arm = different_rows(columns)
+    return tuple(RecordedModel(*(column[start] for column in columns)) for start in first), arm
 
 
 def _parent_rows(raw: RawEvidence, count: int, faults: EvidenceFaults) -> list[int]:
+    if raw.columns.get("parent") is None and raw.columns.get("id") is None:
+        return [-1] * count
     names = _texts(raw.columns.get("id"), count)
     row_of_id: dict[str, int] = {}
     for row, name in enumerate(names):
@@ -331,17 +351,22 @@ def _parent_rows(raw: RawEvidence, count: int, faults: EvidenceFaults) -> list[i
     return parents
 
 
-def _sample_numbers(cells: Cells | None, ask: Sequence[Any], faults: EvidenceFaults) -> list[int]:
-    """The number of each sample among the replies to its request: as given, or counted in the order of rows."""
+def _sample_numbers(cells: Cells | None, ask: Ints, faults: EvidenceFaults) -> Sequence[int] | Ints:
+    """The number of each sample among the replies to its request: as given, or counted in the order of rows.
+
+    ask: (rows, parts) what tells requests apart.
+    """
     if cells is None:
         seen: dict[Any, int] = {}
         numbers = []
-        for key in ask:
+        for key in map(tuple, ask.tolist()):
             numbers.append(seen.get(key, 0))
             seen[key] = numbers[-1] + 1
         return numbers
+    if (whole := _different_numbers(cells, ask)) is not None:
+        return whole
     numbers, first = [], dict[Any, int]()
-    for row, (cell, key) in enumerate(zip(cells, ask, strict=True)):
+    for row, (cell, key) in enumerate(zip(cells, map(tuple, ask.tolist()), strict=True)):
         number = _number(cell)
         if not (isfinite(number) and number == int(number) >= 0):
             faults.add(row, f"sample is {cell!r}; it must be a whole number from 0")
@@ -350,3 +375,14 @@ def _sample_numbers(cells: Cells | None, ask: Sequence[Any], faults: EvidenceFau
             faults.add(row, "is there twice: same question, model, format, effort, role, parent and sample")
         numbers.append(int(number))
     return numbers
+
+
+def _different_numbers(cells: Cells, ask: Ints) -> Ints | None:
+    """Numbers of samples as given, if all are whole numbers and none is there twice; else None."""
+    values = _plain_numbers(cells)
+    if values is None or not (np.isfinite(values) & (values == np.floor(values)) & (values >= 0)).all():
+        return None
+    keys = [*ask.T, values]
+    order = np.lexsort(keys)
+    twice = np.all([key[order][1:] == key[order][:-1] for key in keys], axis=0)
+    return None if twice.any() else values.astype(np.int64)

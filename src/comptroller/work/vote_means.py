@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
@@ -24,30 +26,40 @@ def expected_vote(counts: Ints, score: Floats, ns: npt.ArrayLike) -> Floats:
     """
     sizes = np.atleast_1d(np.asarray(ns, np.int64))
     most, answers = int(sizes.max()), counts.shape[1]
-    ways = np.exp(log_choose(counts[:, :, None], np.arange(most + 1)))
-    total = np.exp(log_choose(counts.sum(axis=1)[:, None], sizes))
-    found = np.zeros((len(counts), len(sizes)))
+    # answers x votes x questions: the products run along the last axis, where numbers lie side by side
+    ways = np.ascontiguousarray(np.exp(log_choose(counts.T[:, None, :], np.arange(most + 1)[:, None])))
+    found = np.zeros((len(sizes), len(counts)))
     for votes in range(1, most + 1):
+        reach = np.flatnonzero(sizes >= votes)
         nodes, weights = np.polynomial.legendre.leggauss((min(most // votes, answers) + 1) // 2 or 1)
         for node, share in zip((nodes + 1) / 2, weights / 2, strict=True):
-            below = ways[:, :, : votes + 1] * np.where(np.arange(votes + 1) < votes, 1.0, node)
-            for winner in range(answers):
-                losing = _product(np.delete(below, winner, axis=1), most - votes)
-                reach = sizes >= votes
-                won = ways[:, winner, votes, None] * losing[:, np.where(reach, sizes - votes, 0)]
-                found += share * score[:, winner, None] * np.where(reach, won, 0.0)
-    return np.asarray(found / total)
+            below = ways[:, : votes + 1].copy()
+            below[:, votes] *= node
+            for winner, losing in enumerate(_products_without_one(below, most - votes)):
+                won = share * score[:, winner] * ways[winner, votes]
+                found[reach] += won * losing[sizes[reach] - votes]
+    return np.asarray(found / np.exp(log_choose(counts.sum(axis=1), sizes[:, None]))).T
 
 
-def _product(factors: Floats, degree: int) -> Floats:
-    """Product over the middle axis of polynomials, cut at a degree: rows x (degree + 1)."""
-    product = np.zeros((len(factors), degree + 1))
-    product[:, 0] = 1.0
-    for factor in np.moveaxis(factors, 1, 0):
-        grown = np.zeros_like(product)
-        for power in range(min(factor.shape[1], degree + 1)):
-            grown[:, power:] += factor[:, power, None] * product[:, : degree + 1 - power]
-        product = grown
+def _products_without_one(factors: Floats, degree: int) -> Iterator[Floats]:
+    """For each of the factors, polynomials (powers x questions), the product of all others, cut at a degree."""
+    one = np.zeros((degree + 1, factors.shape[2]))
+    one[0] = 1.0
+    behind = [one]
+    for factor in factors[:0:-1]:
+        behind.append(_product(behind[-1], factor))
+    before = one
+    for factor, rest in zip(factors, reversed(behind), strict=True):
+        yield _product(before, rest)
+        before = _product(before, factor)
+
+
+def _product(one: Floats, other: Floats) -> Floats:
+    """Product of two polynomials (powers x questions), cut at the degree of the first."""
+    terms = len(one)
+    product = np.zeros_like(one)
+    for power in range(min(len(other), terms)):
+        product[power:] += other[power] * one[: terms - power]
     return product
 
 

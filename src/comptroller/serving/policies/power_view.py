@@ -36,7 +36,8 @@ class PowerView(NamedTuple):
     """A row at a sample.
 
     row_w: watts, one value for every sample so far.  budget_w: of the row.  decided: the setting of each tier that was
-    decided last, in force or on its way.  most_w: what the row may draw at most at each setting, on all its replicas.
+    decided last, in force or on its way.  most_w: what the row may draw at most at each setting until the
+    next sample: replicas that are on at any load, those that may be started meanwhile idle.
     step_s: seconds of a decode step of each tier's mean batch at each setting, shape (tiers, settings); 0 without one.
     queued: calls of each tier that wait.  tpot_s: what a token may take; infinite without an objective.
     """

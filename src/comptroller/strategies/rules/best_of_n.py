@@ -14,8 +14,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from comptroller.strategies.best_choices import BestChoice, RewardedChoice
 from comptroller.strategies.checks import at_least, require_known
 from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Reply, Run, StrategyQuestion
+from comptroller.strategies.sampled_runs import SampledRun
 from comptroller.strategies.votes import WEIGHTS, best, candidates
 
 BY = ("score", "likelihood", "reward")
@@ -41,6 +43,12 @@ class BestOfNStrategy:
         """The parameter whose smaller values are prefixes of a run: none where a reward role is asked."""
         return "" if self.by == "reward" else "n"
 
+    @property
+    def closed_form(self) -> SampledRun:
+        """The best over choices of the samples."""
+        choice = RewardedChoice("reward") if self.by == "reward" else BestChoice(self.by)
+        return SampledRun(self.n, choice, effort=self.effort)
+
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Asks for all samples at once, then for their rewards if needed, and takes the best."""
         replies = yield All(*Ask(content=question.content, effort=self.effort).times(self.n))
@@ -49,7 +57,7 @@ class BestOfNStrategy:
         samples = candidates(replies)
         judged = yield All(*(Ask("reward", after=reply) for reply in samples))
         rewards = {reply.ask.after: reply.score for reply in judged if not isnan(reply.score)}
-        return best(samples, lambda reply: rewards.get(reply, -inf))
+        return best(replies, lambda reply: rewards.get(reply, -inf))
 
     def choose(self, replies: Sequence[Reply]) -> Answer:
         """The reply of the greatest score or likelihood, where no reward role is asked."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from comptroller.strategies.protocol import GREEDY, SAMPLED, All, Ask, QuestionBudget, Run, StrategyQuestion
+from comptroller.strategies.sampled_runs import FirstChoice, SampledRun
 from comptroller.strategies.votes import first
 
 
@@ -20,6 +21,11 @@ class OnceStrategy:
     greedy: bool = True
     effort: str = ""
     role: str = "solver"
+
+    @property
+    def closed_form(self) -> SampledRun:
+        """One sample, whichever it is."""
+        return SampledRun(1, FirstChoice(), self.role, self.effort, self.greedy)
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Asks once and returns the reply as the answer."""

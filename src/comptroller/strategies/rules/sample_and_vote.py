@@ -15,6 +15,8 @@ import numpy as np
 
 from comptroller.strategies.checks import at_least, require_known
 from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Reply, Run, StrategyQuestion
+from comptroller.strategies.sampled_runs import SampledRun
+from comptroller.strategies.vote_odds import VoteChoice
 from comptroller.strategies.votes import WEIGHTS, vote
 
 
@@ -34,6 +36,11 @@ class SampleAndVoteStrategy:
     def __post_init__(self) -> None:
         at_least(1, n=self.n)
         require_known("weight", self.weight, WEIGHTS)
+
+    @property
+    def closed_form(self) -> SampledRun:
+        """The vote over choices of the samples."""
+        return SampledRun(self.n, VoteChoice(self.weight), effort=self.effort)
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Asks for all samples at once and votes."""

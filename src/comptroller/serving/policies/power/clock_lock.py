@@ -1,4 +1,6 @@
-"""One locked clock on every device for good: the highest at which the row cannot pass its budget, whatever its load.
+"""One locked clock on every device: the highest at which the row cannot pass its budget, whatever its load.
+
+It stays for good where replicas do; where they come and go it follows how many of the row are on.
 
 A power limit holds back prompts alone, for decoding seldom draws it; a locked clock saves in both.
 """

@@ -1,4 +1,7 @@
-"""One power limit on every device for good: the highest at which the row cannot pass its budget, whatever its load."""
+"""One power limit on every device: the highest at which the row cannot pass its budget, whatever its load.
+
+It stays for good where replicas do; where they come and go it follows how many of the row are on.
+"""
 
 from __future__ import annotations
 

@@ -115,14 +115,14 @@ def prompt_bandwidth(ready: ReplicaTimer, prompt_tokens: float) -> float:
 class SharedDevices:
     """How two engines share devices.
 
-    timer: of a replica on a share.  table: of a timer.  knee: see `bandwidth_within`.  prompt_tokens: of a typical
+    timer, table: of a replica on a share.  knee: see `bandwidth_within`.  prompt_tokens: of a typical
     step of prompts, by which their draw on the memory is counted.  token_cap, prompt_cap: share of the multiprocessors
     that an engine may take while the other rests, where it is more than its own (in semi-PD's code 1 for tokens, while
     prompts keep to their own).
     """
 
     timer: Callable[[DeviceShare], ReplicaTimer]
-    table: Callable[[ReplicaTimer], StepTable]
+    table: Callable[[DeviceShare], StepTable]
     knee: float
     prompt_tokens: float
     token_cap: float = 1.0
@@ -158,7 +158,7 @@ class SharedDevices:
         return prompt, token
 
     def _of(self, share: DeviceShare) -> StepTable:
-        return charged_in_part(self.table(self.timer(share)), TOGETHER)
+        return charged_in_part(self.table(share), TOGETHER)
 
 
 def charged_in_part(table: StepTable, part: float) -> StepTable:

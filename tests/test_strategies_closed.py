@@ -1,0 +1,183 @@
+"""Figures of strategies from arrays are those of their generators: over every order of the samples, and over deals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from comptroller.strategies.deals import results_over_deals
+from comptroller.strategies.expected_runs import formed_results
+from comptroller.strategies.protocol import QuestionBudget
+from comptroller.strategies.replay import EvidenceReplay, RecordedService, ServicePace
+from comptroller.strategies.results import replay_strategy
+from comptroller.strategies.sample_pools import SampleTable
+from comptroller.strategies.spelling import parse, spell
+from comptroller.strategies.study import ReplayConditions, study
+from comptroller.strategies.vote_odds import vote_prefixes
+from comptroller.work.evidence import VERIFIER, Evidence, RecordedAskKey, RecordedModel, RecordedQuestion, columns
+from strategy_evidence import ARMS, PRICE, bound, drawn
+
+AT_ONCE = ServicePace(0.0, 0.0, 0.0)
+"""So that no answer is first for being short."""
+PER_TOKEN = ServicePace(1.0, 0.0, 0.5)
+COLUMNS = ("score", "tokens", "usd", "calls", "lost", "truncated", "unanswered", "expired")
+ENDS = ("stop", "stop", "stop", "length", "failed", "")
+
+
+def judged(samples, rewards=True):
+    """One question with samples (answer, end, judgement), and a verdict of another model on each."""
+    count = len(samples)
+    rows = columns(
+        2 * count,
+        question=np.zeros(2 * count, np.int64),
+        arm=np.repeat([0, 1], count),
+        sample=np.tile(np.arange(count), 2) * np.repeat([1, 0], count),
+        role=np.repeat(["solver", VERIFIER], count),
+        parent=np.concatenate([np.full(count, -1), np.arange(count)]),
+        temperature=np.ones(2 * count),
+        answer=np.array([answer for answer, _, _ in samples] + [None] * count, object),
+        score=np.array([float(answer == "a") for answer, _, _ in samples] + [np.nan] * count),
+        judgement=np.array([rating for _, _, rating in samples] + [7 - rating for _, _, rating in samples]),
+        finish=np.array([end for _, end, _ in samples] + ["stop"] * count),
+        input_tokens=np.full(2 * count, 10.0),
+        output_tokens=np.concatenate([2.0 ** np.arange(count), np.arange(count) + 3.0]),
+    )
+    logs = tuple(np.array([-0.1 * (n + 1), -0.2], np.float32) for n in range(2 * count))
+    return Evidence((RecordedQuestion("q"),), ARMS, rows, logs, "judged")
+
+
+def replay_of(evidence, pace=AT_ONCE):
+    solver, reward = (RecordedService(arm, pace=pace, price=PRICE) for arm in evidence.arms)
+    return EvidenceReplay(evidence, {"solver": solver, "reward": reward})
+
+
+def over_every_order(strategy, evidence, pace=AT_ONCE):
+    """Means of a strategy's columns over every order in which the samples may come."""
+    replay, count = replay_of(evidence, pace), len(evidence) // 2
+    found = []
+    for order in permutations(range(count)):
+        replay.dealt = {RecordedAskKey(0, 0): list(order)}
+        found.append(replay_strategy(strategy, replay, [0]))
+    return {name: np.mean([one.column(name) for one in found]) for name in (*COLUMNS, "elapsed_s", "strong_calls")}
+
+
+def formed(strategy, evidence, pace=AT_ONCE, deals=16):
+    found = formed_results(SampleTable(replay_of(evidence, pace), [0], deals), [strategy])
+    return found[spell(strategy)] if found else None
+
+
+TEXTS = ("once(greedy=false)", "sample_and_vote(n={})", "best_of_n(n={})", "best_of_n(n={},by=reward)")
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b", "c", None]), st.sampled_from(ENDS), st.integers(0, 3).map(float)),
+        min_size=1,
+        max_size=4,
+    ),
+    st.integers(1, 4),
+    st.sampled_from(TEXTS),
+)
+@settings(max_examples=120, deadline=None)
+def test_closed_forms_are_means_of_the_generator_over_every_order(samples, size, text):
+    evidence, strategy = judged(samples), parse(text.format(size))
+    told = formed(strategy, evidence)
+    assume(any(answer for answer, _, _ in samples))
+    blank_judged = "reward" in text and any(end in ("stop", "") and not answer for answer, end, _ in samples)
+    if (size > len(samples) and "n=" in text) or blank_judged:
+        assert told is None
+        return
+    expected = over_every_order(strategy, evidence)
+    for name in COLUMNS:
+        assert told.column(name)[0] == pytest.approx(expected[name], abs=1e-9), name
+    assert told.column("strong_calls")[0] == pytest.approx(expected["strong_calls"])
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=4), st.integers(1, 4), st.sampled_from(TEXTS))
+@settings(max_examples=40, deadline=None)
+def test_the_time_of_samples_at_once_is_that_of_the_longest(answers, size, text):
+    evidence, strategy = (
+        judged([(answer, "stop", float(n)) for n, answer in enumerate(answers)]),
+        parse(text.format(size)),
+    )
+    told = formed(strategy, evidence, PER_TOKEN)
+    if told is not None:
+        expected = over_every_order(strategy, evidence, PER_TOKEN)
+        assert told.elapsed_s[0] == pytest.approx(expected["elapsed_s"])
+
+
+@given(st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 2)), min_size=1, max_size=8), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_votes_of_prefixes_share_ties(pairs, plain):
+    label = np.array([[answer for answer, _ in pairs]])
+    weight = np.ones(label.shape) if plain else np.array([[float(weight) for _, weight in pairs]])
+    worth = np.array([[1.0, 0.25, 0.0, 0.5]])
+    found = vote_prefixes(label, weight, worth, range(1, len(pairs) + 1))[0]
+    for size in range(1, len(pairs) + 1):
+        given_answers = [answer for answer in label[0, :size] if answer >= 0]
+        tally = {answer: weight[0, :size][label[0, :size] == answer].sum() for answer in given_answers}
+        leaders = [answer for answer, votes in tally.items() if votes == max(tally.values())]
+        expected = np.mean(worth[0, leaders]) if leaders else 0.0
+        assert found[size - 1] == pytest.approx(expected), size
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sample_and_vote(n=6)",
+        "sample_and_vote(n=18)",
+        "sample_and_vote(n=7,weight=score)",
+        "sample_and_vote(n=7,weight=likelihood)",
+        "best_of_n(n=5)",
+        "best_of_n(n=5,by=likelihood)",
+        "once(greedy=false)",
+    ],
+)
+def test_arrays_and_deals_agree(text):
+    evidence, strategy = drawn(4, questions=5, samples=24, verdicts=0), parse(text)
+    rating = np.random.default_rng(0).random(len(evidence))  # all differ: the generator shares no ties of weights
+    evidence = replace(evidence, rows=replace(evidence.rows, judgement=rating))
+    replay = bound(evidence, pace=AT_ONCE)
+    chosen = list(range(5))
+    table = SampleTable(replay, chosen, 400)
+    told = formed_results(table, [strategy])[spell(strategy)]
+    again = results_over_deals(replay.dealt_by(1), 400, lambda one: [replay_strategy(strategy, one, chosen)])[0]
+    for name in ("score", "usd", "tokens", "calls"):
+        deviation = max(np.abs(again.column(name)).max(), 1e-12)
+        np.testing.assert_allclose(told.column(name), again.column(name), atol=0.09 * deviation, err_msg=name)
+    assert told.mean("score") == pytest.approx(again.mean("score"), abs=5 * again.deal_deviation / 20 + 0.005)
+    assert told.deal_deviation == pytest.approx(again.deal_deviation, rel=0.2)
+
+
+def test_a_closed_form_is_of_all_choices_or_of_deals_and_says_which():
+    evidence = drawn(5, questions=5, samples=24, verdicts=0)
+    texts = ["sample_and_vote(n=4)", "sample_and_vote(n=20)", "sample_and_vote(n=24)", "once", "best_of_n(n=3)"]
+    asked = [parse(text) for text in texts]
+    found = study(evidence, asked, ReplayConditions(arms=ARMS[:1], deals=7))
+    assert {one.strategy: one.results.deals for one in found.settings} == {
+        **dict.fromkeys(["sample_and_vote(n=4)", "best_of_n(n=3)"], 0),
+        "sample_and_vote(n=20)": 7,
+        **dict.fromkeys(["sample_and_vote(n=24)", "once"], 1),
+    }
+    assert sum("means over" in note for note in found.notes) == 2
+
+
+def test_one_deal_and_a_budget_are_dealt_sample_by_sample():
+    evidence, vote = drawn(5, questions=5), parse("sample_and_vote(n=4)")
+    alone = study(evidence, [vote], ReplayConditions(arms=ARMS[:1], deals=1)).settings[-1]
+    np.testing.assert_array_equal(alone.results.score, replay_strategy(vote, bound(evidence)).score)
+    cut = study(evidence, [vote], ReplayConditions(arms=ARMS[:1], deals=3, budget=QuestionBudget(tokens=90)))
+    assert cut.settings[-1].amount("expired") > 0
+
+
+def test_samples_that_lack_what_is_weighed_are_a_gap_and_no_figure():
+    evidence = judged([("a", "stop", 1.0), ("b", "stop", np.nan)])
+    assert formed(parse("best_of_n(n=2)"), evidence) is None
+    assert formed(parse("sample_and_vote(n=2,weight=score)"), evidence) is None
+    assert formed(parse("best_of_n(n=2,by=reward)"), evidence) is not None, "a reward that is not a number counts least"
+    assert RecordedModel("large") in evidence.arms
