@@ -213,7 +213,8 @@ ROOM_LINES = {
     # jobs with a deadline on spot zones, three rules (380 lines); nodes that fault (210 lines);
     # kinds of GPUs and Gavel's program over them (210 lines)
     # a rule for deadlines that solves a program backwards from them (170 lines)
-    "cluster": 2_940,
+    # goodput of jobs on more or fewer GPUs, Pollux's rule over it (290 lines)
+    "cluster": 3_190,
     # command lines of engines, one file each; which files they load, and how those are made; words of pools apart,
     # drafts and adapters, or which engine has none; lines read back by a table of flags for each engine, versions that
     # are installed; a fifth engine, which listens by flags of its own

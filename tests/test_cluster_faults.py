@@ -17,10 +17,9 @@ from comptroller.cluster.job_faults import JobFaults
 from comptroller.cluster.job_outcome import JobOutcome
 from comptroller.cluster.job_simulation import JobCluster, JobSettings, ServingShare
 from comptroller.cluster.job_table import JobTable
-from comptroller.cluster.policies import JOB_POLICIES
 from comptroller.costs.training_faults import checkpoint_interval_s, checkpoint_schedule
 from comptroller.errors import InputError
-from test_cluster_jobs import ROWS, JobRow, table
+from test_cluster_jobs import RIGID, ROWS, JobRow, table
 
 
 def one_job(gpus: int, duration_s: float) -> JobTable:
@@ -58,7 +57,7 @@ def test_with_free_checkpoints_it_is_dalys_goodput() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(ROWS, st.floats(200.0, 2000.0), st.floats(0.0, 30.0), st.floats(0.0, 90.0), st.integers(0, 99))
-@pytest.mark.parametrize("policy", JOB_POLICIES.names())
+@pytest.mark.parametrize("policy", RIGID)
 def test_all_jobs_end_and_what_they_held_is_work_restarts_hangs_or_lost(
     policy: str, rows: list[JobRow], device_s: float, detect_s: float, repair_s: float, seed: int
 ) -> None:

@@ -19,7 +19,15 @@ from comptroller.cluster.balancing import BALANCERS
 from comptroller.cluster.job_faults import JobFaults
 from comptroller.cluster.job_files import jobs_of_file
 from comptroller.cluster.job_outcome import JobOutcome
-from comptroller.cluster.job_run import jobs_in_tiers, kind_speeds, node_kinds, node_sizes, quotas, serving_share
+from comptroller.cluster.job_run import (
+    goodput_of_jobs,
+    jobs_in_tiers,
+    kind_speeds,
+    node_kinds,
+    node_sizes,
+    quotas,
+    serving_share,
+)
 from comptroller.cluster.job_simulation import JobCluster, JobSettings
 from comptroller.cluster.job_table import WHOLE, JobTable
 from comptroller.errors import InputError
@@ -52,11 +60,24 @@ def speed_options(
     return speed or []
 
 
+def goodput_options(
+    goodput: Annotated[
+        Path | None,
+        typer.Option(
+            help="How what jobs train goes on more or fewer GPUs: CSV with a row for each model.", show_default=False
+        ),
+    ] = None,
+) -> Path | None:
+    """The file, as it is."""
+    return goodput
+
+
 def column_options(
     column: Annotated[
         list[str] | None,
         typer.Option(
-            help="What a column is called, as gpus=devices. Roles: submitted, duration, end, gpus, gpu_share, tenant.",
+            help="What a column is called, as gpus=devices. Roles: submitted, duration, end, gpus, gpu_share, tenant, "
+            "model.",
             show_default=False,
         ),
     ] = None,
@@ -77,12 +98,14 @@ def jobs(
     ],
     speed: Annotated[list[str], SharedOptions(speed_options)],
     column: Annotated[list[str], SharedOptions(column_options)],
+    goodput: Annotated[Path | None, SharedOptions(goodput_options)],
     faults: Annotated[JobFaults | None, SharedOptions(node_fault_options)],
     policy: Annotated[
         list[str] | None,
         typer.Option(
             help="A policy, by its id, its file or its dotted path; again for others to compare. Ids: backfill, fcfs, "
-            "first_fit, gang, gpu_fraction, hetero_max_min, least_service, max_min, shortest_remaining, static_quota.",
+            "first_fit, gang, gpu_fraction, hetero_max_min, least_service, max_min, pollux, shortest_remaining, "
+            "static_quota.",
             show_default="fcfs",
         ),
     ] = None,
@@ -125,11 +148,12 @@ def jobs(
     speeds = kind_speeds(speed, table.tenants, names)
     by_tenant = quotas(quota or [], table, sum(sizes))
     share = serving_share(serving) if serving else None
+    growth = goodput_of_jobs(goodput, table, sizes) if goodput else None
     found: list[JobOutcome] = []
     for name in dict.fromkeys(policy or ["fcfs"]):
         settings = JobSettings(
             sizes, name, restart_s, checkpoint_s, quota=by_tenant, serving=share, faults=faults, kinds=kinds,
-            speeds=speeds,
+            speeds=speeds, goodput=growth,
         )  # fmt: skip
         found.append(JobCluster(table, settings).run())
     write_all({"png": png, "html": html}, {"png": lambda: jobs_picture(found), "html": lambda: jobs_page(found)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from comptroller.work.trace_columns import unused_note
 from comptroller.work.trace_table import CellNumbering, trace_table
 from comptroller.work.trace_times import ArrivalCells, arrival_seconds
 
-ROLES = ("submitted", "duration", "end", "gpus", "gpu_share", "tenant")
+ROLES = ("submitted", "duration", "end", "gpus", "gpu_share", "tenant", "model")
 """What a column of jobs may hold: when one was submitted; how long it runs, or when it ended; GPUs; thousandths of one,
-of a job of one GPU; whose it is."""
+of a job of one GPU; whose it is; what it trains."""
 
 FORMS: tuple[Mapping[str, str], ...] = (
-    {"submitted": "submitted_s", "duration": "duration_s", "gpus": "gpus", "tenant": "tenant"},
+    {"submitted": "submitted_s", "duration": "duration_s", "gpus": "gpus", "tenant": "tenant", "model": "model"},
     {"submitted": "submitted", "duration": "duration_s", "gpus": "num_gpus", "tenant": "cluster"},
     {
         "submitted": "creation_time", "end": "deletion_time", "gpus": "num_gpu", "gpu_share": "gpu_milli",
@@ -53,9 +54,23 @@ def jobs_of_file(path: Path, names: Mapping[str, str] | None = None) -> JobTable
     for role in ("submitted", "start", "end"):
         if role in cells:
             values[role] = _seconds(path, roles[role], cells[role])
+    tenant, tenants = _text_numbers(cells.get("tenant"))
+    found, rows = _sound_jobs(path, values, tenant, tenants, unused_note(path.name, columns, roles.values()))
+    model, models = _text_numbers(cells.get("model"))
+    return found if model is None else _with_models(path, found, model[rows], models)
+
+
+def _text_numbers(cells: Sequence[Any] | None) -> tuple[Ints | None, tuple[str, ...]]:
+    """Numbers of texts, -1 where a cell is empty, and the texts; none without a column."""
     numbering = CellNumbering()
-    tenant = numbering(["" if cell is None else cell for cell in cells["tenant"]]) if "tenant" in cells else None
-    return _sound_jobs(path, values, tenant, numbering.texts, unused_note(path.name, columns, roles.values()))
+    return (None if cells is None else numbering(["" if cell is None else cell for cell in cells])), numbering.texts
+
+
+def _with_models(path: Path, jobs: JobTable, model: Ints, models: tuple[str, ...]) -> JobTable:
+    if (model < 0).any():
+        count = int((model < 0).sum())
+        raise FactError(path.name, "model", f"{count:,} of {len(jobs):,} jobs do not say what they train", "a model")
+    return replace(jobs, model=model, models=models)
 
 
 def _table(path: Path) -> dict[str, Sequence[Any]]:
@@ -110,7 +125,13 @@ def _seconds(path: Path, name: str, cells: Sequence[Any]) -> Floats:
 
 def _sound_jobs(
     path: Path, values: Mapping[str, Floats], tenant: Ints | None, tenants: tuple[str, ...], notes: tuple[str, ...]
-) -> JobTable:
+) -> tuple[JobTable, Ints]:
+    """The jobs, and the row of each.
+
+    Raises:
+        FactError: none is left.
+        RecordError: cells are missing or no numbers.
+    """
     submitted = values["submitted"]
     start = values.get("start", submitted)
     duration = values["duration"] if "duration" in values else values["end"] - start
@@ -139,10 +160,11 @@ def _sound_jobs(
     rows = rows[np.argsort(submitted[rows], kind="stable")]
     names = tenants if tenant is not None and (tenant >= 0).all() else (*tenants, "")
     owner = np.zeros(len(submitted), np.int64) if tenant is None else np.where(tenant < 0, len(tenants), tenant)
-    return JobTable(
+    found = JobTable(
         submitted[rows] - submitted[rows[0]], duration[rows], milli[rows].astype(np.int64), owner[rows], names,
         np.zeros(len(rows), np.int64), (BEST_EFFORT,), notes,
     )  # fmt: skip
+    return found, rows
 
 
 def _left_out(what: str, rows: Any) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""From words of a user to settings of a simulation: nodes, quotas, tiers, and GPUs that serving takes."""
+"""From words of a user to settings of a simulation: nodes, quotas, tiers, GPUs that serving takes, models."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from comptroller.cluster.job_goodput import GoodputModel, JobGoodput, of_models
 from comptroller.cluster.job_simulation import ServingShare
 from comptroller.cluster.job_table import SINGULARITY_TIERS, WHOLE, Floats, Ints, JobTable, ServiceTier
 from comptroller.errors import FactError, InputError
@@ -200,3 +201,36 @@ def serving_share(path: Path) -> ServingShare:
     if len(late):
         raise FactError(path.name, "at_s", "does not rise", line=int(line[late[0] + 1]))
     return ServingShare(at_s, gpus.astype(np.int64))
+
+
+def goodput_of_jobs(path: Path, jobs: JobTable, nodes: Sequence[int]) -> JobGoodput:
+    """Goodput of jobs by a table of models: a row each, a column for each field of `GoodputModel`.
+
+    Raises:
+        FactError: the file lacks a column, a cell is wrong, or a model stands twice.
+        InputError: the jobs do not say their model, one has no row, or cannot train on what its jobs ask for.
+    """
+    return of_models(models_of_file(path), jobs, nodes, path.name)
+
+
+def models_of_file(path: Path) -> list[GoodputModel]:
+    """The rows of such a table; raises as `goodput_of_jobs`."""
+    if not path.is_file():
+        raise FactError(str(path), "file", "is not there")
+    names = list(GoodputModel.__dataclass_fields__)
+    columns = columns_of(path)
+    if lacks := [name for name in names if name not in columns]:
+        raise FactError(path.name, "columns", f"none is called {lacks[0]}", ", ".join(names))
+    texts = ("model", "source")
+    lines, cells = read_columns(path, names, [np.array if name in texts else numbers for name in names])
+    by_name = dict(zip(names, cells, strict=True))
+    for name in [name for name in names if name not in texts]:
+        wrong = np.flatnonzero(~np.isfinite(by_name[name]))
+        if len(wrong):
+            raise FactError(path.name, name, "is no number", line=int(lines[wrong[0]]))
+    rows = [GoodputModel(*(str(x) if n in texts else float(x) for n, x in zip(names, row, strict=True)))  # type: ignore[arg-type]
+            for row in zip(*cells, strict=True)]  # fmt: skip
+    twice = [row.model for n, row in enumerate(rows) if row.model in [one.model for one in rows[:n]]]
+    if twice:
+        raise FactError(path.name, "model", f"{twice[0]} stands twice")
+    return rows

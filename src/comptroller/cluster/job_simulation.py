@@ -10,6 +10,7 @@ import numpy as np
 
 from comptroller.cluster.defragmentation import defragment
 from comptroller.cluster.job_faults import FaultClock, JobFaults, jobs_gpus_on
+from comptroller.cluster.job_goodput import JobGoodput
 from comptroller.cluster.job_outcome import JobOutcome, JobOutcomeRows
 from comptroller.cluster.job_table import WHOLE, Floats, Ints, JobTable
 from comptroller.cluster.job_view import JobView
@@ -38,6 +39,7 @@ class JobSettings:
     speed that a job on fewer GPUs than it asks for loses to taking turns.  quota: GPUs by tenant.  faults: of nodes.
     kinds: of GPUs, of each node a number, none where all are alike.  speeds: of each tenant's jobs on each kind, shape
     (tenants, kinds), over what their durations are of; on several kinds a job goes as on the slowest.
+    goodput: of jobs on other GPUs than they ask for.
     """
 
     nodes: tuple[int, ...]
@@ -50,6 +52,7 @@ class JobSettings:
     faults: JobFaults | None = None
     kinds: tuple[int, ...] = ()
     speeds: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    goodput: JobGoodput | None = None
 
     def __post_init__(self) -> None:
         if not (self.restart_s >= 0 and self.checkpoint_s > 0 and 0 <= self.slicing < 1):
@@ -85,6 +88,7 @@ class JobCluster:
         self.serving_places: list[JobPlace] = []
         self.rows = JobOutcomeRows.of(n)
         self.hung: dict[int, float] = {}
+        self.goodput = settings.goodput
         self.faults = FaultClock(settings.faults, self.pool) if settings.faults else None
 
     def run(self) -> JobOutcome:
@@ -228,10 +232,18 @@ class JobCluster:
             self.lacking.discard(job)
         own = self.speeds[self.jobs.tenant[job]]
         self.kind[job] = min(self.pool.kinds_of(place), key=lambda kind: own[kind])
-        self.speed[job] = _speed(int(self.jobs.milli[job]), milli, self.settings.slicing) * own[self.kind[job]]
+        self.speed[job] = self._pace(job, milli, place) * own[self.kind[job]]
         self.at_s[job] = self.until_s[job] = self.clock_s + wait_s
         self.end_s[job] = self.at_s[job] + (self.jobs.duration_s[job] - self.progress_s[job]) / self.speed[job]
         heappush(self.ends, (float(self.end_s[job]), job))
+
+    def _pace(self, job: int, milli: int, place: JobPlace) -> float:
+        """Progress a second: by its goodput where that is known and it can train so, else by turns on fewer GPUs."""
+        asked = int(self.jobs.milli[job])
+        turns = _speed(asked, milli, self.settings.slicing)
+        if self.goodput is None:
+            return turns
+        return self.goodput.speed(job, asked // WHOLE, milli // WHOLE, len(place.nodes)) or turns
 
     def move(self, job: int, place: JobPlace) -> None:
         """Run a job elsewhere on as much as it has; the pool knows of it already."""
@@ -324,5 +336,10 @@ def _refuse(jobs: JobTable, settings: JobSettings, pool: NodePool, module: Modul
         raise InputError(f"policy {settings.policy} needs a quota for each tenant: --quota {jobs.tenants[0]}=GPUS ...")
     if "tiers" in needs and not any(tier.promise for tier in jobs.tiers):
         raise InputError(f"policy {settings.policy} needs tiers with a promise: --tier {jobs.tenants[0]}=premium ...")
+    if "goodput" in needs and settings.goodput is None:
+        raise InputError(
+            f"policy {settings.policy} needs the throughput and the gradient noise scale of what jobs train: "
+            "--goodput FILE, and a column of models in the jobs"
+        )
     if settings.serving is not None and settings.serving.gpus.max(initial=0) * WHOLE >= pool.capacity_milli:
         raise InputError("serving takes the whole cluster: no GPU is left for jobs")

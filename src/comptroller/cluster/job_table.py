@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,7 @@ class JobTable:
 
     submitted_s: from the first on.  duration_s: at all the GPUs it asks for.  milli: thousandths of a GPU that it asks
     for, whole GPUs from 1,000 on.  tenant: place in `tenants`.  tier: place in `tiers`.  notes: what of a file was not
-    used.
+    used.  model: place in `models` of what each trains, shape (0,) where nothing says it.
     """
 
     submitted_s: Floats
@@ -55,6 +55,8 @@ class JobTable:
     tier: Ints
     tiers: tuple[ServiceTier, ...] = (BEST_EFFORT,)
     notes: tuple[str, ...] = ()
+    model: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    models: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.submitted_s)
@@ -81,15 +83,11 @@ class JobTable:
 
     def in_tiers(self, tiers: tuple[ServiceTier, ...], of_tenant: Ints) -> JobTable:
         """The same jobs in tiers by tenant. of_tenant: place in `tiers` of each tenant, shape (tenants,)."""
-        return JobTable(
-            self.submitted_s, self.duration_s, self.milli, self.tenant, self.tenants, of_tenant[self.tenant], tiers,
-            self.notes,
-        )  # fmt: skip
+        return replace(self, tier=of_tenant[self.tenant], tiers=tiers)
 
     def rows(self, keep: npt.NDArray[np.bool_]) -> JobTable:
         """Some of the jobs, at least one; seconds count from the first of them."""
-        first = self.submitted_s[keep][0]
-        return JobTable(
-            self.submitted_s[keep] - first, self.duration_s[keep], self.milli[keep], self.tenant[keep], self.tenants,
-            self.tier[keep], self.tiers, self.notes,
-        )  # fmt: skip
+        names = ("submitted_s", "duration_s", "milli", "tenant", "tier")
+        kept = {name: getattr(self, name)[keep] for name in names}
+        kept["submitted_s"] = kept["submitted_s"] - kept["submitted_s"][0]
+        return replace(self, **kept, model=self.model[keep] if len(self.model) else self.model)

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from comptroller.cluster.job_goodput import JobGoodput
+from comptroller.cluster.job_outcome import JobOutcomeRows
 from comptroller.cluster.job_table import WHOLE, Floats, Ints, JobTable
 from comptroller.cluster.nodes import NodePool
 
@@ -26,6 +28,8 @@ class JobState(Protocol):
     speeds: Floats
     kind: Ints
     on_kind_s: Floats
+    goodput: JobGoodput | None
+    rows: JobOutcomeRows
 
     def done_s(self, live: Ints) -> Floats:
         """Progress of jobs, in seconds at all their GPUs."""
@@ -96,6 +100,19 @@ class JobView:
         return (
             np.bincount(self.pool.kind, weights=self.pool.size, minlength=self.speeds.shape[1]).astype(np.int64) * WHOLE
         )
+
+    @cached_property
+    def restarts(self) -> Ints:
+        """How often each was stopped, or given other GPUs."""
+        return self._state.rows.stops[self._live]
+
+    def growth(self, gpus: int) -> tuple[Ints, Floats]:
+        """GPUs that a job may have of so many, and goodput of each at those, shape (live, sizes), 0 where it cannot
+        train; only policies with "goodput" in NEEDS may read it."""
+        of = self._state.goodput
+        assert of is not None  # the simulation refuses such policies without it
+        sizes = of.sizes(gpus)
+        return sizes, of.at_sizes(sizes)[of.of_job[self._live]]
 
     @cached_property
     def promise(self) -> Floats:
