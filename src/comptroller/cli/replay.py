@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as documents
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from math import nan
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from comptroller.books.inefficiency import patterns_of_runs
+from comptroller.cli._declared_price import declared_price
 from comptroller.cli._evidence_options import (
     DEFAULT_DEALS,
     DEFAULT_SAMPLES,
@@ -28,14 +27,12 @@ from comptroller.cli._evidence_options import (
     records_of,
     roles_of,
 )
+from comptroller.cli._inefficiency import inefficiency_of
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import FileContent, check, write_all
-from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, prefill_gamma
-from comptroller.errors import InputError
+from comptroller.costs.inference_units import ModelCostShape, TokenPrice
 from comptroller.facts.config import model as model_of
-from comptroller.facts.prices import PriceBook
 from comptroller.report import replay_report
-from comptroller.report.inefficiency_report import inefficiency_sheet
 from comptroller.report.router_report import router_sheet
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.tables import RAW, writer_of
@@ -44,9 +41,6 @@ from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import ServicePace
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import AMOUNTS, ReplayConditions, StrategyStudy, study
-from comptroller.work.evidence_readers import reader_of
-from comptroller.work.evidence_readers.agent_calls import READER as AGENT_CALLS
-from comptroller.work.trajectory_files import read_trajectories
 
 File = Path | None
 Prices = Annotated[
@@ -131,7 +125,7 @@ def run(
         spread=spread,
     )
     replayed = study(records, strategies, conditions, frontier, over)
-    wasted = _inefficiency(evidence, conditions.shape)
+    wasted = inefficiency_of(evidence, conditions.shape)
     _write(replayed, {"png": png, "html": html, "table": table}, as_table)
     if json:
         told = replay_report.record(replayed) | ({"inefficiency": wasted.records()} if wasted else {})
@@ -153,14 +147,6 @@ def _write(replayed: StrategyStudy, files: Mapping[str, File], as_table: Callabl
     write_all(files, make)
 
 
-def _inefficiency(evidence: Path, shape: ModelCostShape | None) -> ReportSheet | None:
-    """Inefficient patterns in all runs of a table of agents' calls, where the shape of their model is known."""
-    if shape is None or not evidence.is_file() or reader_of(evidence) is not AGENT_CALLS:
-        return None
-    gamma = prefill_gamma(shape, KINETICS_INTENSITY)
-    return inefficiency_sheet(patterns_of_runs(read_trajectories(evidence), gamma))
-
-
 def _print(replayed: StrategyStudy, wasted: ReportSheet | None) -> None:
     to = console()
     to.print(f"[bold green]{escape(replay_report.headline(replayed))}[/]")
@@ -178,7 +164,7 @@ def _print(replayed: StrategyStudy, wasted: ReportSheet | None) -> None:
 
 def _declared_conditions(judges: ModelledJudges, price: str, joules: str, pace: str) -> ReplayConditions:
     """The conditions that are declared, not recorded."""
-    usd, price_note = _price(price) if price else (None, ())
+    usd, price_note = declared_price(price) if price else (None, ())
     return ReplayConditions(
         checker=judges.checker,
         reward=judges.reward,
@@ -187,18 +173,3 @@ def _declared_conditions(judges: ModelledJudges, price: str, joules: str, pace: 
         joules=TokenPrice(*numbers("joules", joules, 2)) if joules else None,
         told=price_note,
     )
-
-
-def _price(text: str) -> tuple[TokenPrice, tuple[str, ...]]:
-    """The price per token that is written, or that a service had on a day; and what to say of it."""
-    if "/" not in text:
-        return TokenPrice(*(usd / 1e6 for usd in numbers("price", text, 2))), ()
-    service, _, day = text.partition("@")
-    try:
-        at = datetime.fromisoformat(day).replace(tzinfo=UTC) if day else datetime.now(UTC)
-    except ValueError:
-        raise InputError(f"--price {text!r}: write the date as provider/model@2026-02-28") from None
-    price = PriceBook.read().price(service, at)
-    sold = (float(price.rate(unit, 0)) * 1e-12 for unit in ("input_tokens", "output_tokens", "cache_read_tokens"))
-    since = f" since {price.since}" if price.since else ""
-    return TokenPrice(*sold), (f"price of {service} on {at:%Y-%m-%d}{since}, {price.source}",)
