@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -69,10 +68,20 @@ class PooledOutcome:
     layouts: tuple[int, ...]
 
     @property
+    def changes(self) -> tuple[PoolDecision, ...]:
+        """Decisions by which a pool was given another layout."""
+        last: dict[int, int] = {}
+        found = []
+        for one in self.decisions:
+            if last.setdefault(one.pool, one.setting.layout) != one.setting.layout:
+                found.append(one)
+            last[one.pool] = one.setting.layout
+        return tuple(found)
+
+    @property
     def reshardings(self) -> int:
         """How often a pool was given another layout."""
-        settings = [[one.setting.layout for one in self.decisions if one.pool == p] for p in range(len(self.pools))]
-        return sum(a != b for each in settings for a, b in pairwise(each))
+        return len(self.changes)
 
     @property
     def device_hours(self) -> float:
