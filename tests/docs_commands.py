@@ -170,6 +170,21 @@ NOT_RUN = {
     "--reward 0.9,0.1": "needs the published trees: tests/test_evidence_trees.py replays them so",
     'comptroller replay "depth_first(by=score,ends=never)" --deals 1 --evidence tree_crosswords.csv '
     "--model dfs_prune": "needs the published searches: tests/test_evidence_searches.py replays them so",
+    **dict.fromkeys(
+        (
+            f"comptroller {words} agent_runs.csv --map question=instance,model=model,task=source,score=resolved,"
+            f"usd=cost_usd{more}"
+            for words, more in (
+                ("show evidence", ""),
+                ("fit laws", " --law equivalence"),
+                (
+                    "replay once verdict_cascade --evidence",
+                    " --task swe-bench-pro --role weak=gpt-5-high --role strong=claude-sonnet-4.5",
+                ),
+            )
+        ),
+        "needs the published runs: tests/test_evidence_columns.py reads such tables",
+    ),
     "make setup": OTHER_TOOL,
     "make start": OTHER_TOOL,
     "kubectl get -o json": OTHER_TOOL,
