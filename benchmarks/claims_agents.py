@@ -112,7 +112,7 @@ def stops() -> Claim:
     return Claim(
         "a monitor's file does live what it does on records", "–",
         f"{name}: {one['cut']:.0%} of failing dollars cut, {one['solved']} solved before and {one['solved_with']} "
-        f"after; the file on the same runs {one['replayed']}; spared {spared[0]:.0f} millionths of a dollar predicted for "
+        f"after; the file on the same runs {one['replayed']}; spared {spared[0]:.0f} millionths of a dollar predicted, "
         f"{spared[1]:.0f} measured",
         "monitors_live.md: the embedded model, arithmetic; most runs fail, so that a cut is easy", "live",
     )  # fmt: skip
