@@ -52,6 +52,13 @@ def tiers_by_size(jobs: JobTable) -> JobTable:
     return jobs.in_tiers(SINGULARITY_TIERS, place)
 
 
+def told_enough() -> list[str]:
+    """Policies that need not know how jobs go on other GPUs than they ask for, which the record does not say; theirs
+    is `fleet_goodput.py`."""
+    needs = {name: getattr(JOB_POLICIES.module(name), "NEEDS", ()) for name in JOB_POLICIES.names()}
+    return [name for name, those in needs.items() if "goodput" not in those]
+
+
 def run(jobs: JobTable, policy: str, nodes: int, quota: Ints | None = None) -> JobOutcome:
     """A policy on so many nodes; quotas, where none are given, by the GPU-hours that tenants will ask for."""
     given = quotas_by_work(jobs, nodes * NODE) if quota is None else quota
@@ -106,7 +113,7 @@ def main() -> None:
     jobs = jobs_of_file(data.data / "philly_jobs.parquet")
     day = jobs.submitted_s / 86400 - FIRST_DAY
     jobs = tiers_by_size(jobs.rows((day >= 0) & (day < data.days)))
-    side_by_side = [run(jobs, policy, data.nodes) for policy in JOB_POLICIES.names()]
+    side_by_side = [run(jobs, policy, data.nodes) for policy in told_enough()]
     quota = static_quotas(jobs)
     static = int(quota.sum()) // NODE
     shared = fewest(static // 8, static, lambda nodes: kept(run(jobs, "gpu_fraction", nodes)))

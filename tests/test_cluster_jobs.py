@@ -252,6 +252,42 @@ def test_what_is_given_back_leaves_the_pool_as_it_was(sizes: list[int], random: 
     assert pool.whole.tolist() == [8, 4, 1] and not pool.shared
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.sampled_from([8, 8, 4, 2]), min_size=2, max_size=5),
+    st.lists(st.integers(1, 12), max_size=20),
+    st.sets(st.integers(0, 19)),
+    st.integers(1, 30),
+)
+def test_moves_end_and_make_the_room_or_leave_all_as_it_was(
+    nodes: list[int], sizes: list[int], gone: set[int], gpus: int
+) -> None:
+    pool = NodePool(nodes)
+    places = {job: place for job, size in enumerate(sizes) if (place := pool.take(1000 * size))}
+    for job in gone & set(places):
+        pool.give_back(places.pop(job))
+    before = pool.whole.copy()
+    moves = dict(defragment(pool, places, 1000 * gpus))
+    if not moves:
+        assert (pool.whole == before).all()
+        return
+    assert before.sum() == pool.whole.sum() and pool.take(1000 * gpus) is not None
+    used = [pair for place in (places | moves).values() for pair in place.nodes]
+    free = np.array(nodes) - np.bincount([n for n, _ in used], [g for _, g in used], len(nodes))
+    assert (free >= 0).all() and free.sum() == before.sum()
+    assert all(sum(g for _, g in places[job].nodes) == sum(g for _, g in moves[job].nodes) for job in moves)
+
+
+def test_a_job_larger_than_a_node_is_made_room_for() -> None:
+    pool = NodePool([8, 8, 8])
+    places = {job: place for job in range(6) if (place := pool.take(4000))}
+    for job in (0, 2, 4):
+        pool.give_back(places.pop(job))
+    assert pool.whole.tolist() == [4, 4, 4] and pool.take(12000) is None
+    moves = dict(defragment(pool, places, 12000))
+    assert len(moves) == 1 and pool.take(12000) is not None
+
+
 def test_what_cannot_be_simulated_is_refused_by_name() -> None:
     jobs = table([(0, 10, 8, 0), (1, 5, 1, 1)])
     with pytest.raises(InputError, match="1 of 2 ask for 8 GPUs, which the cluster of 4"):
