@@ -160,7 +160,8 @@ def main() -> None:
         ])  # fmt: skip
     heads = (
         "live", "stopped", "solved", "failing dollars cut", "the file on the runs without it", "held out before",
-        "spared, predicted and measured, $ per million", "$ per million solved",
+        "spared, predicted and measured, millionths of a dollar",
+        "millionths of a dollar per solved",
     )  # fmt: skip
     count, solved = figures["taught"]
     text = "\n\n".join((

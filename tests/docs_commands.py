@@ -164,12 +164,28 @@ NOT_RUN = {
     "comptroller books drift books.sqlite --before 2026-09-25..2026-09-29 --after 2026-09-29..2026-10-03": (
         "needs four days of calls in both periods: tests/test_books_drift.py has them"
     ),
-    'comptroller replay "beam_search(width=200,keep=5,depth=4,by=score,pick=best)" --evidence tree24_nodes.csv '
-    "--deals 1": "needs the published trees: tests/test_evidence_trees.py replays them so",
+    'comptroller replay "beam_search(width=200,keep=5,depth=4,by=score,pick=best)" --evidence tree24_nodes.csv': (
+        "needs the published trees: tests/test_evidence_trees.py replays them so"
+    ),
     'comptroller replay "beam_search(width=200,keep=1,depth=4)" --evidence tree24_nodes.csv --deals 1 '
     "--reward 0.9,0.1": "needs the published trees: tests/test_evidence_trees.py replays them so",
-    'comptroller replay "depth_first(by=score,ends=never)" --deals 1 --evidence tree_crosswords.csv '
+    'comptroller replay "depth_first(by=score,ends=never)" --evidence tree_crosswords.csv '
     "--model dfs_prune": "needs the published searches: tests/test_evidence_searches.py replays them so",
+    **dict.fromkeys(
+        (
+            f"comptroller {words} agent_runs.csv --map question=instance,model=model,task=source,score=resolved,"
+            f"usd=cost_usd{more}"
+            for words, more in (
+                ("show evidence", ""),
+                ("fit laws", " --law equivalence"),
+                (
+                    "replay once verdict_cascade --evidence",
+                    " --task swe-bench-pro --role weak=gpt-5-high --role strong=claude-sonnet-4.5",
+                ),
+            )
+        ),
+        "needs the published runs: tests/test_evidence_columns.py reads such tables",
+    ),
     "make setup": OTHER_TOOL,
     "make start": OTHER_TOOL,
     "kubectl get -o json": OTHER_TOOL,

@@ -21,7 +21,8 @@ from books_databases import postgres, where  # noqa: F401
 from comptroller.books.alerts import send
 from comptroller.books.budgets import SpendBudget
 from comptroller.books.export import FOCUS, focus, spans
-from comptroller.books.insight import NAMES, ListPricedModel, list_priced_models, patterns, reversals
+from comptroller.books.inefficiency import NAMES
+from comptroller.books.insight import ListPricedModel, list_priced_models, patterns, reversals
 from comptroller.books.invoices import read_invoice
 from comptroller.books.ledger import CallLedger, CallQuote, ReservationPosting, SettlementPosting
 from comptroller.books.meter_posting import IDLE, MeterReadingBill, post

@@ -51,6 +51,7 @@ def test_every_line_has_a_standing_and_says_on_what_it_rests():
         ("tools and the operating system", "recorded", "in its histograms"),
         ("the best place of a cache while a tool runs", "modelled", "host_memory"),
         ("a monitor cuts failing runs", "recorded", "repositories held out"),
+        ("a monitor's file does live", "live", "0 lost"),
         ("Q4_0 is told from Q8_0", "live", "8 of 8"),
     ],
 )

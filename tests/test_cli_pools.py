@@ -34,7 +34,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return str(place / "plan.json"), str(place / "trace.csv")
 
 
-def test_pools_stand_beside_the_fleet_as_it_is(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_pools_stand_beside_the_fleet_as_it_is(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan, trace = files
     words = ["simulate", plan, "--trace", trace, "--pools", "dynamo_llm", "--tp", "2", "--tp", "4", "--start-up", "20"]
     assert ends([*words, "--json"]) == 0
@@ -48,7 +50,9 @@ def test_pools_stand_beside_the_fleet_as_it_is(files: tuple[str, str], capsys: p
         assert one["start_up_s"] == [20, 20]
         for per_s in one["most_per_s"]:
             assert per_s == sorted(per_s, reverse=True), "a lower clock never takes more"
-    assert ends(words) == 0
+    pages = tmp_path / "time.html", tmp_path / "time.svg"
+    assert ends([*words, "--html", str(pages[0]), "--png", str(pages[1])]) == 0
+    assert all("Replicas paid for" in page.read_text(encoding="utf-8") for page in pages)
     assert "Pools of requests, tensor parallelism of 2, 4" in capsys.readouterr().out
 
 
@@ -73,7 +77,7 @@ def test_as_it_is_is_the_plain_simulation(files: tuple[str, str]) -> None:
         (["--pools", "none", "--tp", "0"], "tensor parallelism 0"),
         (["--pools", "dynamo_llm", "--most-devices", "7"], "7 devices are fewer than the 8 of the plan"),
         (["--pools", "none", "--scaling", "hpa"], "each is a simulation of its own"),
-        (["--pools", "none", "--png", "time.png"], "--png is not of --pools"),
+        (["--pools", "none", "--calls", "calls.csv"], "--calls is of one fleet"),
     ],
 )
 def test_what_cannot_be_parted_is_refused(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,14 @@ def test_a_step_that_was_never_continued_is_a_gap_and_leaves_the_question_out(tm
     two = study(mixed, [parse(text)], ReplayConditions())
     assert [len(item.results.question) for item in two.settings] == [1]
     assert any(note.startswith("1 questions left out") for note in two.notes)
+
+
+def test_every_deal_keeps_the_order_of_proposed_steps_and_deals_those_that_were_sampled(tmp_path: Path) -> None:
+    evidence, text = tree(tmp_path), "rebase(width=1,depth=1,by=score)"
+    kept = {runs(parse(text), replay_of(evidence).dealt_by(seed), [0])[0][1].answer.content for seed in range(8)}
+    sampled = replace(evidence, rows=replace(evidence.rows, temperature=np.ones(len(evidence))))
+    dealt = {runs(parse(text), replay_of(sampled).dealt_by(seed), [0])[0][1].answer.content for seed in range(8)}
+    assert len(kept) == 1 and kept < dealt
 
 
 def test_steps_without_an_end_are_no_answer_whatever_their_truth(tmp_path: Path) -> None:

@@ -201,10 +201,10 @@ def test_runs_in_the_books_teach_the_monitor_that_stops_the_next_ones(up: Upstre
     assert not np.isfinite(calls.observation).any()
 
 
-async def solved(folder: Path, up: Upstream, **about: Any) -> Any:
+async def solved(folder: Path, up: Upstream, checker: dict[str, str] | None = None, **about: Any) -> Any:
     document = config(folder, up.url, "fine") | about
     made = config_from_document(document)
-    options = {"checker": {"exact": "what it never says"}}
+    options = {"checker": checker or {"exact": "what it never says"}}
     return await solve_live("What is it?", "repair(rounds=8)", made, options, books=str(folder / "books.sqlite"))
 
 
@@ -216,6 +216,17 @@ def test_a_run_of_a_strategy_is_stopped_with_its_best_answer(up: Upstream, tmp_p
     assert stop.why == "step_budget 4 > 3 after 4 calls" and stop.usd == pytest.approx(float(made.cost.usd))
     (tmp_path / "free").mkdir()
     assert len(asyncio.run(solved(tmp_path / "free", up)).calls) == 9
+
+
+def test_a_run_whose_answer_is_about_to_be_accepted_is_not_stopped(up: Upstream, tmp_path: Path) -> None:
+    """A monitor judges before the next call, as on records, where the last call of a run loses nothing."""
+    watched = {"long": {"kind": "step_budget", "threshold": 0, "watches": ["repair", "react"]}}
+    made = asyncio.run(solved(tmp_path, up, {"regex": "."}, monitors=watched))
+    assert len(made.calls) == 1 and made.answer.confidence == 1.0 and stops_of(tmp_path / "books.sqlite") == []
+    (tmp_path / "wrong").mkdir()
+    assert asyncio.run(solved(tmp_path / "wrong", up, monitors=watched)).answer.confidence < 1.0
+    (stop,) = stops_of(tmp_path / "wrong" / "books.sqlite")
+    assert stop.calls == 1
 
 
 def test_a_stopped_strategy_says_so_to_the_client(up: Upstream, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comptroller.books.insight import patterns_of_runs
+from comptroller.books.inefficiency import patterns_of_runs
+from comptroller.cli import main
+from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, prefill_gamma
 from comptroller.errors import FactError, RecordError
+from comptroller.facts.config import model
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import ServingPolicies, SimulatedFleet
 from comptroller.serving.jobs import calls_of
@@ -138,3 +142,16 @@ def test_patterns_of_recorded_runs_are_counted_in_prefill_token_equivalents(tmp_
     assert told["lack of tool priors"] == (1, pytest.approx(first))
     assert told["context computed again"] == (2, pytest.approx(10 + 50))  # of 110 that stood there 100 and 60 were kept
     assert told["long tool answers"] == (2, pytest.approx(20 + 40))
+
+
+def test_a_replay_of_calls_tells_the_patterns_of_their_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["replay", "once(greedy=false)", "--evidence", str(SAMPLE), "--shape", "llama_3_1_8b", "--json"]
+    with pytest.raises(SystemExit, match="0"):
+        main(asked)
+    told = json.loads(capsys.readouterr().out)["inefficiency"]
+    gamma = prefill_gamma(ModelCostShape.of(model("llama_3_1_8b")), KINETICS_INTENSITY)
+    found = patterns_of_runs(read_trajectories(SAMPLE), gamma).found
+    assert [(one["pattern"], one["requests"]) for one in told] == [(one.name, one.requests) for one in found]
+    with pytest.raises(SystemExit, match="0"):
+        main([word for word in asked if word not in ("--shape", "llama_3_1_8b")])
+    assert "inefficiency" not in json.loads(capsys.readouterr().out)

@@ -15,11 +15,12 @@ what paths have in common is read once. A step is scored by the reply itself (`b
 a solution; live, name a text that only last steps hold (`ends`), and services that go on from their own words
 (`prefill`). A replay continues any step that was continued in the record; a question on which a search leaves the
 record is left out and counted; one that leaves it everywhere is refused (other rewards than the recorded ones take
-other steps: keep few). `--deals 1` keeps the recorded order of steps, without which ties fall otherwise and a search
-soon leaves a tree that was pruned:
+other steps: keep few). Every deal keeps the recorded order of steps, since ties fall otherwise in another and a search
+soon leaves a tree that was pruned; only steps that are recorded as sampled (a `temperature` above 0) come in any order.
+Modelled errors are drawn anew in each deal, so `--deals 1` leaves out fewer questions:
 
-    comptroller replay "beam_search(width=200,keep=5,depth=4,by=score,pick=best)" --evidence tree24_nodes.csv --deals 1
-    comptroller replay "depth_first(by=score,ends=never)" --deals 1 --evidence tree_crosswords.csv --model dfs_prune
+    comptroller replay "beam_search(width=200,keep=5,depth=4,by=score,pick=best)" --evidence tree24_nodes.csv
+    comptroller replay "depth_first(by=score,ends=never)" --evidence tree_crosswords.csv --model dfs_prune
     comptroller replay "beam_search(width=200,keep=1,depth=4)" --evidence tree24_nodes.csv --deals 1 --reward 0.9,0.1
 
 The error of a reward model is a parameter of a replay (`--reward`) and of a plan (`reward` in `[quality]`,

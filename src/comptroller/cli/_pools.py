@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
+from comptroller.cli._output import FileContent, write_all
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.pool_layouts import PoolConditions
 from comptroller.planning.pool_simulation import simulate_pools
 from comptroller.planning.spot_simulation import SpotConditions
-from comptroller.report.pool_tables import pool_records, pool_sheet
+from comptroller.report.pool_tables import pool_page, pool_picture, pool_records, pool_sheet
 from comptroller.report.terminal import console, print_sheet
 from comptroller.work.trace import RequestTrace
 
@@ -35,18 +36,23 @@ class RequestPoolOptions:
         self, plan: Plan, trace: RequestTrace, start_up: SpotConditions, priced: TimingCalibration, json: bool,
         files: Mapping[str, Path | None],
     ) -> None:  # fmt: skip
-        """The policies side by side, after the fleet as it is.
+        """The policies side by side, after the fleet as it is; `html` and `png` of the files are written.
 
         Raises:
-            InputError: a file of single requests or a picture is asked for.
+            InputError: a file of single requests, which are those of one policy.
         """
-        if refused := [name for name, path in files.items() if path]:
-            raise InputError(f"--{refused[0]} is not of --pools: leave one of them out, or use --json")
+        if refused := [name for name in ("perfetto", "calls") if files.get(name)]:
+            raise InputError(f"--{refused[0]} is of one fleet: leave out --pools, or write --html, --png or --json")
         conditions = PoolConditions(
             self.tp, self.devices, start_up.start_up_s, start_up.weights_from, start_up.image_pulled, start_up.scale
         )
         names = dict.fromkeys((AS_IT_IS, *self.policies))
         found = simulate_pools(plan, trace, tuple(names), conditions, priced)
+        make: dict[str, Callable[[], FileContent]] = {
+            "html": lambda: pool_page(found),
+            "png": lambda: pool_picture(found),
+        }
+        write_all({name: files.get(name) for name in make}, make)
         if json:
             typer.echo(documents.dumps({"name": plan.name, "pools": pool_records(found)}, indent=2))
         else:

@@ -33,14 +33,12 @@ from comptroller.cli._books_options import (
     WhereArgument,
     period_of,
 )
+from comptroller.cli._inefficiency import gamma_like, inefficiency_sheet, sheet_of_runs
 from comptroller.cli._meter_file import bill
 from comptroller.cli._option_groups import shared_command
 from comptroller.cli._output import check, write_all
-from comptroller.costs.inference_units import ModelCostShape, prefill_gamma
 from comptroller.costs.rating import pusd
 from comptroller.errors import InputError
-from comptroller.facts.accelerator import accelerator
-from comptroller.facts.config import model as model_facts
 from comptroller.facts.prices import PriceBook
 from comptroller.report import books as sheets
 from comptroller.report.books_page import BooksSpending, page, picture
@@ -143,15 +141,13 @@ def patterns(
     output: Printed = TERMINAL,
 ) -> None:
     """Inefficient trajectories, in prefill-token equivalents: of books, or of a table of agents' calls."""
-    name, _, device = like.partition("@")
-    chip = accelerator(device)
-    gamma = prefill_gamma(ModelCostShape.of(model_facts(name)), chip.peak("bf16") / chip.memory_bytes_per_s)
+    gamma = gamma_like(like)
     if isinstance(calls, CallLedger):
-        output.show(sheets.patterns(insight.patterns(calls, gamma, scope)))
+        output.show(inefficiency_sheet(insight.patterns(calls, gamma, scope)))
     elif scope != EVERYTHING:
         raise InputError("--since, --until and --only choose rows of books; a table of calls counts whole")
     else:
-        output.show(sheets.patterns(insight.patterns_of_runs(calls, gamma)))
+        output.show(sheet_of_runs(calls, gamma))
 
 
 @shared_command(app, name="reconcile")

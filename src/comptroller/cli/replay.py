@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as documents
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from math import nan
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from comptroller.cli._declared_price import declared_price
 from comptroller.cli._evidence_options import (
     DEFAULT_DEALS,
     DEFAULT_SAMPLES,
@@ -27,12 +27,11 @@ from comptroller.cli._evidence_options import (
     records_of,
     roles_of,
 )
+from comptroller.cli._inefficiency import inefficiency_of
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._output import FileContent, check, write_all
 from comptroller.costs.inference_units import ModelCostShape, TokenPrice
-from comptroller.errors import InputError
 from comptroller.facts.config import model as model_of
-from comptroller.facts.prices import PriceBook
 from comptroller.report import replay_report
 from comptroller.report.router_report import router_sheet
 from comptroller.report.sheet import ReportSheet
@@ -126,11 +125,13 @@ def run(
         spread=spread,
     )
     replayed = study(records, strategies, conditions, frontier, over)
+    wasted = inefficiency_of(evidence, conditions.shape)
     _write(replayed, {"png": png, "html": html, "table": table}, as_table)
     if json:
-        typer.echo(documents.dumps(replay_report.record(replayed), indent=2, ensure_ascii=False))
+        told = replay_report.record(replayed) | ({"inefficiency": wasted.records()} if wasted else {})
+        typer.echo(documents.dumps(told, indent=2, ensure_ascii=False))
     else:
-        _print(replayed)
+        _print(replayed, wasted)
 
 
 def _write(replayed: StrategyStudy, files: Mapping[str, File], as_table: Callable[[ReportSheet], bytes] | None) -> None:
@@ -146,7 +147,7 @@ def _write(replayed: StrategyStudy, files: Mapping[str, File], as_table: Callabl
     write_all(files, make)
 
 
-def _print(replayed: StrategyStudy) -> None:
+def _print(replayed: StrategyStudy, wasted: ReportSheet | None) -> None:
     to = console()
     to.print(f"[bold green]{escape(replay_report.headline(replayed))}[/]")
     to.print(f"[dim]{escape(replay_report.setting(replayed))}[/]\n", soft_wrap=True)
@@ -155,13 +156,15 @@ def _print(replayed: StrategyStudy) -> None:
     for routed in replayed.routed:
         print_sheet(router_sheet(routed), to)
     print_sheet(replay_report.missing(replayed), to)
+    if wasted:
+        print_sheet(wasted, to)
     for note in replayed.notes:
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
 
 
 def _declared_conditions(judges: ModelledJudges, price: str, joules: str, pace: str) -> ReplayConditions:
     """The conditions that are declared, not recorded."""
-    usd, price_note = _price(price) if price else (None, ())
+    usd, price_note = declared_price(price) if price else (None, ())
     return ReplayConditions(
         checker=judges.checker,
         reward=judges.reward,
@@ -170,18 +173,3 @@ def _declared_conditions(judges: ModelledJudges, price: str, joules: str, pace: 
         joules=TokenPrice(*numbers("joules", joules, 2)) if joules else None,
         told=price_note,
     )
-
-
-def _price(text: str) -> tuple[TokenPrice, tuple[str, ...]]:
-    """The price per token that is written, or that a service had on a day; and what to say of it."""
-    if "/" not in text:
-        return TokenPrice(*(usd / 1e6 for usd in numbers("price", text, 2))), ()
-    service, _, day = text.partition("@")
-    try:
-        at = datetime.fromisoformat(day).replace(tzinfo=UTC) if day else datetime.now(UTC)
-    except ValueError:
-        raise InputError(f"--price {text!r}: write the date as provider/model@2026-02-28") from None
-    price = PriceBook.read().price(service, at)
-    sold = (float(price.rate(unit, 0)) * 1e-12 for unit in ("input_tokens", "output_tokens", "cache_read_tokens"))
-    since = f" since {price.since}" if price.since else ""
-    return TokenPrice(*sold), (f"price of {service} on {at:%Y-%m-%d}{since}, {price.source}",)

@@ -27,6 +27,7 @@ __all__ = [
     "require_context",
     "require_verdicts",
     "score",
+    "untold_likelihoods",
     "valid_checker",
     "verdict",
 ]

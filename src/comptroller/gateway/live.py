@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, nan
 from typing import Any
@@ -96,7 +96,7 @@ class LiveWorld:
     async def reply(self, ask: Ask) -> Reply:
         """The reply to an ask; cancelling it cuts the call, which is booked and returned as far as it went."""
         started_s = self.now_s()
-        if ask.role == CHECKER and self.cast.checker is not None and self.cast.checker.model is None:
+        if self._is_check(ask):
             return await self._checked(ask, started_s)
         made: list[CallAttempt] = []
         try:
@@ -114,6 +114,10 @@ class LiveWorld:
                 self.record.add(attempt.call)
         cost = total(attempt.cost for attempt in made if attempt.receipt is not None)
         return replace(reply, cost=cost, started_s=started_s, done_s=self.now_s())
+
+    def _is_check(self, ask: Ask) -> bool:
+        """Whether an ask is a check by the gateway itself, and no call of a model."""
+        return ask.role == CHECKER and self.cast.checker is not None and self.cast.checker.model is None
 
     async def _checked(self, ask: Ask, started_s: float) -> Reply:
         """The verdict of a checker on the reply it comes after."""
@@ -217,8 +221,13 @@ class LiveWorld:
             labels["limits"] = changed(labels["limits"], requests=None)
         return labels
 
-    def stopped(self) -> bool:
-        """Whether a monitor stops the run before its next call; the stop is booked."""
+    def stopped(self, asked: Iterable[Ask]) -> bool:
+        """Whether a monitor stops the run before the calls that it asks for next; the stop is booked.
+
+        A check by the gateway is no call: a run whose answer is about to be accepted is not stopped.
+        """
+        if all(map(self._is_check, asked)):
+            return False
         if not self._watching or self.record.last is None or self.record.stop is not None:
             return False
         now_s = time.time()
@@ -280,7 +289,7 @@ async def _play(
             came = [_result(task, tasks.pop(task), world) for task in list(tasks) if task.done()]
             for reply in sorted(came, key=lambda reply: reply.done_s):
                 _add(orders, await asyncio.to_thread(drive.feed, reply))
-            if drive.answer is None and not drive.expired and world.stopped():
+            if drive.answer is None and not drive.expired and world.stopped(orders.begin):
                 _add(orders, drive.expire())
     finally:
         alarm.cancel()

@@ -12,7 +12,7 @@ from comptroller.books.agent_runs import BookedStop
 from comptroller.books.archive import LedgerArchive
 from comptroller.books.budgets import BudgetBalance
 from comptroller.books.drift import DriftFinding
-from comptroller.books.insight import InefficiencyPattern, InefficiencyReport, PriceReversalReport
+from comptroller.books.insight import PriceReversalReport
 from comptroller.books.keys import ApiKey
 from comptroller.books.query import LedgerTotals
 from comptroller.books.reconcile import ReconciliationLine, SpendChange
@@ -217,19 +217,6 @@ def reversal_headline(reversal: PriceReversalReport) -> str:
         f"{len(reversal.reversed)} of {reversal.pairs} pairs of models are reversed; Kendall's tau of list price and "
         f"cost {number(reversal.tau)}, without thinking tokens {number(reversal.tau_visible)}"
     )
-
-
-def patterns(inefficiency: InefficiencyReport) -> ReportSheet:
-    """Inefficiencies in prefill-token equivalents."""
-    columns: SheetColumns[InefficiencyPattern] = (
-        left("pattern", None, lambda item: item.name),
-        right("requests", "tasks"),
-        right("share", "% of tasks", lambda item: _per(100 * item.requests, inefficiency.requests)),
-        right("pte", "PTE", lambda item: item.tokens),
-        right("pte_share", "% of PTE", lambda item: _per(100 * item.tokens, inefficiency.tokens)),
-    )
-    title = f"Inefficiency, {number(inefficiency.tokens)} prefill-token equivalents in all"
-    return ReportSheet.of(title, columns, inefficiency.found)
 
 
 RECONCILIATION: SheetColumns[ReconciliationLine] = (

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.over_time_play import PlayedPart
+from comptroller.planning.pool_simulation import PoolSimulation
 from comptroller.planning.power_simulation import PowerSimulation
 from comptroller.planning.scaled_simulation import ScaledSimulation
 from comptroller.planning.spot_simulation import ReplicaPrices, SpotSimulation
@@ -83,6 +84,16 @@ def timeline_of_scaled(one: ScaledSimulation, name: str = "") -> FleetTimeline:
     line = _of_elastic(name or one.settings.policy, one.plan, one.outcome, rents, one.within)
     moved = np.unique(np.round(one.outcome.outcome.arrival_s[len(one.trace) :], 3))
     return replace(line, events=tuple((float(at_s), "lost") for at_s in moved[:MOST_EVENTS]))
+
+
+def timeline_of_pools(one: PoolSimulation) -> FleetTimeline:
+    """Of pools of requests, with the first that were given another layout."""
+    outcome = one.outcome
+    per_s = [replica.table.usd_per_s for _, replica in outcome.elastic.outcome.fleet.replicas()]
+    rents = [per_s[lease.replica] for lease in outcome.elastic.leases]
+    line = _of_elastic(one.policy, one.plan, outcome.elastic, rents, one.within)
+    told = [(at.at_s, f"{outcome.pools[at.pool].name}: tp {one.tp[at.setting.layout]}") for at in outcome.changes]
+    return replace(line, events=tuple(told[:MOST_EVENTS]))
 
 
 def timeline_of_spot(one: SpotSimulation) -> FleetTimeline:

@@ -1,4 +1,4 @@
-"""Policies of pools of requests side by side, as a table and as records."""
+"""Policies of pools of requests side by side: a table, records and a picture of time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 
 from comptroller.planning.pool_simulation import PoolSimulation
 from comptroller.quantities import short
+from comptroller.report.drawing import ChartPicture
 from comptroller.report.figures import dollars, seconds, with_prefix
+from comptroller.report.fleet_timeline import timeline_charts, timeline_of_pools
+from comptroller.report.scaling_pictures import timeline_page
 from comptroller.report.scaling_tables import ttft_p95_s
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 
@@ -66,3 +69,14 @@ def pool_records(found: Sequence[PoolSimulation]) -> list[dict[str, Any]]:
         }
         for one in found
     ]
+
+
+def pool_picture(found: Sequence[PoolSimulation]) -> ChartPicture:
+    """Arrivals, replicas of any layout, what waits, latencies and dollars over time, as a file."""
+    return ChartPicture(timeline_charts([timeline_of_pools(one) for one in found]), pool_sheet(found).title)
+
+
+def pool_page(found: Sequence[PoolSimulation]) -> str:
+    """The charts and the table as a page."""
+    words = f"{len(found[0].trace):,} requests under {len(found)} policies of pools"
+    return timeline_page("pools of requests", words, [timeline_of_pools(one) for one in found], (pool_sheet(found),))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 
@@ -69,10 +68,20 @@ class PooledOutcome:
     layouts: tuple[int, ...]
 
     @property
+    def changes(self) -> tuple[PoolDecision, ...]:
+        """Decisions by which a pool was given another layout."""
+        last: dict[int, int] = {}
+        found = []
+        for one in self.decisions:
+            if last.setdefault(one.pool, one.setting.layout) != one.setting.layout:
+                found.append(one)
+            last[one.pool] = one.setting.layout
+        return tuple(found)
+
+    @property
     def reshardings(self) -> int:
         """How often a pool was given another layout."""
-        settings = [[one.setting.layout for one in self.decisions if one.pool == p] for p in range(len(self.pools))]
-        return sum(a != b for each in settings for a, b in pairwise(each))
+        return len(self.changes)
 
     @property
     def device_hours(self) -> float:
@@ -83,11 +92,14 @@ class PooledOutcome:
 
 
 class PoolState:
-    """A pool while it is played: what is decided and which replicas of the fleet are its own."""
+    """A pool while it is played: what is decided and which replicas of the fleet are its own.
+
+    is_settled: whether it stands as was decided, so that nothing is to be done until something else is.
+    """
 
     def __init__(self, place: int, pool: RequestPool, arrivals: Floats, layout_of: dict[int, int]) -> None:
         self.place, self.pool, self.arrivals, self.layout_of = place, pool, arrivals, layout_of
-        self.setting = pool.planned
+        self.setting, self.is_settled = pool.planned, False
 
     def devices_held(self, engine: ElasticEngine) -> int:
         """Devices of its replicas that are not off."""
@@ -122,6 +134,8 @@ class PoolState:
         if sum(engine.phases[r] == ReplicaPhase.OPEN for r in own) >= self.setting.replicas:
             others = [r for r in self.layout_of if r not in own and engine.phases[r] in phases]
             drain_some(engine, self.place, others, len(others))
+        there = [r for r in self.layout_of if engine.phases[r] in phases]
+        self.is_settled = len(there) == self.setting.replicas and own.issuperset(there)
 
 
 class RequestPoolFleet:
@@ -172,17 +186,18 @@ class RequestPoolFleet:
         every_s = int(module("pools", self.policy).EVERY_S)
         for second in range(1, seconds + 1):
             engine.advance(float(second))
-            held = [state.devices_held(engine) for state in states]
             for state in states:
                 if second % every_s == 0:
-                    others = sum(max(h, self._devices_of(one)) for h, one in zip(held, states, strict=True)
+                    before = state.setting
+                    others = sum(max(one.devices_held(engine), self._devices_of(one)) for one in states
                                  if one is not state)  # fmt: skip
-                    queued = engine.state(state.place)["queued"]
-                    before = state.setting.clock
-                    self._decide(state, state.view(second, queued, self.devices - others), float(second))
-                    if state.setting.clock != before:
+                    view = state.view(second, engine.state(state.place)["queued"], self.devices - others)
+                    self._decide(state, view, float(second))
+                    state.is_settled = state.is_settled and before[:2] == state.setting[:2]
+                    if state.setting.clock != before.clock:
                         state.set_clock(engine)
-                state.follow(engine, self.devices - sum(one.devices_held(engine) for one in states))
+                if not state.is_settled:
+                    state.follow(engine, self.devices - sum(one.devices_held(engine) for one in states))
 
     def _devices_of(self, state: PoolState) -> int:
         """Devices of the replicas that are decided."""

@@ -87,9 +87,9 @@ def deal_notes(results: Iterable[ReplayResults]) -> Iterator[str]:
     """What figures are means over, and what one deal alone would differ by."""
     given = list(results)
     for deals in sorted({one.deals for one in given} - {1}):
-        widest = max((one for one in given if one.deals == deals), key=lambda one: one.deal_deviation)
-        over = f"{deals} deals" if deals else "all choices"
-        yield (
-            f"means over {over} of the recorded samples; one deal alone differs by "
-            f"{widest.deal_deviation * 100:.1f} points (standard deviation, {widest.strategy})"
+        widest = max(
+            (one for one in given if one.deals == deals), key=lambda one: np.nan_to_num(one.deal_deviation, nan=-1.0)
         )
+        points = f"{widest.deal_deviation * 100:.1f} points (standard deviation, {widest.strategy})"
+        scored = "" if np.isnan(widest.deal_deviation) else f"; one deal alone differs by {points}"
+        yield f"means over {f'{deals} deals' if deals else 'all choices'} of the recorded samples{scored}"

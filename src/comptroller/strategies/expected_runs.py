@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import nan
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -91,7 +90,7 @@ def formed_results(table: SampleTable, strategies: Sequence[Strategy]) -> dict[s
 
 
 def _results(strategy: str, run: ExpectedRun, table: SampleTable) -> ReplayResults:
-    same = bool((run.square - run.score**2 <= CERTAIN).all())
+    same = not (run.square - run.score**2 > CERTAIN).any()
     return ReplayResults(
         strategy=strategy,
         question=table.questions,
@@ -113,47 +112,49 @@ def _results(strategy: str, run: ExpectedRun, table: SampleTable) -> ReplayResul
 class PoolMeans:
     """Means over the pools of a table, gathered into arrays of shape (sizes, questions).
 
-    columns: by name of a field of `ExpectedRun`.  costs: by pool.
+    sizes: numbers of samples.  columns: by name of a field of `ExpectedRun`.  costs: of each pool, what one sample
+    costs, (questions, 1), and what choosing costs beside, (questions, sizes), if anything.
     """
 
     questions: int
-    sizes: int
+    sizes: Sequence[int]
     columns: dict[str, Floats] = field(default_factory=dict)
-    costs: list[tuple[SamplePool, Cost]] = field(default_factory=list)
+    costs: list[tuple[SamplePool, Cost, Cost | None]] = field(default_factory=list)
 
-    def add(self, pool: SamplePool, cost: Cost, **columns: Floats) -> None:
+    def add(self, pool: SamplePool, each: Cost, beside: Cost | None, **columns: Floats) -> None:
         """Adds the means of one pool: arrays of shape (questions of the pool, sizes)."""
-        self.costs.append((pool, cost))
+        self.costs.append((pool, each, beside))
         for name, values in columns.items():
-            self.columns[name] = self._with(pool, values, self.columns.get(name))
+            if len(pool.place) == self.questions:  # a pool of all questions is not copied
+                self.columns[name] = values.T
+                continue
+            whole = self.columns.setdefault(name, np.full((len(self.sizes), self.questions), nan))
+            whole[:, pool.place] = values.T
 
     def run(self, at: int, deals: int = 0) -> ExpectedRun:
         """The run of the size at an index."""
         return ExpectedRun(
-            **{name: values[at] for name, values in self.columns.items()},
-            cost=combined_cost([self._cost], lambda whole: whole[0][at]),
-            deals=deals,
+            **{name: values[at] for name, values in self.columns.items()}, cost=self._cost(at), deals=deals
         )
 
-    @cached_property
-    def _cost(self) -> Cost:
+    def _cost(self, at: int) -> Cost:
         def gathered(parts: Sequence[Floats]) -> Floats:
-            whole = None
-            for (pool, _), part in zip(self.costs, parts, strict=True):
-                whole = self._with(pool, part, whole)
-            return np.empty((self.sizes, 0)) if whole is None else whole
+            if len(parts) == 1:
+                return np.broadcast_to(parts[0][:, 0], self.questions)
+            whole = np.full(self.questions, nan)
+            for (pool, _, _), part in zip(self.costs, parts, strict=True):
+                whole[pool.place] = part[:, 0]
+            return whole
 
-        return combined_cost([cost for _, cost in self.costs], gathered)
-
-    def _with(self, pool: SamplePool, values: Floats, whole: Floats | None) -> Floats:
-        """The whole with the values of one pool at its places; a pool of all questions is not copied."""
-        if len(pool.place) == self.questions:
-            return values.T
-        whole = np.full((self.sizes, self.questions), nan) if whole is None else whole
-        whole[:, pool.place] = values.T
-        return whole
+        sized = [
+            each * self.sizes[at]
+            if beside is None
+            else each * self.sizes[at] + combined_cost([beside], lambda one: one[0][:, at : at + 1])
+            for _, each, beside in self.costs
+        ]
+        return combined_cost(sized, gathered)
 
 
 def mean_cost(pool: SamplePool) -> Cost:
-    """Mean cost of one sample of a pool, a `Cost` of arrays of shape (questions, 1)."""
-    return combined_cost([pool.cost], lambda one: np.broadcast_to(one[0], pool.row.shape).mean(axis=1, keepdims=True))
+    """Mean cost of one sample of a pool, a `Cost` of arrays of shape (questions, 1), or (1, 1) where all are alike."""
+    return combined_cost([pool.cost], lambda one: np.mean(np.atleast_2d(one[0]), axis=1, keepdims=True))

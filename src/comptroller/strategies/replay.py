@@ -366,13 +366,18 @@ class ReplayWorld:
             rows = rows[np.isnan(evidence.rows.temperature[rows])]
             return rows.tolist() if len(rows) == 1 else []
         dealt: list[int] = rows.tolist()
-        if self.replay.seed is not None and len(rows) > 1:
+        if self.replay.seed is not None and len(rows) > 1 and self._is_drawn(rows, key.role):
             seeds = [self.replay.seed, key.question, key.arm, key.parent + 1, len(key.role)]
             dealt = np.random.default_rng(seeds).permutation(rows).tolist()
             dealt = sorted(dealt, key=self._refused) if key.role == STEP else dealt
         if self.replay.read and key.role == SOLVER and key.parent < 0:
             dealt.sort(key=lambda row: not self.replay.is_read(row))
         return dealt
+
+    def _is_drawn(self, rows: Ints, role: str) -> bool:
+        """Whether replies were drawn independently, so that any order is as good: steps only where they are recorded
+        with a temperature, since a search proposes them in an order of its own."""
+        return role != STEP or bool((self.replay.evidence.rows.temperature[rows] > 0).all())
 
     def _refused(self, row: int) -> bool:
         return bool(self.replay.evidence.rows.finish[row] == "refused")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import nan
 from typing import Any
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from comptroller.costs.inference_units import KINETICS_INTENSITY, per_solved
 from comptroller.errors import InputError, UnsupportedError
-from comptroller.quantities import Cost, TokenCounts
+from comptroller.quantities import Cost, TokenCounts, Values
 from comptroller.result_views import ResultViews as ResultViews  # noqa: PLC0414 - what a result is, for the rooms to its right
 from comptroller.strategies.drive import FinishedRun, StrategyDriver, play
 from comptroller.strategies.prepared_contexts import (
@@ -65,19 +65,11 @@ class ReplayResults:
         Raises:
             InputError: there is no such column.
         """
-        tokens = self.cost.tokens
-        named: dict[str, object] = {
-            "tokens": tokens.total,
-            "input_tokens": tokens.input + tokens.cached + tokens.cache_write,
-            "output_tokens": tokens.output + tokens.reasoning,
-            "reasoning_tokens": tokens.reasoning,
-            "eflops": self.cost.flops + KINETICS_INTENSITY * self.cost.bytes,
-        }
-        named |= {item: getattr(self.cost, item) for item in ("usd", "j", "flops", "bytes", "gco2e")}
-        named |= {item: getattr(self, item) for item in COLUMNS}
-        if name not in named:
-            raise InputError(f"results have no column {name!r}; they have {', '.join(named)}")
-        return np.asarray(named[name], float)
+        if name in COLUMNS:
+            return np.asarray(getattr(self, name), float)
+        if name not in AMOUNTS_OF_COST:
+            raise InputError(f"results have no column {name!r}; they have {', '.join((*AMOUNTS_OF_COST, *COLUMNS))}")
+        return np.asarray(AMOUNTS_OF_COST[name](self.cost), float)
 
     def mean(self, name: str) -> float:
         """The mean of a column over questions."""
@@ -90,6 +82,19 @@ class ReplayResults:
 
 COLUMNS = ("score", "calls", "elapsed_s", "truncated", "lost", "unanswered", "expired", "strong_calls")
 """Fields of `ReplayResults` that can be read by name."""
+AMOUNTS_OF_COST: Mapping[str, Callable[[Cost], Values]] = {
+    "tokens": lambda cost: cost.tokens.total,
+    "input_tokens": lambda cost: cost.tokens.input + cost.tokens.cached + cost.tokens.cache_write,
+    "output_tokens": lambda cost: cost.tokens.output + cost.tokens.reasoning,
+    "reasoning_tokens": lambda cost: cost.tokens.reasoning,
+    "eflops": lambda cost: cost.flops + KINETICS_INTENSITY * cost.bytes,
+    "usd": lambda cost: cost.usd,
+    "j": lambda cost: cost.j,
+    "flops": lambda cost: cost.flops,
+    "bytes": lambda cost: cost.bytes,
+    "gco2e": lambda cost: cost.gco2e,
+}
+"""Name of an amount -> it, of a cost."""
 
 
 def gather(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from comptroller.quantities import Cost
 from comptroller.strategies.expected_runs import ExpectedRun, PoolMeans, mean_cost
-from comptroller.strategies.sample_pools import BLANK, CUT, LOST, SamplePool, SampleTable
+from comptroller.strategies.sample_pools import BLANK, CUT, LOST, NAMED, SamplePool, SampleTable
 from comptroller.work.best_means import expected_best
 from comptroller.work.vote_means import log_choose
 
@@ -84,7 +84,7 @@ def _family_runs(family: SampledRun, sizes: list[int], table: SampleTable) -> di
     sizes = [size for size in sizes if size <= recorded]
     if not sizes:
         return {}
-    gathered, deals = PoolMeans(len(table.questions), len(sizes)), [0] * len(sizes)
+    gathered, deals = PoolMeans(len(table.questions), sizes), [0] * len(sizes)
     for pool in pools:
         means = family.choice.means(pool, sizes, table)
         if means is None:
@@ -103,20 +103,19 @@ def _add(
     table: SampleTable,
 ) -> None:
     calls = np.broadcast_to(sizes.astype(float), means.score.shape)
-    cost, strong = mean_cost(pool) * calls, table.replay.strong_roles
-    strong_calls = calls * (family.role in strong) if strong else np.full(calls.shape, nan)
-    elapsed = np.full(calls.shape, nan)
+    strong = table.replay.strong_roles
+    strong_calls = calls * (family.role in strong) if strong else np.broadcast_to(nan, calls.shape)
+    elapsed = np.broadcast_to(nan, calls.shape)
     if table.replay.timed:
         (elapsed,) = expected_best(pool.seconds, [pool.seconds], sizes)
     lost = calls * np.isin(pool.state, (LOST, CUT)).mean(axis=1, keepdims=True)
-    if means.calls is not None and means.cost is not None:
-        cost = cost + means.cost
+    if means.calls is not None:
         calls, strong_calls = calls + means.calls, strong_calls + means.calls * (means.role in strong)
         elapsed = elapsed + (0.0 if means.seconds is None else means.seconds)
     none, short = (chance_of_at_most(pool, state, sizes) for state in (LOST, CUT))
     gathered.add(
-        pool, cost, score=means.score, square=means.square, calls=calls, strong_calls=strong_calls, elapsed_s=elapsed,
-        lost=lost, truncated=short - none, unanswered=none,
+        pool, mean_cost(pool), means.cost, score=means.score, square=means.square, calls=calls,
+        strong_calls=strong_calls, elapsed_s=elapsed, lost=lost, truncated=short - none, unanswered=none,
     )  # fmt: skip
 
 
@@ -124,13 +123,15 @@ def chance_of_at_most(pool: SamplePool, state: int, sizes: npt.ArrayLike) -> Flo
     """(questions, sizes): chance that no sample of n ended in a higher state."""
     fewer = (pool.state <= state).sum(axis=1, keepdims=True)
     if not fewer.any():
-        return np.zeros((len(fewer), np.size(sizes)))
+        return np.broadcast_to(0.0, (len(fewer), np.size(sizes)))
     return np.asarray(np.exp(log_choose(fewer, sizes) - log_choose(pool.samples, sizes)))
 
 
 def score_without_named(pool: SamplePool, score: Floats, sizes: npt.ArrayLike) -> Floats:
     """(questions, sizes): the part of the mean score that comes from choices in which no sample has an answer: the
     first whole one counts, else the first truncated one."""
+    if (pool.state == NAMED).all():
+        return np.broadcast_to(0.0, (len(pool.row), np.size(sizes)))
     none, short, blank = (chance_of_at_most(pool, state, sizes) for state in (LOST, CUT, BLANK))
     return (blank - short) * _mean_of(pool, score, BLANK) + (short - none) * _mean_of(pool, score, CUT)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,10 @@ def column_names(path: Path) -> frozenset[str]:
         raise FactError(path.name, "file", f"not readable as Parquet: {error}") from error
 
 
-def read_columns(path: Path) -> tuple[dict[str, list[Any]], dict[str, str]]:
+def read_columns(path: Path, arrays: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, str]]:
     """Cells by column as Python values, and the metadata of the file.
+
+    arrays: columns that come as an array, where they hold numbers and no gaps.
 
     Raises:
         FactError: it is not readable as Parquet.
@@ -60,7 +62,10 @@ def read_columns(path: Path) -> tuple[dict[str, list[Any]], dict[str, str]]:
     except (_pyarrow("pyarrow").ArrowInvalid, OSError) as error:
         raise FactError(path.name, "file", f"not readable as Parquet: {error}") from error
     notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-    return {name: table.column(name).to_pylist() for name in table.column_names}, notes
+    cells = {name: table.column(name) for name in table.column_names}
+    whole = {name: cells[name].to_numpy() for name in set(arrays) & set(cells) if not cells[name].null_count}
+    numbers = {name: values for name, values in whole.items() if values.dtype.kind in "iuf"}
+    return {name: numbers[name] if name in numbers else cells[name].to_pylist() for name in cells}, notes
 
 
 def write_columns(path: Path, columns: Mapping[str, Sequence[Any]], notes: Mapping[str, str]) -> None:

@@ -41,7 +41,7 @@ KNOWN = ("id", "parent", "sample", *TEXTS, "answer", "content", *NUMBERS, "logpr
 COUNTED = ("question", "text", "task", "model", "format", "effort", "n", "correct")
 """Columns of evidence of which only counts are recorded."""
 
-Cells = Sequence[Any]
+Cells = Sequence[Any] | npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 
 
@@ -259,6 +259,8 @@ def _numbers(cells: Cells | None, count: int, name: str, faults: EvidenceFaults)
 
 def _plain_numbers(cells: Cells) -> npt.NDArray[np.float64] | None:
     """The cells as numbers if all are numbers or missing; None if one must be parsed."""
+    if isinstance(cells, np.ndarray):
+        return cells.astype(float)
     if not set(map(type, cells)) <= PLAIN:
         return None
     try:
@@ -366,7 +368,8 @@ def _sample_numbers(cells: Cells | None, ask: Ints, faults: EvidenceFaults) -> S
     if (whole := _different_numbers(cells, ask)) is not None:
         return whole
     numbers, first = [], dict[Any, int]()
-    for row, (cell, key) in enumerate(zip(cells, map(tuple, ask.tolist()), strict=True)):
+    given = cells.tolist() if isinstance(cells, np.ndarray) else cells
+    for row, (cell, key) in enumerate(zip(given, map(tuple, ask.tolist()), strict=True)):
         number = _number(cell)
         if not (isfinite(number) and number == int(number) >= 0):
             faults.add(row, f"sample is {cell!r}; it must be a whole number from 0")

@@ -70,7 +70,7 @@ def _count_columns(counts: EvidenceCounts) -> Mapping[str, list[Any]]:
 
 
 def _read(path: Path) -> Evidence | EvidenceCounts:
-    cells, notes = read_columns(path)
+    cells, notes = read_columns(path, (*NUMBERS, "sample"))
     unknown_columns(path, cells, 1)
     count = len(next(iter(cells.values()), []))
     raw = RawEvidence(range(1, count + 1), cells, notes.get("source", path.name))
