@@ -113,11 +113,14 @@ BEST = "the other half's own best"
 
 
 def price_of(found: WayOutcomes, target: float) -> float:
-    """Dollars per hour of one more share solved, per share, where one mix for all reaches the target."""
+    """Dollars per hour of one more share solved, per share, where one mix for all reaches the target; 0 where the
+    cheapest way solves most."""
     alone: WayTable = found.whole_table(1.0).as_one_class
     cost, score = alone.cost[0], alone.score[0]
     hull = lower_hull(cost, score)
     pairs = list(pairwise(hull))
+    if not pairs:
+        return 0.0
     less, more = next((pair for pair in pairs if score[pair[1]] >= target), pairs[-1])
     return float((cost[more] - cost[less]) / (score[more] - score[less]))
 

@@ -135,5 +135,6 @@ def test_no_choice_by_class_passes_the_other_halfs_own_best(
 @given(halved())
 def test_the_price_of_a_solved_question_rises_with_the_target(parts: tuple[WayOutcomes, WayOutcomes]) -> None:
     reach = parts[0].whole_scores.mean(axis=0)
-    if reach.max() > reach[0]:
-        assert price_of(parts[0], float(reach[0])) <= price_of(parts[0], float(reach.max())) * (1.0 + 1e-9)
+    low, high = price_of(parts[0], float(reach[0])), price_of(parts[0], float(reach.max()))
+    assert 0.0 <= low <= high * (1.0 + 1e-9)
+    assert (high > 0.0) == (reach.max() > reach[0] + 1e-9)

@@ -167,6 +167,13 @@ def test_a_closed_form_is_of_all_choices_or_of_deals_and_says_which():
     assert sum("means over" in note for note in found.notes) == 2
 
 
+def test_what_is_not_recorded_is_a_gap_beside_what_is():
+    texts = ["sample_and_vote(n=2)", "sample_and_vote(n=2,effort=high)", "sample_and_vote(n=99)", "once(role=weak)"]
+    found = study(drawn(5, questions=4), [parse(text) for text in texts], ReplayConditions(arms=ARMS[:1], deals=3))
+    assert [one.strategy for one in found.settings] == ["once", "sample_and_vote(n=2)"]
+    assert {name for name, _ in found.missing} == {spell(parse(text)) for text in texts[1:]}
+
+
 def test_one_deal_and_a_budget_are_dealt_sample_by_sample():
     evidence, vote = drawn(5, questions=5), parse("sample_and_vote(n=4)")
     alone = study(evidence, [vote], ReplayConditions(arms=ARMS[:1], deals=1)).settings[-1]

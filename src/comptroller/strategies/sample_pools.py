@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from comptroller.errors import UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.replay import RECORDED, EvidenceReplay, RecordedService
 from comptroller.work.cell_codes import cell_numbers
@@ -72,12 +73,8 @@ class SampleTable:
         self._pools: dict[tuple[str, str, bool], tuple[SamplePool, ...]] = {}
 
     def pools(self, role: str, effort: str = "", greedy: bool = False) -> tuple[SamplePool, ...]:
-        """The samples of a role at an effort, or its greedy replies; none where no solver plays it, or where a question
-        has no sample.
-
-        Raises:
-            UnsupportedError: no model is recorded at the effort.
-        """
+        """The samples of a role at an effort, or its greedy replies; none where no solver plays it, where it is not
+        recorded at the effort, or where a question has no sample."""
         key = (role, effort, greedy)
         if key not in self._pools:
             self._pools[key] = tuple(self._built(*key))
@@ -87,7 +84,10 @@ class SampleTable:
         service = self.replay.roles.get(role)
         if not isinstance(service, RecordedService) or role in RECORDED:
             return
-        arm = self.replay.arm(service, effort)
+        try:
+            arm = self.replay.arm(service, effort)
+        except UnsupportedError:  # a gap, which is told where samples are dealt
+            return
         rows = self._greedy_rows(arm) if greedy else self._sampled_rows(arm)
         question = self.replay.evidence.rows.question[rows]
         rows = rows[np.argsort(question, kind="stable")]
