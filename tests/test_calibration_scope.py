@@ -32,9 +32,11 @@ from comptroller.planning.offer.replica_fit import FitQuery, check_fit, replica_
 from comptroller.planning.over_time import OverTimeWish, fleet_over_time
 from comptroller.planning.over_time_surroundings import rows_of_plan
 from comptroller.planning.planner import plan, plan_in_parts, proven_problem, why_not
+from comptroller.planning.pool_simulation import simulate_pools
 from comptroller.planning.power_simulation import RowConditions, simulate_power
 from comptroller.planning.redundancy_simulation import RedundancyConditions, simulate_redundancy
 from comptroller.planning.scaled_simulation import ScalingConditions, scaling_stage, simulate_scaling
+from comptroller.planning.shared_phases import SharedPhaseConditions, simulate_shared_phases
 from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
 from comptroller.planning.spot_simulation import SpotConditions, simulate_spot
 from comptroller.planning.tool_gaps import compare_tool_gaps
@@ -156,6 +158,10 @@ FUNCTIONS: dict[str, Callable[[AskedDoor], object]] = {
     "simulate_scaling": lambda d: simulate_scaling(d.plan, two_requests(), ["fixed"], SCALED, d.own),
     "simulate_capped_scaling": lambda d: simulate_capped_scaling(
         d.plan, two_requests(), (["fixed"], ["uncapped"]), (SCALED, ROWS), d.own
+    ),
+    "simulate_pools": lambda d: simulate_pools(d.plan, two_requests(), ["none"], None, d.own),
+    "simulate_shared_phases": lambda d: simulate_shared_phases(
+        d.plan, two_requests(), SharedPhaseConditions((0.5,), 0.4), d.own
     ),
     "scaling_stage": lambda d: scaling_stage(d.plan, SCALED, d.own),
     "simulate_spot": lambda d: simulate_spot(

@@ -70,7 +70,11 @@ def test_a_policy_of_jobs_is_refused_without_what_it_needs_and_runs_otherwise(na
         assert JobCluster(jobs, how).run().turnaround_s.size == 2
         return
     (need,) = needs
-    words = {"tiers": "tiers with a promise: --tier a=premium", "quota": "a quota for each tenant: --quota a=GPUS"}
+    words = {
+        "tiers": "tiers with a promise: --tier a=premium",
+        "quota": "a quota for each tenant: --quota a=GPUS",
+        "goodput": "the throughput and the gradient noise scale of what jobs train: --goodput FILE",
+    }
     with pytest.raises(InputError, match=f"policy {name} needs {words[need]}"):
         JobCluster(jobs, how)
 

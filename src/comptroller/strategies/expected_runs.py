@@ -74,11 +74,21 @@ class FormedStrategy(Strategy, Protocol):
         ...
 
 
+def form_of(strategy: object) -> ClosedForm | None:
+    """The closed form of a strategy; None where it has none, or where a class below it solves in another way."""
+    for kind in type(strategy).__mro__:
+        if "closed_form" in vars(kind) and isinstance(strategy, FormedStrategy):
+            return strategy.closed_form
+        if "solve" in vars(kind):
+            return None
+    return None
+
+
 def formed_results(table: SampleTable, strategies: Sequence[Strategy]) -> dict[str, ReplayResults]:
     """Results, by the spelling of the strategy, of those that have a closed form on these samples."""
     groups: dict[type[ClosedForm], list[tuple[Strategy, ClosedForm]]] = {}
     for strategy in strategies:
-        form = strategy.closed_form if isinstance(strategy, FormedStrategy) else None
+        form = form_of(strategy)
         if form is not None:
             groups.setdefault(type(form), []).append((strategy, form))
     found = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.strategies.expected_runs import FormedStrategy
+from comptroller.strategies.expected_runs import form_of
 from comptroller.strategies.replay import EvidenceReplay
 from comptroller.strategies.sample_pools import SamplePool, SampleTable
 from comptroller.strategies.sample_weights import weights_of
@@ -67,7 +67,7 @@ def exact_votes(replay: EvidenceReplay, strategy: object, questions: Sequence[in
     Samples without an answer do not vote. `None` where the strategy is neither, where a question has too few samples,
     or where there are more samples or answers than are counted.
     """
-    form = strategy.closed_form if isinstance(strategy, FormedStrategy) else None
+    form = form_of(strategy)
     if not isinstance(form, SampledRun) or form.greedy or form.choice not in (FirstChoice(), VoteChoice()):
         return None
     table = SampleTable(replay, questions, 0)
