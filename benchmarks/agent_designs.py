@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.costs.inference_units import per_solved
+from comptroller.costs.inference_units import at_rate_w, per_solved
 from comptroller.costs.money import host_w
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import CacheTierDocument
 from comptroller.planning.planner import plan
 from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
 from comptroller.planning.tool_gaps import ToolGapComparison, compare_tool_gaps
-from comptroller.report.task_figures import at_rate_w, task_record
+from comptroller.report.task_figures import task_record
 from comptroller.work.rows import TraceReadOptions
 from comptroller.work.trace import RequestTrace
 from comptroller.work.trace_tasks import TraceTasks

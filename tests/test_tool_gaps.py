@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.costs.cache_gaps import least_load_bytes_per_s, longest_hold_s, survival_s
+from comptroller.costs.inference_units import at_rate_w
 from comptroller.planning.ground.service_document import CacheTierDocument
 from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
 from comptroller.planning.tool_gaps import compare_tool_gaps
-from comptroller.report.task_figures import at_rate_w, task_record
+from comptroller.report.task_figures import task_record
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import BlockStore, SimulatedFleet
 from comptroller.serving.jobs import calls_of

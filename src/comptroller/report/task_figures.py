@@ -7,27 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.costs.inference_units import per_solved
+from comptroller.costs.inference_units import at_rate_w, per_solved
 from comptroller.planning.simulation import PlanSimulation
 from comptroller.report.figures import dollars, number, seconds, with_prefix
 from comptroller.report.sheet import UNKNOWN, Cell, ReportSheet, left, right
-from comptroller.serving.outcome import EngineOutcome, Floats
-from comptroller.work.trace_tasks import TraceTasks
 
 PARTS = {"queue": "queue_s", "prefill": "prefill_s", "decode": "decode_s", "tools": "tool_s"}
 """Parts of a task's time, by what they are called, added up over its calls; calls beside one another each count."""
 
 PERCENTS = (50, 95)
-
-TASKS_PER_H = 1e6
-"""The rate at which a design's energy is told as power of a datacentre; power goes with the rate."""
-
-S_PER_H = 3600.0
-
-
-def at_rate_w(joules: float) -> float:
-    """Watts that tasks of so many joules draw at `TASKS_PER_H`."""
-    return joules * TASKS_PER_H / S_PER_H
 
 
 def task_record(simulation: PlanSimulation) -> dict[str, Any]:
@@ -53,7 +41,7 @@ def task_record(simulation: PlanSimulation) -> dict[str, Any]:
     ended = add(outcome.done.astype(float)) == calls
     parts = {name: seconds_of[ended] for name, seconds_of in parts.items()}
     took = np.zeros(calls.size)
-    np.maximum.at(took, place[outcome.done], _longest_path_s(outcome, tasks)[outcome.done])
+    np.maximum.at(took, place[outcome.done], tasks.path_s(outcome.e2e_s)[outcome.done])
     took = took[ended]
     in_calls_s = float(np.sum(list(parts.values())))
     score = tasks.score[np.unique(tasks.task)]
@@ -83,14 +71,6 @@ def task_record(simulation: PlanSimulation) -> dict[str, Any]:
             for name, amount in whole.items()
         },
     }
-
-
-def _longest_path_s(outcome: EngineOutcome, tasks: TraceTasks) -> Floats:
-    """Seconds from the arrival of a task's first call to the end of each, along the calls and tools it waits for."""
-    path = outcome.e2e_s.copy()
-    for row in np.flatnonzero(tasks.parent >= 0):
-        path[row] += tasks.wait_s[row] + path[tasks.parent[row]]
-    return path
 
 
 def tasks_sheet(simulation: PlanSimulation) -> ReportSheet:
