@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from comptroller.errors import InputError
 from comptroller.facts.model import LatentAttention, Mixer, Model, SoftmaxAttention
+from comptroller.quantities import HOUR_S
 
 Array = npt.NDArray[np.float64]
 Number = float | Array
@@ -179,8 +180,6 @@ def per_solved(amount: npt.ArrayLike, solved: npt.ArrayLike) -> float:
 TASKS_PER_H = 1e6
 """The rate at which a design's energy is told as power of a datacentre; power goes with the rate."""
 
-S_PER_H = 3600.0
-
 
 def at_rate_w(joules: float) -> float:
     """Watts that tasks of so many joules draw at `TASKS_PER_H`.
@@ -188,7 +187,7 @@ def at_rate_w(joules: float) -> float:
     >>> at_rate_w(3600.0)
     1000000.0
     """
-    return joules * TASKS_PER_H / S_PER_H
+    return joules * TASKS_PER_H / HOUR_S
 
 
 def elasticity(quality: tuple[float, float], tokens: tuple[float, float]) -> float:
