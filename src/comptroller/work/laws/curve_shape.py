@@ -161,5 +161,8 @@ def _findings_of(arm: str, name: str, n: Ints, correct: Floats, query: LawQuery)
 
 
 LAW = EvidenceLaw(
-    "curve_shape", "coverage as a power law with an asymptote and as a sigmoid, and how far each holds", _shape_findings
+    "curve_shape",
+    "coverage as a power law with an asymptote and as a sigmoid, and how far each holds",
+    _shape_findings,
+    "8 or more scored samples of every question, some right and some wrong",
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil, inf, log
+from math import ceil, inf, isfinite, log
 
 import numpy as np
 import numpy.typing as npt
@@ -129,8 +129,11 @@ def _sample_findings(arm: str, n: Ints, correct: Floats, query: LawQuery) -> Ite
     for gain in GAINS:
         drawn = [of.saturates(gain) for of in laws]
         quantity = f"samples until one more adds < {gain:.1%}, by the law"
-        seen = f"observed: {observed_saturation(n, correct, gain):,.0f}"
-        yield LawFinding("sequential", arm, quantity, law.saturates(gain), *band(np.array(drawn), query.level), seen)
+        seen = observed_saturation(n, correct, gain)
+        observed = f"observed: {seen:,.0f}" if isfinite(seen) else f"observed: not within {most:,} samples"
+        yield LawFinding(
+            "sequential", arm, quantity, law.saturates(gain), *band(np.array(drawn), query.level), observed
+        )
 
 
 def _resampled_laws(n: Ints, correct: Floats, sizes: Ints, query: LawQuery) -> list[SaturationLaw]:
@@ -155,12 +158,17 @@ def _round_findings(arm: str, solved: Floats, query: LawQuery) -> list[LawFindin
     note = f"{len(solved):,} chains; right once is right, however it is chosen"
     p = LawFinding("sequential", arm, "p of a round of revision", chance(every), *band(draws, query.level), note)
     rounds = [
-        LawFinding("sequential", arm, f"solved after {number} rounds of revision", float(share), note=note)
+        LawFinding(
+            "sequential", arm, f"solved after {number} round{'s' * (number != 1)} of revision", float(share), note=note
+        )
         for number, share in enumerate(solved.mean(axis=0).tolist())
     ]
     return [p, *rounds]
 
 
 LAW = EvidenceLaw(
-    "sequential", "where samples and rounds of rethinking saturate, by one formula (TTSPM)", _sequential_findings
+    "sequential",
+    "where samples and rounds of rethinking saturate, by one formula (TTSPM)",
+    _sequential_findings,
+    "3 or more scored samples of every question, or revisions of replies (role reviser), some right",
 )
