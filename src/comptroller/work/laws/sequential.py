@@ -103,7 +103,7 @@ def rounds_solved(evidence: Evidence, arm: int) -> Floats:
 
 def _sequential_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
     counts = whole_counts(evidence)
-    findings = []
+    findings: list[LawFinding] = []
     for number, arm in enumerate(names(counts)):
         n, correct = counts.of(number)
         if len(n) and n.min() >= LEAST_POINTS and correct.sum() > 0:
