@@ -176,6 +176,21 @@ def per_solved(amount: npt.ArrayLike, solved: npt.ArrayLike) -> float:
     return spent / won
 
 
+TASKS_PER_H = 1e6
+"""The rate at which a design's energy is told as power of a datacentre; power goes with the rate."""
+
+S_PER_H = 3600.0
+
+
+def at_rate_w(joules: float) -> float:
+    """Watts that tasks of so many joules draw at `TASKS_PER_H`.
+
+    >>> at_rate_w(3600.0)
+    1000000.0
+    """
+    return joules * TASKS_PER_H / S_PER_H
+
+
 def elasticity(quality: tuple[float, float], tokens: tuple[float, float]) -> float:
     """Relative change of quality for one of tokens, from a base to an alternative (TEP of EllieSQL, arXiv 2503.22402).
 
