@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.costs.inference_units import per_solved
+from comptroller.costs.inference_units import at_rate_w, per_solved
 from comptroller.costs.money import host_w
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.ground.service_document import CacheTierDocument
@@ -120,10 +120,12 @@ def figures_of(made: Plan, trace: RequestTrace) -> dict[str, Any]:
     own_j = float((outcome.request_j + outcome.waste_j).sum())
     ended = record["tasks"]
     solved = record["solved"] / max(record["judged"], 1)
+    wh_per_solved = per_solved(own_j / WH / ended, solved) if solved else np.nan
     return {
         "tasks": ended, "calls": record["calls_per_task"], "solved": solved,
         "p50_s": record["task_s"]["p50"], "p95_s": record["task_s"]["p95"], "time": record["time"],
-        "wh": own_j / WH / ended, "wh_per_solved": per_solved(own_j / WH / ended, solved) if solved else np.nan,
+        "wh": own_j / WH / ended, "wh_per_solved": wh_per_solved,
+        "task_w": record["task_w"], "w_at_rate": at_rate_w(wh_per_solved * WH),
         "usd_per_solved": per_solved(float(outcome.requests.usd.sum()) / ended, solved) if solved else np.nan,
         "cached": record["cached"],
     }  # fmt: skip
@@ -204,6 +206,7 @@ def main() -> None:
         "published_wh": PUBLISHED_WH, "tool_share": shares,
         "gaps": [
             {"factor": factor, "survival_s": one.survival_s, "outlived": one.outlived, "best": one.best.name,
+             "foretold": one.foretold,
              **{way.name: {"cached": way.cached, "prefill_s": way.prefill_s} for way in one.outcomes}}
             for factor, one in found
         ],
@@ -229,7 +232,9 @@ def page_text(
         rows.append([
             name, f"{one['calls']:.3g}", f"{one['solved']:.0%}" if known else "", f"{one['p50_s']:.3g}",
             f"{one['p95_s']:.3g}", f"{one['time']['tools']:.0%}", f"{one['wh']:.3g}", f"{one['wh'] / base:.3g}",
-            f"{one['wh_per_solved']:.3g}" if known else "", f"{one['usd_per_solved']:.3g}" if known else "",
+            f"{one['task_w']:.3g}",
+            f"{one['wh_per_solved']:.3g}" if known else "", f"{one['w_at_rate'] / 1e6:.3g}" if known else "",
+            f"{one['usd_per_solved']:.3g}" if known else "",
         ])  # fmt: skip
     heads = (
         "design",
@@ -240,13 +245,15 @@ def page_text(
         "tools",
         "Wh",
         "to chat",
+        "W of a task",
         "Wh per solved",
+        "MW at 1 M solved/h",
         "$ per solved, at work",
     )
     ways = [way.name for way in found[0][1].outcomes]
     lines = [
         [f"x {factor}", f"{one.survival_s:.0f}", f"{one.outlived:.1%}",
-         *(f"{way.cached:.0%}, {way.prefill_s:.0f}" for way in one.outcomes), one.best.name]
+         *(f"{way.cached:.0%}, {way.prefill_s:.0f}" for way in one.outcomes), one.foretold, one.best.name]
         for factor, one in found
     ]  # fmt: skip
     told = "; ".join(f"{agent}: mean {mean:.0%}, median {mid:.0%}, {inside:.0%} of the sessions within 55 to 75 %"
@@ -255,15 +262,15 @@ def page_text(
     return (
         f"One A100 80 GB, Llama 3.1 8B in BF16, simulated; calls, tokens, tools and what was solved as recorded.\n\n"
         f"{table(heads, rows)}\n\n"
-        f"Wh are those of the design's own calls at the meter, beside others on the device; $ for the time that it "
-        f"worked. "
+        f"Wh are those of the design's own calls at the meter, beside others on the device; W of a task are "
+        f"its joules over its seconds, tools included; $ for the time that it worked. "
         f"A chat query alone takes {alone[0]:.3g} Wh at the meter (host and PUE in it), {alone[1]:.3g} of the device, "
         f"{ratio:.2f} times the published {PUBLISHED_WH} (arXiv 2506.04301, an 8B model; taken as of GPUs alone); "
         f"beside others, at 2 a second, {base:.3g} at the meter. Published ratios to chat are "
         f"{', '.join(f'{name} {one:.0f}' for name, one in PUBLISHED_RATIOS.items())}, on HotpotQA, whose calls are not "
         f"among the records.\n\nCaches while tools run, {len(ways)} ways (share found cached, seconds of prefill), the "
         f"waits as recorded and longer:\n\n"
-        f"{table(('waits', 'kept up to, s', 'longer', *ways, 'least prefill'), lines)}\n\n"
+        f"{table(('waits', 'kept up to, s', 'longer', *ways, 'least by arithmetic', 'simulated'), lines)}\n\n"
         f"The wait that a kept cache outlives is of the mean load, shorter where tasks crowd. Tools' share of a "
         f"session's time in AgentCgroup's histograms: {told}. The 56 to 74 % of its abstract count what "
         f"the operating system does for the agent, starts of containers among it, which the histograms lack.\n"

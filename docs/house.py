@@ -66,7 +66,8 @@ ROOM_LINES = {
     # tables of clients' statistics, tenants and part of a trace (210 lines); hours of a recorded grid (110 lines)
     # runs of agents as evidence, predictions with results beside them, the map that leaves columns out (70 lines)
     # large evidence in arrays, the best of n over all choices (110 lines)
-    "work": 14_400,
+    # what each law needs of evidence, intervals of the law of saturation (115 lines)
+    "work": 14_515,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine

@@ -12,6 +12,7 @@ from pyarrow import parquet
 from comptroller.cli import main
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.evidence_summary import summarise
+from comptroller.work.laws import law
 from evidence_files import measured, plain_counts, plain_csv, plain_jsonl
 
 MONKEYS, PRICES = "monkeys_pythia_math_counts.csv", "pricing_reversal.parquet"
@@ -72,6 +73,16 @@ def test_a_law_that_cannot_be_fitted_is_said_and_the_others_are_shown(capsys):
     assert "equivalence" in out
 
 
+@pytest.mark.parametrize("beside", [[], ["--law", "coverage"]])
+@pytest.mark.parametrize("name", ["price_order", "target_compute", "verification_gap", "solutions_and_verdicts"])
+def test_a_law_asked_for_by_name_says_what_the_table_lacks(name, beside, capsys, tmp_path):
+    file = tmp_path / "bare.csv"
+    rows = [f"q{q},m,{k},{(q + k) % 2}" for q in (0, 1) for k in (0, 1)]
+    file.write_text("\n".join(["question,model,sample,score", *rows]))
+    code, out, err = ran(["fit", "laws", file, "--law", name, *beside, "--draws", 20], capsys)
+    assert code == 2 and not out and f"{name} needs {law(name).needs}" in " ".join(err.split())
+
+
 @pytest.mark.slow
 def test_fitting_writes_a_page_a_picture_and_tables(capsys, tmp_path):
     files = {name: tmp_path / f"laws{name}" for name in (".html", ".png", ".tex", ".parquet", ".md", ".csv")}
@@ -95,7 +106,7 @@ WRONG = {
     "no such subject": (["fit", "rules", "x.csv"], "unknown subject 'rules'; nearest: routers"),
     "no such law": (["fit", "laws", "{counts}", "--law", "coverge"], "unknown law 'coverge'; nearest: coverage"),
     "level": (["fit", "laws", "{counts}", "--level", "2"], "level between 0 and 1"),
-    "nothing to fit": (["fit", "laws", "{counts}", "--law", "caps"], "nothing for caps to be fitted to"),
+    "nothing to fit": (["fit", "laws", "{counts}", "--law", "caps"], "caps needs output_tokens of replies"),
     "table ending": (["fit", "laws", "{counts}", "--table", "{folder}/x.xls"], "a table ends in one of"),
     "show absent": (["show", "evidence", "absent.csv"], "is not there; looked in"),
 }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.laws import LawQuery, law
-from comptroller.work.laws.curve_shape import SHAPES, fitted_shape, missed_at
+from comptroller.work.laws.curve_shape import SHAPES, fitted_shape, horizon_of, missed_at
 from comptroller.work.laws.forecast import parameter_bands, power_law_of
 from comptroller.work.laws.price_order import rank_agreement
 from comptroller.work.laws.sequential import SaturationLaw, rounds_solved, saturation_law
@@ -40,6 +40,32 @@ def test_a_shape_is_found_again_and_holds_beyond_what_it_was_fitted_to(name: str
     covered = shape(np.array(start), ks.astype(float))
     assert fitted_shape(name, ks, covered) == pytest.approx(np.array(start), rel=1e-2)
     assert abs(missed_at(name, dict(zip(ks.tolist(), covered.tolist(), strict=True)), 4)) < 1e-3
+
+
+@given(st.floats(0.05, 0.95), st.floats(20.0, 3000.0), st.floats(0.4, 2.0))
+@settings(max_examples=20, deadline=None)
+def test_no_fitted_shape_covers_less_than_nothing_or_more_than_everything(
+    top: float, half: float, slope: float
+) -> None:
+    ks = np.unique(np.geomspace(1, 10_000, 20).astype(int)).astype(float)
+    covered = SHAPES["sigmoid"][0](np.array([top, half, slope]), ks)
+    for name, (shape, *_) in SHAPES.items():
+        fitted = shape(fitted_shape(name, ks, covered), ks)
+        assert fitted.min() >= -1e-9 and fitted.max() <= 1.0 + 1e-9
+
+
+@given(st.lists(st.floats(-0.1, 0.1), min_size=1, max_size=6), st.floats(0.001, 0.1))
+def test_a_horizon_has_no_missed_factor_before_it(missed: list[float], margin: float) -> None:
+    told = {2 ** (1 + number): off for number, off in enumerate(missed)}
+    horizon = horizon_of(told, margin)
+    assert all(abs(off) < margin for factor, off in told.items() if factor <= horizon)
+    assert 2 * horizon not in told or abs(told[2 * horizon]) >= margin
+
+
+@pytest.mark.parametrize("name", ["curve_shape", "sequential"])
+def test_parameters_of_a_curve_have_an_interval_and_a_miss(name: str) -> None:
+    findings = [one for one in law(name).find(read_evidence("own"), FEW) if "miss" in one.note]
+    assert findings and all(one.low <= one.value <= one.high for one in findings)
 
 
 @given(st.floats(0.05, 1.0), st.floats(0.02, 0.9))

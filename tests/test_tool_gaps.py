@@ -11,12 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comptroller.costs.cache_gaps import least_load_bytes_per_s, longest_hold_s, survival_s
+from comptroller.costs.inference_units import at_rate_w
+from comptroller.planning.ground.service_document import CacheTierDocument
+from comptroller.planning.simulation import TraceReplaySettings, simulate_plan
+from comptroller.planning.tool_gaps import compare_tool_gaps
+from comptroller.report.task_figures import task_record
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import BlockStore, SimulatedFleet
 from comptroller.serving.jobs import calls_of
 from comptroller.serving.ticks import linear
 from comptroller.work.trace import RequestTrace, TracePrefixBlocks
 from comptroller.work.trace_tasks import TraceTasks
+from simulate_worlds import chat
 
 BLOCK = 16
 
@@ -72,3 +78,45 @@ def test_a_kept_cache_is_there_after_short_waits_and_a_tier_after_long_ones(wait
         found[name] = outcome.requests.cached[40:].sum() / trace.input_tokens[40:].sum()
     assert found["tier"] > 0.9
     assert found["kept"] > 0.9 if survives else found["kept"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "tiers", "best"),
+    [(2.0, ("host_memory",), "kept"), (300.0, ("host_memory",), "host_memory"), (300.0, (), "dropped")],
+)
+def test_the_best_way_flips_where_arithmetic_says(wait_s: float, tiers: tuple[str, ...], best: str) -> None:
+    """Three replicas of 230,000 tokens each, a task of 8,000 a second: a cache lasts some 86 s; without a tier below,
+    keeping it longer is worth nothing."""
+    below = [CacheTierDocument(tier=name, gb=1000) for name in tiers]
+    settings = TraceReplaySettings(routing="session_affinity")
+    found = compare_tool_gaps(chat(), tasks_trace(300, 2, 8000, wait_s), settings, below)
+    assert (found.survival_s > wait_s) == (best == "kept")
+    assert found.foretold == found.best.name == best
+
+
+def test_a_task_that_is_refused_is_paid_for_by_those_that_are_solved() -> None:
+    """Ten judged tasks, the calls of two beyond the context: all the fleet's money over eight, and watts that are
+    joules over seconds."""
+    trace = tasks_trace(10, 2, 512, 3.0)
+    assert trace.tasks is not None
+    first = np.arange(20) % 10
+    inputs = np.where(first < 2, 100_000, trace.input_tokens)
+    tasks = replace(trace.tasks, score=np.ones(20))
+    found = simulate_plan(chat(), replace(trace, input_tokens=inputs, blocks=None, tasks=tasks))
+    record, outcome = task_record(found), found.outcome
+    assert (record["judged"], record["ended"], record["solved"]) == (10, 8, 8.0)
+    assert record["usd_per_solved"] == pytest.approx(outcome.meter_usd / 8)
+    took_s = outcome.e2e_s[outcome.done].sum() + 8 * 3.0
+    assert record["task_w"] == pytest.approx(outcome.request_j[outcome.done].sum() / took_s)
+    assert record["fleet_w"] == pytest.approx(outcome.meter_j / outcome.horizon_s)
+    assert at_rate_w(record["j_per_solved"]) * 3600 == pytest.approx(1e6 * outcome.meter_j / 8)
+
+
+def test_calls_beside_one_another_take_their_time_once() -> None:
+    """A call, then five that wait for it: the task lasts as long as the first and the slowest of the five."""
+    tasks = TraceTasks.of([-1, 0, 0, 0, 0, 0], [0.0, *[2.0] * 5])
+    trace = RequestTrace(np.zeros(6), np.full(6, 200), np.array([50, 10, 20, 400, 40, 50]), tasks=tasks)
+    found = simulate_plan(chat(), trace)
+    e2e_s = found.outcome.e2e_s
+    assert task_record(found)["task_s"]["p50"] == pytest.approx(e2e_s[0] + 2.0 + e2e_s[1:].max())
+    assert e2e_s[1:].sum() > 1.2 * e2e_s[1:].max()

@@ -31,8 +31,10 @@ def fit_laws(
     as_table = writer_of(files["table"]) if files["table"] else None
     chosen = [law(name) for name in dict.fromkeys(only)] if only else list(laws())
     findings, refused = _findings_by_law(chosen, evidence_read, asking, strict=bool(only))
-    if not any(findings.values()):
-        raise InputError(f"{evidence_read.source}: nothing for {', '.join(one.name for one in chosen)} to be fitted to")
+    lacking = [f"{one.name} needs {one.needs}" for one in chosen if only and not findings[one.name]]
+    if lacking or not any(findings.values()):
+        wanted = "; ".join(lacking) or f"none of {', '.join(one.name for one in chosen)} can be fitted"
+        raise InputError(f"{evidence_read.source}: {wanted}")
     every_finding = all_findings([one for each in findings.values() for one in each])
     sheets = [findings_sheet(one, findings[one.name]) for one in chosen if findings.get(one.name)]
     make: dict[str, Callable[[], FileContent]] = {

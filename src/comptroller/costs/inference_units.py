@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from comptroller.errors import InputError
 from comptroller.facts.model import LatentAttention, Mixer, Model, SoftmaxAttention
+from comptroller.quantities import HOUR_S
 
 Array = npt.NDArray[np.float64]
 Number = float | Array
@@ -174,6 +175,19 @@ def per_solved(amount: npt.ArrayLike, solved: npt.ArrayLike) -> float:
     if won == 0:
         return float("nan") if np.isnan(spent) else float("inf")
     return spent / won
+
+
+TASKS_PER_H = 1e6
+"""The rate at which a design's energy is told as power of a datacentre; power goes with the rate."""
+
+
+def at_rate_w(joules: float) -> float:
+    """Watts that tasks of so many joules draw at `TASKS_PER_H`.
+
+    >>> at_rate_w(3600.0)
+    1000000.0
+    """
+    return joules * TASKS_PER_H / HOUR_S
 
 
 def elasticity(quality: tuple[float, float], tokens: tuple[float, float]) -> float:

@@ -52,7 +52,8 @@ class ToolGapComparison:
 
     survival_s: wait up to which a kept cache is still there.  outlived: share of the waits that are longer.
     hold_s: wait up to which holding a cache is cheaper than computing it, where memory is short.  load_bytes_per_s:
-    bandwidth from which on a tier beats computing.
+    bandwidth from which on a tier beats computing.  foretold: the way that arithmetic names: of prompt tokens that
+    occurred before, a kept cache computes the share outlived again, and a tier loads that share instead.
     """
 
     outcomes: tuple[ToolGapOutcome, ...]
@@ -60,12 +61,17 @@ class ToolGapComparison:
     outlived: float
     hold_s: float
     load_bytes_per_s: float
+    foretold: str
 
     @property
     def best(self) -> ToolGapOutcome:
         """The first, which needs least, of those whose prefill seconds are within `ALIKE` of the least."""
-        least = min(one.prefill_s for one in self.outcomes)
-        return next(one for one in self.outcomes if one.prefill_s <= ALIKE * least)
+        return self.outcomes[_first_of_least([one.prefill_s for one in self.outcomes])]
+
+
+def _first_of_least(prefill_s: Sequence[float]) -> int:
+    limit = ALIKE * min(prefill_s)
+    return next(place for place, one in enumerate(prefill_s) if one <= limit)
 
 
 def compare_tool_gaps(
@@ -109,10 +115,29 @@ def _with_arithmetic(outcomes: tuple[ToolGapOutcome, ...]) -> ToolGapComparison:
     alone = dropped.simulation.outcome
     prompts = float(alone.jobs.prompt[alone.done].sum())
     prefill_per_s = prompts / max(float(np.nansum(alone.ttft_s - alone.queue_s - alone.outside_s)), 1e-9)
+    outlived = float((waits > survives_s).mean()) if waits.size else 0.0
+    load_bytes_per_s = least_load_bytes_per_s(table.kv_bytes_per_token, prefill_per_s)
+    blocks = kept.simulation.trace.blocks
+    shares = _prefill_shares(outcomes, blocks.reuse if blocks else 0.0, outlived, load_bytes_per_s)
     return ToolGapComparison(
         outcomes,
         survives_s,
-        float((waits > survives_s).mean()) if waits.size else 0.0,
+        outlived,
         longest_hold_s(table.kv_capacity_tokens, prefill_per_s),
-        least_load_bytes_per_s(table.kv_bytes_per_token, prefill_per_s),
+        load_bytes_per_s,
+        outcomes[_first_of_least(shares)].name,
     )
+
+
+def _prefill_shares(
+    outcomes: tuple[ToolGapOutcome, ...], reuse: float, outlived: float, load_bytes_per_s: float
+) -> list[float]:
+    """Prefill seconds of each way by arithmetic, as shares of those of caches dropped.
+
+    reuse: share of prompt tokens that occurred before.
+    """
+    shares = [1.0, 1 - reuse + reuse * outlived]
+    for one in outcomes[2:]:
+        (store,) = one.simulation.outcome.fleet.replicas()[0][1].stores
+        shares.append(1 - reuse + reuse * outlived * load_bytes_per_s / store.bytes_per_s)
+    return shares

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.costs.inference_units import per_solved
+from comptroller.costs.inference_units import at_rate_w, per_solved
 from comptroller.planning.simulation import PlanSimulation
 from comptroller.report.figures import dollars, number, seconds, with_prefix
 from comptroller.report.sheet import UNKNOWN, Cell, ReportSheet, left, right
 
 PARTS = {"queue": "queue_s", "prefill": "prefill_s", "decode": "decode_s", "tools": "tool_s"}
-"""Parts of a task's time, by what they are called: those of the calls add up, for each waits for the one before."""
+"""Parts of a task's time, by what they are called, added up over its calls; calls beside one another each count."""
 
 PERCENTS = (50, 95)
 
@@ -22,7 +22,9 @@ def task_record(simulation: PlanSimulation) -> dict[str, Any]:
     """What came of the tasks of a trace; empty where nothing in it waits for replies.
 
     A task's seconds go from the arrival of its first call to the end of its last, tools between them included. Of the
-    fleet's dollars, joules and grams all are paid for by the solved tasks, in proportion to the tasks that were judged.
+    fleet's dollars, joules and grams all are paid for by the solved tasks, in proportion to the tasks that were judged;
+    a judged task that the fleet did not do to its end is not solved by it. Watts: of a task, the joules of its calls
+    over its seconds, tools' included; of the fleet, the meter over the simulated time.
     """
     tasks, outcome = simulation.trace.tasks, simulation.outcome
     if tasks is None or simulation.solved is not None:
@@ -38,10 +40,15 @@ def task_record(simulation: PlanSimulation) -> dict[str, Any]:
     }
     ended = add(outcome.done.astype(float)) == calls
     parts = {name: seconds_of[ended] for name, seconds_of in parts.items()}
-    took = np.sum(list(parts.values()), axis=0)
+    took = np.zeros(calls.size)
+    np.maximum.at(took, place[outcome.done], tasks.path_s(outcome.e2e_s)[outcome.done])
+    took = took[ended]
+    in_calls_s = float(np.sum(list(parts.values())))
     score = tasks.score[np.unique(tasks.task)]
-    judged = np.isfinite(score) & ended
+    judged = np.isfinite(score)
+    solved = np.where(ended, score, 0.0)[judged]
     share = float(judged.mean())
+    own_j = add(outcome.request_j + outcome.waste_j)[ended]
     whole = {"usd": outcome.meter_usd, "j": outcome.meter_j, "gco2e": outcome.meter_gco2e}
     known = np.isfinite(tasks.cached)
     prompts = simulation.trace.input_tokens
@@ -51,13 +58,18 @@ def task_record(simulation: PlanSimulation) -> dict[str, Any]:
         "ended": int(ended.sum()),
         "calls_per_task": float(calls.mean()),
         "judged": int(judged.sum()),
-        "solved": float(score[judged].sum()),
+        "solved": float(solved.sum()),
         "task_s": {f"p{p}": float(np.percentile(took, p)) if took.size else np.nan for p in PERCENTS},
-        "time": {name: float(parts[key].sum() / took.sum()) if took.sum() else np.nan for name, key in PARTS.items()},
+        "time": {name: float(parts[key].sum() / in_calls_s) if in_calls_s else np.nan for name, key in PARTS.items()},
         "cached": float(outcome.requests.cached[done].sum() / prompts[done].sum()) if done.any() else np.nan,
         "cached_as_recorded": float(tasks.cached[known].sum() / prompts[known].sum()) if known.any() else np.nan,
+        "task_w": float(own_j.sum() / took.sum()) if took.sum() else np.nan,
+        "fleet_w": outcome.meter_j / outcome.horizon_s,
         **{f"{name}_per_task": amount / calls.size for name, amount in whole.items()},
-        **{f"{name}_per_solved": per_solved(amount * share, score[judged]) for name, amount in whole.items()},
+        **{
+            f"{name}_per_solved": per_solved(amount * share, solved) if solved.any() else np.nan
+            for name, amount in whole.items()
+        },
     }
 
 
@@ -78,12 +90,21 @@ def tasks_sheet(simulation: PlanSimulation) -> ReportSheet:
     ]
     if np.isfinite(of["cached_as_recorded"]):
         rows.append(("as the trace recorded them", f"{of['cached_as_recorded']:.1%}"))
-    rows += [("energy per task", with_prefix(of["j_per_task"], "J")), ("dollars per task", dollars(of["usd_per_task"]))]
+    rows += [
+        ("energy per task", with_prefix(of["j_per_task"], "J")),
+        ("dollars per task", dollars(of["usd_per_task"])),
+        ("mean power of a task, of its own calls", with_prefix(of["task_w"], "W")),
+        ("mean power of the fleet", with_prefix(of["fleet_w"], "W")),
+    ]
     if of["judged"]:
         solved = of["solved"] > 0
         rows += [
             ("solved of those judged", f"{of['solved']:g} of {of['judged']}"),
             ("energy per solved task", with_prefix(of["j_per_solved"], "J") if solved else UNKNOWN),
+            (
+                "power at a million solved tasks an hour",
+                with_prefix(at_rate_w(of["j_per_solved"]), "W") if solved else UNKNOWN,
+            ),
             ("dollars per solved task", dollars(of["usd_per_solved"]) if solved else UNKNOWN),
             ("emissions per solved task, CO2e", with_prefix(of["gco2e_per_solved"], "g") if solved else UNKNOWN),
         ]

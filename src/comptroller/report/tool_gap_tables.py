@@ -14,6 +14,7 @@ from comptroller.report.task_figures import task_record
 GAPS: SheetColumns[ToolGapOutcome] = (
     left("name", "caches in tool waits"),
     right("cached", "found cached", lambda one: f"{one.cached:.1%}"),
+    right("ended", "tasks done", lambda one: "{ended:,} of {tasks:,}".format(**task_record(one.simulation))),
     right("ttft_p50", "TTFT p50", lambda one: seconds(spread(one.simulation.outcome.ttft_s)["p50"])),
     right("ttft_p95", "TTFT p95", lambda one: seconds(spread(one.simulation.outcome.ttft_s)["p95"])),
     right("task", "task p50", lambda one: seconds(task_record(one.simulation)["task_s"]["p50"])),
@@ -32,7 +33,8 @@ def tool_gaps_sentence(found: ToolGapComparison) -> str:
     return (
         f"a kept cache outlives waits up to {seconds(found.survival_s)}, which {found.outlived:.1%} of the waits pass; "
         f"where memory is short, holding one is cheaper than computing it up to {seconds(found.hold_s)}; "
-        f"a tier beats computing from {number(found.load_bytes_per_s / 1e9)} GB/s; least prefill: {found.best.name}"
+        f"a tier beats computing from {number(found.load_bytes_per_s / 1e9)} GB/s; least prefill by "
+        f"arithmetic: {found.foretold}, simulated: {found.best.name}"
     )
 
 
@@ -51,6 +53,7 @@ def tool_gaps_record(found: ToolGapComparison) -> dict[str, Any]:
     return {
         "ways": ways,
         "best": found.best.name,
+        "foretold": found.foretold,
         "survival_s": limit,
         "outlived": found.outlived,
         "hold_s": found.hold_s,

@@ -47,6 +47,19 @@ class TraceTasks:
         parent = np.where(parent < np.arange(len(rows)), parent, NO_PARENT)
         return TraceTasks(parent, self.wait_s[rows], self.score[rows], self.cached[rows])
 
+    def path_s(self, call_s: Floats) -> Floats:
+        """Seconds from the arrival of a task's first call to the end of each, along the calls and tools it waits for.
+
+        call_s: of each call, from its arrival to its end.
+
+        >>> TraceTasks.of([-1, 0, 0], [0.0, 2.0, 2.0]).path_s(np.array([1.0, 3.0, 4.0])).tolist()
+        [1.0, 6.0, 7.0]
+        """
+        path = call_s.copy()
+        for row in np.flatnonzero(self.parent >= 0):
+            path[row] += self.wait_s[row] + path[self.parent[row]]
+        return path
+
     @property
     def task(self) -> Ints:
         """The place of the first request of each request's task.

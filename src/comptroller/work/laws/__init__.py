@@ -79,7 +79,7 @@ class LawFinding:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceLaw:
-    """A law: its name, one line on what it states, and the function that fits it.
+    """A law: its name, one line on what it states, the function that fits it, and what evidence must hold for it.
 
     The function returns no findings where the evidence lacks the columns that the law needs.
     """
@@ -87,6 +87,7 @@ class EvidenceLaw:
     name: str
     says: str
     find: Callable[[Known, LawQuery], list[LawFinding]]
+    needs: str
 
 
 @lru_cache(maxsize=1)

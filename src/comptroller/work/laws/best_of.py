@@ -119,5 +119,8 @@ def _findings_of_arm(evidence: Evidence, name: str, rating: Floats, arm: int, qu
 
 
 LAW = EvidenceLaw(
-    "best_of", "correctness of the best of k samples by each recorded rating (unbiased)", _best_of_findings
+    "best_of",
+    "correctness of the best of k samples by each recorded rating (unbiased)",
+    _best_of_findings,
+    "scored replies with a rating of each: judgement, or verdicts on them (role verifier)",
 )

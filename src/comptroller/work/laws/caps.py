@@ -139,4 +139,6 @@ def _cap_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
     return findings
 
 
-LAW = EvidenceLaw("caps", "outputs that hit a cap, and how long outputs are (CSR@k, ECDF)", _cap_findings)
+LAW = EvidenceLaw(
+    "caps", "outputs that hit a cap, and how long outputs are (CSR@k, ECDF)", _cap_findings, "output_tokens of replies"
+)

@@ -85,5 +85,8 @@ def _coverage_finding(counts: EvidenceCounts, arm: int, k: int, query: LawQuery)
 
 
 LAW = EvidenceLaw(
-    "coverage", "share of questions solved by at least one of k samples (unbiased pass@k)", _coverage_findings
+    "coverage",
+    "share of questions solved by at least one of k samples (unbiased pass@k)",
+    _coverage_findings,
+    "scores of 0 or 1",
 )

@@ -104,5 +104,8 @@ def _cheaper(cost: npt.NDArray[np.float64], other_cost: npt.NDArray[np.float64],
 
 
 LAW = EvidenceLaw(
-    "equivalence", "is the cheaper arm as good as the dearer one, question by question (TOST)", _equivalence_findings
+    "equivalence",
+    "is the cheaper arm as good as the dearer one, question by question (TOST)",
+    _equivalence_findings,
+    "two models, formats or efforts scored on the same questions",
 )

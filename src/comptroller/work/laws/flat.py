@@ -112,4 +112,9 @@ def _finding(subject: str, quantity: str, response: LengthResponse, query: LawQu
     return LawFinding("flat", subject, quantity, response.value, response.low, response.high, note)
 
 
-LAW = EvidenceLaw("flat", "whether longer answers, or more effort, buy any score", _length_findings)
+LAW = EvidenceLaw(
+    "flat",
+    "whether longer answers, or more effort, buy any score",
+    _length_findings,
+    "output_tokens and scores of several samples of a question, or several efforts of a model",
+)

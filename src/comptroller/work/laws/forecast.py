@@ -240,5 +240,8 @@ def _findings_at(arm: str, n: Ints, correct: Ints, k: int, query: LawQuery) -> l
 
 
 LAW = EvidenceLaw(
-    "forecast", "coverage with more samples than there are, with its error measured by thinning", _forecast_findings
+    "forecast",
+    "coverage with more samples than there are, with its error measured by thinning",
+    _forecast_findings,
+    "4 or more scored samples of every question, some right and some wrong",
 )

@@ -132,4 +132,9 @@ def _frontier_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
     return findings
 
 
-LAW = EvidenceLaw("frontier", "cost against quality of the arms, dominated ones named", _frontier_findings)
+LAW = EvidenceLaw(
+    "frontier",
+    "cost against quality of the arms, dominated ones named",
+    _frontier_findings,
+    "two models, formats or efforts with scores and usd or tokens",
+)

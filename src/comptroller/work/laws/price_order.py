@@ -156,4 +156,9 @@ def _agreement_finding(quantity: str, by_task: dict[str, float], query: LawQuery
     return LawFinding("price_order", "mean over tasks", quantity, float(values.mean()), *mean_band(values, query), told)
 
 
-LAW = EvidenceLaw("price_order", "pairs of models whose cost is in reverse of their list price", _price_order_findings)
+LAW = EvidenceLaw(
+    "price_order",
+    "pairs of models whose cost is in reverse of their list price",
+    _price_order_findings,
+    "two models with input_tokens, output_tokens and usd from which list prices follow",
+)

@@ -73,4 +73,9 @@ def _saturation_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
     return findings
 
 
-LAW = EvidenceLaw("saturation", "number of samples after which one more adds too little coverage", _saturation_findings)
+LAW = EvidenceLaw(
+    "saturation",
+    "number of samples after which one more adds too little coverage",
+    _saturation_findings,
+    "2 or more scored samples of every question",
+)

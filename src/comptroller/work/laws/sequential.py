@@ -7,8 +7,9 @@ F_max p (1-p)^N, which is below eps from N* = ceil(ln(eps / (F_max p)) / ln(1-p)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil, inf, log
+from math import ceil, inf, isfinite, log
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +19,14 @@ from comptroller.errors import UnsupportedError
 from comptroller.work.evidence import REVISER, SOLVER, Evidence, Floats, Ints
 from comptroller.work.laws import EvidenceLaw, Known, LawFinding, LawQuery
 from comptroller.work.laws._resampling import band, names, over_questions, spread, whole_counts
-from comptroller.work.laws.coverage import coverage
+from comptroller.work.laws.coverage import coverage, pass_at_k
 from comptroller.work.laws.saturation import GAINS, observed_saturation
 
 LEAST_POINTS = 3
 """Points that two parameters are fitted to: one more than they are."""
 
 MOST_DRAWS = 100
-"""Most resamples of rounds, a fit each: 5 ms. An end of a 90 % interval then has 5 draws beyond it."""
+"""Most resamples of questions or of chains, a fit each: 5 ms. An end of a 90 % interval then has 5 draws beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,30 +103,45 @@ def rounds_solved(evidence: Evidence, arm: int) -> Floats:
 
 def _sequential_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
     counts = whole_counts(evidence)
-    findings = []
+    findings: list[LawFinding] = []
     for number, arm in enumerate(names(counts)):
         n, correct = counts.of(number)
         if len(n) and n.min() >= LEAST_POINTS and correct.sum() > 0:
-            sizes = spread(int(n.min()))
-            law = saturation_law(sizes, coverage(n, correct, sizes))
-            findings += _findings_of(arm, "samples", law, int(n.min()))
-            for gain in GAINS:
-                seen = observed_saturation(n, correct, gain)
-                quantity = f"samples until one more adds < {gain:.1%}, by the law"
-                findings.append(
-                    LawFinding("sequential", arm, quantity, law.saturates(gain), note=f"observed: {seen:,.0f}")
-                )
+            findings += _sample_findings(arm, n, correct, query)
         if isinstance(evidence, Evidence):
             findings += _round_findings(arm, rounds_solved(evidence, number), query)
     return findings
 
 
-def _findings_of(arm: str, of: str, law: SaturationLaw, most: int) -> list[LawFinding]:
-    note = f"F(N) = F_max (1 - (1-p)^N) fitted up to {most} {of}"
-    return [
-        LawFinding("sequential", arm, f"F_max of {of}", law.most, note=note),
-        LawFinding("sequential", arm, f"p of {of}", law.p, note=note),
-    ]
+def _sample_findings(arm: str, n: Ints, correct: Floats, query: LawQuery) -> Iterator[LawFinding]:
+    """F_max, p and where they saturate, with intervals over questions, and how far the law misses what was observed."""
+    most = int(n.min())
+    sizes = spread(most)
+    covered = coverage(n, correct, sizes)
+    law, laws = saturation_law(sizes, covered), _resampled_laws(n, correct, sizes, query)
+    miss = float(np.abs(law.at(sizes) - covered).max())
+    note = f"F(N) = F_max (1 - (1-p)^N) fitted up to {most:,} samples, largest miss {miss:.3f}"
+    for called, value, drawn in (
+        ("F_max of samples", law.most, [of.most for of in laws]),
+        ("p of samples", law.p, [of.p for of in laws]),
+    ):
+        yield LawFinding("sequential", arm, called, value, *band(np.array(drawn), query.level), note)
+    for gain in GAINS:
+        drawn = [of.saturates(gain) for of in laws]
+        quantity = f"samples until one more adds < {gain:.1%}, by the law"
+        seen = observed_saturation(n, correct, gain)
+        observed = f"observed: {seen:,.0f}" if isfinite(seen) else f"observed: not within {most:,} samples"
+        yield LawFinding(
+            "sequential", arm, quantity, law.saturates(gain), *band(np.array(drawn), query.level), observed
+        )
+
+
+def _resampled_laws(n: Ints, correct: Floats, sizes: Ints, query: LawQuery) -> list[SaturationLaw]:
+    """The law fitted to resamples of the questions; those without a solved question have none and are left out."""
+    covered = pass_at_k(n[:, None], correct[:, None], sizes[None, :])
+    rng = np.random.default_rng(query.seed)
+    drawn = [rng.integers(0, len(n), len(n)) for _ in range(min(query.draws, MOST_DRAWS))]
+    return [saturation_law(sizes, covered[rows].mean(axis=0)) for rows in drawn if correct[rows].sum() > 0]
 
 
 def _round_findings(arm: str, solved: Floats, query: LawQuery) -> list[LawFinding]:
@@ -142,12 +158,17 @@ def _round_findings(arm: str, solved: Floats, query: LawQuery) -> list[LawFindin
     note = f"{len(solved):,} chains; right once is right, however it is chosen"
     p = LawFinding("sequential", arm, "p of a round of revision", chance(every), *band(draws, query.level), note)
     rounds = [
-        LawFinding("sequential", arm, f"solved after {number} rounds of revision", float(share), note=note)
+        LawFinding(
+            "sequential", arm, f"solved after {number} round{'s' * (number != 1)} of revision", float(share), note=note
+        )
         for number, share in enumerate(solved.mean(axis=0).tolist())
     ]
     return [p, *rounds]
 
 
 LAW = EvidenceLaw(
-    "sequential", "where samples and rounds of rethinking saturate, by one formula (TTSPM)", _sequential_findings
+    "sequential",
+    "where samples and rounds of rethinking saturate, by one formula (TTSPM)",
+    _sequential_findings,
+    "3 or more scored samples of every question, or revisions of replies (role reviser), some right",
 )

@@ -182,5 +182,8 @@ def _verdict_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
 
 
 LAW = EvidenceLaw(
-    NAME, "how solutions and verdicts grow with compute, and where verdicts pass a vote", _verdict_findings
+    NAME,
+    "how solutions and verdicts grow with compute, and where verdicts pass a vote",
+    _verdict_findings,
+    "answers with four or more verdicts on each (role verifier), or a JSON file of grids of scores",
 )

@@ -82,4 +82,9 @@ def _source_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
     ]
 
 
-LAW = EvidenceLaw("source_shares", "Shapley shares of the models in what all of them solve together", _source_findings)
+LAW = EvidenceLaw(
+    "source_shares",
+    "Shapley shares of the models in what all of them solve together",
+    _source_findings,
+    "two models, formats or efforts scored on the same two or more questions",
+)

@@ -8,7 +8,7 @@ of samples hides orders of magnitude of cost.
 
 from __future__ import annotations
 
-from math import inf
+from math import ceil, floor, inf
 
 import numpy as np
 
@@ -39,6 +39,16 @@ def cost_at_target(cost: Floats, score: Floats, target: float) -> float:
     if place == 0:
         return float(cost[0])
     return float(np.interp(target, score[place - 1 : place + 1], cost[place - 1 : place + 1]))
+
+
+def reach_band(costs: list[float], level: float) -> tuple[float, float]:
+    """The central interval of costs of which some are never reached (inf): an end among those is inf, not left out.
+
+    >>> reach_band([1.0, 2.0, 3.0, inf], 0.9)
+    (1.0, inf)
+    """
+    ordered, last = sorted(costs), len(costs) - 1
+    return ordered[floor((1 - level) / 2 * last)], ordered[ceil((1 + level) / 2 * last)]
 
 
 def average_efficiency(cost: Floats, score: Floats) -> float:
@@ -74,10 +84,10 @@ def _findings_of(arm: str, unit: str, of: tuple[Floats, Floats], query: LawQuery
     picks = rng.integers(0, len(each), (min(query.draws, MOST_DRAWS), len(each)))
     curves = [(each[pick].mean() * sizes, covered[pick].mean(axis=0)) for pick in picks]
     cost, score = each.mean() * sizes, covered.mean(axis=0)
-    note = f"up to {len(sizes)} samples of {len(each):,} questions"
+    note = f"up to {len(sizes)} samples of {len(each):,} questions, which solve {score[-1]:.1%}"
     findings = []
     for target in [target for target in TARGETS if score[0] < target <= score[-1]]:
-        ends = band([cost_at_target(*curve, target) for curve in curves], query.level)
+        ends = reach_band([cost_at_target(*curve, target) for curve in curves], query.level)
         value = cost_at_target(cost, score, target)
         findings.append(LawFinding("target_compute", arm, f"C@{target:g}, {unit} a question", value, *ends, note))
     ends = band([average_efficiency(*curve) for curve in curves], query.level)
@@ -85,4 +95,9 @@ def _findings_of(arm: str, unit: str, of: tuple[Floats, Floats], query: LawQuery
     return [*findings, LawFinding("target_compute", arm, f"AE, score per {unit}", gain, *ends, note)]
 
 
-LAW = EvidenceLaw("target_compute", "cost at which a share is solved (C@tau), score per unit of cost", _target_findings)
+LAW = EvidenceLaw(
+    "target_compute",
+    "cost at which a share is solved (C@tau), score per unit of cost",
+    _target_findings,
+    "2 or more scored samples of every question, with usd or tokens",
+)

@@ -103,4 +103,9 @@ def _findings_of(arm: str, name: str, steps: list[int], gap: Floats, query: LawQ
     return findings
 
 
-LAW = EvidenceLaw("verification_gap", "what choosing by a verifier is ahead of voting, and its growth", _gap_findings)
+LAW = EvidenceLaw(
+    "verification_gap",
+    "what choosing by a verifier is ahead of voting, and its growth",
+    _gap_findings,
+    "answers of several samples of a question, and a rating of each: judgement, or verdicts (role verifier)",
+)
