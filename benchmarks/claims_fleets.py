@@ -106,6 +106,22 @@ def switching() -> Claim:
     )
 
 
+def jobs() -> Claim:
+    """Singularity's tiers against a static partition on Philly's jobs."""
+    figures = found("fleet_jobs")
+    ours = next(one for one in figures["ends"] if one["policy"] == "gpu_fraction")
+    short_of = [name for name, tier in ours["tiers"].items() if tier["received"] < tier["promise"]]
+    return Claim(
+        "Singularity: work of shared, elastic tiers against a static partition at the same promises",
+        "target: 20 points more, no tier below its fraction, no work lost",
+        f"{figures['points']:+.1f} points on {figures['shared_gpus']} GPUs in place of {figures['static_gpus']}, "
+        f"{'no tier' if not short_of else ' and '.join(short_of)} below its fraction, {ours['lost_gpu_h']:g} GPU-hours "
+        "of work lost (fleet_jobs.md)",
+        "recorded: Philly's submissions, durations, GPUs and virtual clusters; modelled: nodes, tiers, restarts",
+        "modelled",
+    )
+
+
 def scaling() -> Claim:
     """Our forecast against three published scaling policies."""
     rows = [one for one in found("fleet_scaling")["policies"] if one["policy"] in {"kpa", "hpa", "dynamo"}]
@@ -268,5 +284,5 @@ def over_time() -> Claim:
 
 def lines() -> list[Claim]:
     """All of them."""
-    systems = [*semi_pd(), faults(), spot(), spot_latency(), switching(), power()]
+    systems = [*semi_pd(), faults(), spot(), spot_latency(), switching(), power(), jobs()]
     return [*systems, scaling(), over_time(), balancers(), cache(), *fairness(), adapters(), *agents()]
