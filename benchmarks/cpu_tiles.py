@@ -85,11 +85,11 @@ def main() -> None:
     text = [
         "# What a few vectors cost on a CPU",
         "SmolLM2 135M in Q8_0, llama.cpp, one core: CPU time of a prompt and one token, ms, least of "
-        f"{ROUNDS}; beside it the slope of prompts of {long[0]} tokens and more, {1e3 * each_s:.2f} ms a token, for "
-        f"tiles of {width} (`python benchmarks/cpu_tiles.py`).",
-        record.table(("tokens", "ms", "ms a token", "in tiles"), rows),
-        "One token is multiplied by dot products, two or more by tiles (llamafile/sgemm.cpp), which cost about as much "
-        "for two columns as for eight.",
+        f"{ROUNDS}; beside it the slope of prompts of {long[0]} tokens and more, {1e3 * each_s:.2f} ms a token, times "
+        f"n + {width - 1} (`costs.tiles`; `python benchmarks/cpu_tiles.py`).",
+        record.table(("tokens", "ms", "ms a token", "by tiles"), rows),
+        "One token is multiplied by dot products, two or more by tiles (llamafile/sgemm.cpp), which unpack a matrix "
+        f"once however many columns there are: as much as {width - 1} more of them.",
     ]
     figures = {"ms": {str(count): round(1e3 * found, 2) for count, found in least.items()}, "ms_a_token": each_s * 1e3}
     print(record.write("cpu_tiles", figures, "\n\n".join(text), (*record.PACKAGES, "xllamacpp")))

@@ -148,7 +148,7 @@ class EngineSettings:
     poll_steps: decode steps between two looks at the queue of new requests.  stream_interval: tokens of a piece that is
     streamed after the first token; no first and no last one is later for it.  generation: of the program, empty for the
     present one (`EngineFacts.generation_of`).  offload_bytes: weights of each device that lie in the host's memory.
-    tile_vectors: vectors of a tile on a CPU (`costs.tiles`).  eager: whether kernels are launched one by one.
+    tile_vectors: as `EngineFacts` has it (`costs.tiles`).  eager: whether kernels are launched one by one.
     prefix_store: where beginnings of prompts lie that the device has no room for (`costs.prefix_store`).
     draft_expansion: generation whose verifications have a sequence for every token (`EngineFacts`).
     """

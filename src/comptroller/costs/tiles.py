@@ -1,4 +1,4 @@
-"""What a CPU's engine computes for a few vectors: a whole tile of them, where one alone is a row of dot products."""
+"""What a CPU's engine computes for several vectors: tiles, for which a matrix is unpacked, and dot products for one."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ MATRICES = frozenset({"gemm"})
 def tile_vectors(vectors: npt.ArrayLike, width: int) -> Array:
     """Vectors whose arithmetic a product of a matrix with some takes.
 
-    e(n) = max(n, min(w, 1 + (w - 1) (n - 1))) for n >= 1, n below it.  n: `vectors`, means of steps among them.  w:
-    `width`, of the kernel for several, which unpacks a matrix's blocks once for so many columns however few there are.
+    e(n) = n + (w - 1) min(1, n - 1) for n >= 1, n below it.  n: `vectors`, means of steps among them.  w: `width`, so
+    that the kernel for several, which unpacks a matrix's blocks once however many columns there are, takes as much
+    longer as w - 1 more of them.
 
     Source: llama.cpp takes `vec_dot` for one column, and from two on the tiles of ggml/src/ggml-cpu/llamafile/sgemm.cpp
-    (`if (n < 2) return false`); the width is timed by benchmarks/cpu_tiles.py.
+    (`if (n < 2) return false`); w is timed by benchmarks/cpu_tiles.py.
 
     >>> tile_vectors([0.5, 1.0, 1.5, 2.0, 4.0, 64.0], 8).tolist()
-    [0.5, 1.0, 4.5, 8.0, 8.0, 64.0]
+    [0.5, 1.0, 5.0, 9.0, 11.0, 71.0]
     >>> tile_vectors(3.0, 1).tolist()
     3.0
     """
     count = np.asarray(vectors, dtype=float)
-    return np.asarray(np.maximum(count, np.where(count > 1, np.minimum(width, 1 + (width - 1) * (count - 1)), 0.0)))
+    return np.asarray(count + (width - 1) * np.clip(count - 1, 0.0, 1.0))
 
 
 def flops_in_tiles(replica: ModelReplica, operations: OperationMatrices, flops: Array) -> Array:
-    """FLOPs that operations take, (operations, points): more than there are where a CPU fills up tiles."""
+    """FLOPs that operations take, (operations, points): more than there are where a CPU unpacks tiles."""
     width = replica.engine.tile_vectors if replica.device.kind == "cpu" else 1
     if width == 1:
         return flops

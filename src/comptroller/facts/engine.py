@@ -31,7 +31,7 @@ class EngineFacts:
     poll_steps: decode steps between two looks at the queue of new requests (SGLang's --scheduler-recv-interval).
     stream_interval: tokens of a streamed piece; the first token is sent alone and what is left at the end, so that no
     request's first or last token is later (--stream-interval of SGLang and vLLM, stream_interval of TensorRT-LLM).
-    tile_vectors: on a CPU, vectors that a matrix is multiplied by at the price of two; 1 where each has its own.
+    tile_vectors: on a CPU, vectors that unpacking a matrix for several costs as much as, and one; 1 where none is.
     generations: older generations of the program, oldest first: its name -> the first version that is none of it.
     asynchronous_since: first version whose scheduler prepares a step while the one before runs, without being told to;
     empty where all do, or no source says.  asynchronous_flag: what tells earlier versions of the present generation.
