@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from comptroller.cli import application
+from comptroller.cluster.job_faults import JobFaults
 from comptroller.cluster.job_goodput import GoodputModel, JobGoodput, of_models
 from comptroller.cluster.job_outcome import JobOutcome
 from comptroller.cluster.job_simulation import JobCluster, JobSettings
@@ -73,13 +74,13 @@ def test_allotments_are_those_of_exhaustive_search(jobs: int, gpus: int, rng: ob
 
 
 def ran(rows: list[JobRow], models: list[GoodputModel], policy: str = "pollux", nodes: tuple[int, ...] = (4, 4),
-        restart_s: float = 0.0) -> JobOutcome:  # fmt: skip
+        restart_s: float = 0.0, faults: JobFaults | None = None) -> JobOutcome:  # fmt: skip
     """Jobs, each of a model of its own in the order of submission."""
     jobs: JobTable = table(rows, tiers=False)
     names = tuple(dict.fromkeys(one.model for one in models))
     jobs = replace(jobs, model=np.array([names.index(one.model) for one in models]), models=names)
     growth = of_models(list(dict.fromkeys(models)), jobs, nodes, "by hand")
-    return JobCluster(jobs, JobSettings(nodes, policy, restart_s, goodput=growth)).run()
+    return JobCluster(jobs, JobSettings(nodes, policy, restart_s, goodput=growth, faults=faults)).run()
 
 
 def test_a_job_alone_grows_to_all_gpus_that_make_it_faster() -> None:
@@ -102,6 +103,14 @@ def test_a_change_costs_its_restart() -> None:
     free, dear = ran(rows, models), ran(rows, models, restart_s=40.0)
     assert free.ended_s[0] == dear.ended_s[0] == 260.0
     assert dear.ended_s[1] == pytest.approx(free.ended_s[1] + 40.0 * dear.stops[1]) and dear.stops[1] == 1
+
+
+def test_jobs_wait_out_the_hours_in_which_every_node_is_away() -> None:
+    """Repairs take ten times what lies between two faults of a node, so that rounds fall where no GPU is there."""
+    found = ran([(0, 4000, 1, 0), (0, 4000, 1, 1)], [LINEAR, LINEAR], faults=JobFaults(4000.0, 0.0, 10_000.0))
+    assert np.isfinite(found.ended_s).all() and found.ended_s.max() > 10_000.0
+    none = JobGoodput((LINEAR, FIXED), np.array([0, 1]), 4)
+    assert none.at_sizes(none.sizes(0)).shape == (2, 0)
 
 
 def test_policies_that_give_what_is_asked_do_not_see_goodput() -> None:
@@ -168,6 +177,30 @@ def test_goodput_from_the_command_line(tmp_path: Path) -> None:
 def test_what_is_lacking_is_refused_by_name(tmp_path: Path, jobs: str, models: str, says: str) -> None:
     code, text = run_cli(tmp_path, jobs, models, "--goodput", str(tmp_path / "models.csv"))
     assert code and says in text
+
+
+@pytest.mark.parametrize("model", ["", "bert"])
+def test_models_are_asked_for_only_of_jobs_that_are_left(tmp_path: Path, model: str) -> None:
+    """An empty cell, or a model without a row, of a job of no GPU and of one that options leave out."""
+    jobs = f"{JOBS}200,3000,0,a,{model}\n300,3000,8,b,{model}\n"
+    words = ("--goodput", str(tmp_path / "models.csv"))
+    code, text = run_cli(tmp_path, jobs, f"{HEAD}\n{ROW}\n", *words, "--most-gpus", "4", "--json")
+    assert code == 0
+    left, alone = json.loads(text), json.loads(run_cli(tmp_path, JOBS, f"{HEAD}\n{ROW}\n", *words, "--json")[1])
+    assert left["policies"] == alone["policies"]
+    code, text = run_cli(tmp_path, jobs, f"{HEAD}\n{ROW}\n", *words)
+    assert code and ("no row for the model 'bert'" if model else "1 of 3 jobs do not say what they train") in text
+
+
+def test_cells_of_models_may_be_empty_where_nobody_asks_for_goodput(tmp_path: Path) -> None:
+    words = ["cluster", "jobs", str(tmp_path / "jobs.csv"), "--nodes", "2x4", "--json"]
+    found = []
+    for jobs in (JOBS, JOBS.replace("b,resnet", "b,"), JOBS.replace("resnet", "")):
+        (tmp_path / "jobs.csv").write_text(jobs, encoding="utf-8")
+        ended = CliRunner().invoke(application(words), words)
+        assert ended.exit_code == 0
+        found.append(json.loads(ended.output)["policies"])
+    assert found[0] == found[1] == found[2]
 
 
 def test_pollux_without_goodput_is_refused(tmp_path: Path) -> None:

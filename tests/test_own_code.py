@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from comptroller.cli import main
 from comptroller.errors import InputError
+from comptroller.own_code import own_module
 from comptroller.serving.own_policies import policy_number
 from comptroller.serving.policies import module
 from comptroller.strategies.spelling import parse, spell
@@ -96,3 +98,28 @@ def test_wrong_code_is_told_in_one_line(
     assert message in " ".join(err.split())
     assert f"{case}_code.py" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="modes do not bind the superuser")
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.touch(mode=0o000)
+    with pytest.raises(InputError, match=r"own\.py: Permission denied"):
+        own_module(str(file))
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").is_file(), reason="of Linux")
+def test_a_file_whose_reading_fails_and_a_path_that_cannot_be_one_are_named(tmp_path: Path) -> None:
+    """A process's memory is a file that is there and whose first byte cannot be read, by anyone."""
+    broken = tmp_path / "broken.py"
+    broken.symlink_to("/proc/self/mem")
+    for where, why in ((str(broken), r"broken\.py: Input/output error"), ("a" * 300 + ".py", "File name too long")):
+        with pytest.raises(InputError, match=why):
+            module("scheduling", where)
+
+
+def test_future_statements_are_those_of_the_file_itself(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    for head, expected in (("", int), ("from __future__ import annotations\n", "int")):
+        file.write_text(f"{head}def rank(call: int) -> float:\n    return 1.0\n")
+        assert module("scheduling", str(file)).rank.__annotations__["call"] == expected

@@ -31,10 +31,11 @@ def own_module(where: str) -> ModuleType | None:
     content has changed since is read again; while it has not, its module is the same one.
 
     Raises:
-        InputError: it cannot be imported; says where in the file, and why.
+        InputError: it cannot be read or imported; says where in the file, and why.
     """
-    if where.endswith(".py") and Path(where).is_file():
-        return _module_of_file(where)
+    content = _content(where) if where.endswith(".py") else None
+    if content is not None:
+        return _module_of_file(where, content)
     if where and re.fullmatch(r"[\w.]+", where) and _is_importable(where):
         try:
             return import_module(where)
@@ -84,8 +85,19 @@ def _known_stems(package: str) -> tuple[str, ...]:
     return registry_stems(import_module(package))
 
 
-def _module_of_file(path: str) -> ModuleType:
-    content = Path(path).read_bytes()
+def _content(path: str) -> bytes | None:
+    """The bytes of a file; `None` if there is none of that path.
+
+    Raises:
+        InputError: it cannot be read; names it.
+    """
+    try:
+        return Path(path).read_bytes() if Path(path).is_file() else None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or 'cannot be read'}") from error
+
+
+def _module_of_file(path: str, content: bytes) -> ModuleType:
     known = sys.modules.get(path)
     digest = sha256(content).hexdigest()
     if known is not None and getattr(known, _DIGEST, None) == digest:
@@ -95,7 +107,8 @@ def _module_of_file(path: str) -> ModuleType:
     # Dataclasses look their module up by its name while they are made.
     sys.modules[path] = module
     try:
-        exec(compile(content, path, "exec"), vars(module))
+        # Future statements of this file are not those of the user's.
+        exec(compile(content, path, "exec", dont_inherit=True), vars(module))
     except WRONG_CODE as error:
         del sys.modules[path]
         raise InputError(_import_fault(path, error)) from error

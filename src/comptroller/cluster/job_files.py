@@ -57,20 +57,13 @@ def jobs_of_file(path: Path, names: Mapping[str, str] | None = None) -> JobTable
     tenant, tenants = _text_numbers(cells.get("tenant"))
     found, rows = _sound_jobs(path, values, tenant, tenants, unused_note(path.name, columns, roles.values()))
     model, models = _text_numbers(cells.get("model"))
-    return found if model is None else _with_models(path, found, model[rows], models)
+    return found if model is None else replace(found, model=model[rows], models=models)
 
 
 def _text_numbers(cells: Sequence[Any] | None) -> tuple[Ints | None, tuple[str, ...]]:
     """Numbers of texts, -1 where a cell is empty, and the texts; none without a column."""
     numbering = CellNumbering()
     return (None if cells is None else numbering(["" if cell is None else cell for cell in cells])), numbering.texts
-
-
-def _with_models(path: Path, jobs: JobTable, model: Ints, models: tuple[str, ...]) -> JobTable:
-    if (model < 0).any():
-        count = int((model < 0).sum())
-        raise FactError(path.name, "model", f"{count:,} of {len(jobs):,} jobs do not say what they train", "a model")
-    return replace(jobs, model=model, models=models)
 
 
 def _table(path: Path) -> dict[str, Sequence[Any]]:

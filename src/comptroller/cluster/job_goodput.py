@@ -87,7 +87,7 @@ class JobGoodput:
     of_job: Ints
     node: int
     known: dict[tuple[int, int, int], float] = field(default_factory=dict)
-    tables: dict[int, Floats] = field(default_factory=dict)
+    tables: dict[bytes, Floats] = field(default_factory=dict)
 
     def at(self, job: int, gpus: int, nodes: int) -> float:
         """Samples a second of a job on so many GPUs of so many nodes."""
@@ -106,7 +106,7 @@ class JobGoodput:
 
     def at_sizes(self, sizes: Ints) -> Floats:
         """Samples a second of each model on so many GPUs, shape (models, sizes)."""
-        key = int(sizes[-1])
+        key = sizes.tobytes()
         if key not in self.tables:
             nodes = [-(-int(size) // self.node) for size in sizes]
             self.tables[key] = np.array(
@@ -127,15 +127,22 @@ def of_models(rows: Sequence[GoodputModel], jobs: JobTable, nodes: Sequence[int]
     """Goodput of jobs by models that are known. name: of where they are from.
 
     Raises:
-        InputError: the jobs do not say their model, one has no row, or cannot train on what its jobs ask for.
+        InputError: jobs do not say their model, that of one has no row, or cannot train on what its jobs ask for.
     """
     if not len(jobs.model):
         raise InputError(f"{name}: the jobs do not say which model each trains; name the column by --column model=NAME")
     places = {row.model: place for place, row in enumerate(rows)}
-    lacks = [model for model in jobs.models if model not in places]
+    unsaid = int((jobs.model < 0).sum())
+    if unsaid:
+        raise InputError(
+            f"{name}: {unsaid:,} of {len(jobs):,} jobs do not say what they train; allowed: one of its models"
+        )
+    used = np.unique(jobs.model)
+    lacks = [jobs.models[number] for number in used if jobs.models[number] not in places]
     if lacks:
         raise InputError(f"{name}: no row for the model {lacks[0]!r} of the jobs; it has {', '.join(places)}")
-    found = JobGoodput(tuple(rows), np.array([places[one] for one in jobs.models])[jobs.model], max(nodes))
+    row_of = np.array([places[jobs.models[number]] for number in used])
+    found = JobGoodput(tuple(rows), row_of[np.searchsorted(used, jobs.model)], max(nodes))
     asked = np.unique(np.column_stack([jobs.model, jobs.milli]), axis=0)
     for model, milli in asked.tolist():
         if milli % WHOLE:

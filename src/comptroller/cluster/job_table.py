@@ -44,7 +44,7 @@ class JobTable:
 
     submitted_s: from the first on.  duration_s: at all the GPUs it asks for.  milli: thousandths of a GPU that it asks
     for, whole GPUs from 1,000 on.  tenant: place in `tenants`.  tier: place in `tiers`.  notes: what of a file was not
-    used.  model: place in `models` of what each trains, shape (0,) where nothing says it.
+    used.  model: place in `models` of what each trains, -1 where its row does not say it, shape (0,) where none does.
     """
 
     submitted_s: Floats

@@ -25,10 +25,11 @@ FLOOR = 1e-3
 
 
 def grants(view: JobView) -> list[JobGrant]:
-    """In a round, who gives up GPUs first, then who gets some, the largest first; nothing between rounds."""
-    if view.clock_s % EVERY_S or not len(view.asked):
-        return []
+    """In a round, who gives up GPUs first, then who gets some, the largest first; nothing between rounds, nor where
+    no GPU is there."""
     gpus = (view.pool.capacity_milli - view.away_milli) // WHOLE
+    if view.clock_s % EVERY_S or not len(view.asked) or gpus < 1:
+        return []
     sizes, speed = view.growth(gpus)
     chosen = allotments(sizes, terms(view, sizes, speed, gpus), gpus) * WHOLE
     less = [(int(job), int(chosen[job])) for job in np.flatnonzero(chosen < view.held)]
