@@ -9,10 +9,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, Field
 
-from comptroller.errors import FactError, InputError
+from comptroller.errors import FactError
 from comptroller.facts.grid import MOST_GCO2E_PER_KWH, GridCarbonIntensity
 from comptroller.quantities import HOUR_S, to_si
-from comptroller.work import arrow
 from comptroller.work.load_series import LoadColumns, LoadSeries, chosen_series, read_loads
 from comptroller.work.sizes import STRICT
 
@@ -48,17 +47,10 @@ def recorded_grid(path: Path, columns: LoadColumns, series: str = "") -> GridCar
     usual names is read by them where no value is named.  series: the one that is meant, by the columns that part them.
 
     Raises:
-        InputError: columns that part series, or a series, without a value.
-        FactError: no such column or series, steps that are no hours, values below 0 or of another unit; a Parquet file
-            without a value.
+        FactError: no such column or series, steps that are no hours, values below 0 or of another unit.
         RecordError: a CSV with other names, with values that are none, or with an hour twice.
     """
     if not columns.value:
-        if columns.by or series:
-            raise InputError("--grid-by, --grid-series: of --grid-value, the column of a table with several series")
-        if path.suffix == ".parquet":
-            known = ", ".join(sorted(arrow.column_names(path)))
-            raise FactError(path.name, "--grid-value", "is not given: a Parquet file needs it", known)
         return GridCarbonIntensity.read(path)
     found = chosen_series(read_loads(path, columns), series, path.name, "--grid-series")
     least, most = float(found.values.min()), float(found.values.max())
