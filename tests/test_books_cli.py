@@ -131,3 +131,15 @@ def test_bad_input_exits_with_2_and_says_why(file: str, words: list[str], named:
     error = " ".join(capsys.readouterr().err.split())
     assert named in error and "Traceback" not in error
     assert not Path("missing.sqlite").exists()
+
+
+@pytest.mark.parametrize("content", [b"PAR1\xff\xfe", b"hour,gco2e_per_kwh\n2026-01-01T00:00\n"])
+def test_a_grid_that_cannot_be_read_is_refused_by_its_row(
+    file: str, tmp_path: Path, content: bytes, capsys: Capture
+) -> None:
+    meter, grid = tmp_path / "meter.csv", tmp_path / "grid.csv"
+    meter.write_text("start_s,end_s,joules\n0,60,6000\n")
+    grid.write_bytes(content)
+    words = ["--service", "own/llama", "--meter", str(meter), "--usd-per-h", "1", "--idle-w", "10"]
+    assert run("attribute", file, *words, "--grid", str(grid)) == 2
+    assert "grid.csv: 1 bad row: row" in " ".join(capsys.readouterr().err.split())

@@ -130,13 +130,30 @@ def test_carbon_by_place_and_hour(tmp_path: Path) -> None:
         ("", "needs columns"),
         ("hour,gco2e_per_kwh\n2026-01-01T00:00,-5\n", "row 2: -5.0 gCO2e/kWh is not between"),
         ("hour,gco2e_per_kwh\n2026-01-01T00:00,5\nlater,5\n", "row 3: Invalid isoformat"),
+        ("hour,gco2e_per_kwh\n\n", "needs columns .* and rows"),
+        ("hour,gco2e_per_kwh\n\n2026-01-01T00:00\n", "row 3: too few cells: 1 of 2"),
+        ("hour,gco2e_per_kwh\n2026-01-01T00:00,5\n2026-01-01T01:00,\xe9\n", "row 3: no text in UTF-8"),
+        (f"hour,gco2e_per_kwh\n2026-01-01T00:00,5\n{'x' * 200_000},5\n", "row 3: no CSV: field larger"),
+        (
+            "zone,hour,gco2e_per_kwh\nDE,2026-01-01T00:00,5\nFR,2026-01-01T01:00,5\n\nFR,2026-01-01T02:15+02:00,6\n",
+            "row 5: the hour 2026-01-01 00:00 UTC stands in row 2 too",
+        ),
     ],
 )
 def test_a_wrong_file_of_intensities_names_the_row(tmp_path: Path, content: str, named: str) -> None:
     file = tmp_path / "grid.csv"
-    file.write_text(content)
+    file.write_bytes(content.encode("latin-1"))
     with pytest.raises(RecordError, match=named):
         GridCarbonIntensity.read(file)
+
+
+def test_blank_lines_of_intensities_are_passed_over(tmp_path: Path) -> None:
+    rows = ["hour,gco2e_per_kwh", "2026-01-01T00:00,300", "2026-01-01T01:00,100"]
+    files = [tmp_path / "plain.csv", tmp_path / "blank.csv"]
+    files[0].write_text("\n".join(rows) + "\n")
+    files[1].write_text("\ufeff" + "\n\n".join(rows) + "\n \n\n", encoding="utf-8")
+    plain, blank = map(GridCarbonIntensity.read, files)
+    assert blank.hours == plain.hours and len(plain.hours) == 2 and blank.mean_gco2e_per_j == plain.mean_gco2e_per_j
 
 
 @pytest.mark.parametrize("kind", [NvmlMeter, RaplMeter])

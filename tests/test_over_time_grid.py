@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from command_ends import ends
@@ -16,6 +19,7 @@ from comptroller.planning.over_time import FleetOverTime, fleet_over_time
 from comptroller.planning.over_time_saving import BLOCKS, blocks_of
 from comptroller.planning.over_time_trial import OverTimeSurroundings, OverTimeWish
 from comptroller.planning.scaled_simulation import ScalingConditions, replica_targets
+from comptroller.planning.spot_simulation import SpotConditions
 from comptroller.report.over_time_tables import over_time_record, over_time_sheets
 from comptroller.serving.elastic import ElasticOutcome
 from comptroller.serving.elastic_energy import emitted_by_block, joules_by_window, replica_j
@@ -23,6 +27,7 @@ from comptroller.work.hourly_table import recorded_grid
 from comptroller.work.load_series import LoadColumns
 from comptroller.work.trace import RequestTrace
 from golden_replicas import replicated_plan
+from spot_worlds import zones
 
 CONDITIONS = ScalingConditions(start_up_s=10.0, most=4)
 WISH = OverTimeWish(0.8, 2, ("hpa",))
@@ -145,6 +150,32 @@ def test_a_record_shorter_than_the_trace_is_refused(planned: Plan, trace: Reques
         over(planned, trace, grid_of([1.0] * 4))
 
 
+def test_a_record_that_ends_before_the_last_request_is_refused_where_the_first_come_late(
+    planned: Plan, trace: RequestTrace
+) -> None:
+    delayed = replace(trace, arrival_s=trace.arrival_s + 2 * HOUR_S)
+    with pytest.raises(InputError, match=r"the grid drawn has no value for hour 6 of the 8 h of the trace"):
+        over(planned, delayed, grid_of([1.0] * HOURS))
+    record = zones([(0.0, 4)], end_s=7 * HOUR_S)
+    assert trace.span_s < record.span_s < delayed.arrival_s[-1]
+    around = OverTimeSurroundings((record, SpotConditions(spot_usd_per_device_h=0.6)))
+    with pytest.raises(InputError, match=r"ends after 7 h, and the trace from its hour 0 on after 8 h"):
+        fleet_over_time(planned, delayed, WISH, CONDITIONS, around=around)
+
+
+def test_hours_drawn_between_their_neighbours_are_told(planned: Plan, trace: RequestTrace, tmp_path: Path) -> None:
+    whole = grid_file(tmp_path).read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "gaps.csv").write_text("".join(line for line in whole if "T03:00" not in line), encoding="utf-8")
+    grids = [
+        recorded_grid(tmp_path / f"{name}.csv", LoadColumns("g", ("region",)), "south") for name in ("grid", "gaps")
+    ]
+    assert grids[0].hours == pytest.approx(grids[1].hours) and not grids[0].note
+    assert grids[1].note == "gaps south: 2 of 48 steps without a value, drawn between their neighbours"
+    found = over(planned, trace, GridOnClock(grids[1], min(grids[1].hours) * HOUR_S))
+    answer, _ = over_time_sheets(found)
+    assert grids[1].note in answer.title and over_time_record(found)["grid_note"] == grids[1].note
+
+
 def grid_file(place: Path, unit: float = 1.0) -> Path:
     file = place / "grid.csv"
     rows = "".join(
@@ -166,6 +197,16 @@ def test_a_table_of_hours_is_read_by_its_series(tmp_path: Path) -> None:
         recorded_grid(grid_file(tmp_path, 1000.0), LoadColumns("g", ("region",)), "south")
 
 
+def wrong_grid_files(place: Path) -> dict[str, str]:
+    """Files that no grid is read from by the usual names."""
+    head = b"hour,gco2e_per_kwh\n2026-01-01T00:00,5\n"
+    contents = {"short": b"2026-01-01T01:00\n", "latin": b"2026-01-01T01:00,\xe9\n", "twice": b"2026-01-01T00:30,5\n"}
+    for name, row in contents.items():
+        (place / f"{name}.csv").write_bytes(head + row)
+    pq.write_table(pa.table({"time": ["2026-01-01T00:00"], "g": [5.0]}), place / "hours.parquet")
+    return {name: str(place / f"{name}.csv") for name in contents} | {"parquet": str(place / "hours.parquet")}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -174,6 +215,12 @@ def test_a_table_of_hours_is_read_by_its_series(tmp_path: Path) -> None:
         (["--grid", "{grid}", "--grid-value", "g", "--grid-by", "region"], "--grid-series"),
         (["--grid", "{grid}", "--grid-value", "g", "--grid-by", "region", "--grid-from-h", "-1"], "allowed: from 0"),
         (["--grid", "{grid}"], "columns such as 'hour' and 'gco2e_per_kwh'"),
+        (["--grid", "{grid}", "--grid-by", "region"], "of --grid-value"),
+        (["--grid", "{grid}", "--grid-series", "south"], "of --grid-value"),
+        (["--grid", "{parquet}"], "--grid-value: is not given: a Parquet file needs it (allowed: g, time)"),
+        (["--grid", "{short}"], "short.csv: 1 bad row: row 3: too few cells: 1 of 2"),
+        (["--grid", "{latin}"], "latin.csv: 1 bad row: row 3: no text in UTF-8"),
+        (["--grid", "{twice}"], "row 3: the hour 2026-01-01 00:00 UTC stands in row 2 too"),
     ],
 )
 def test_what_cannot_be_read_is_refused(
@@ -181,9 +228,9 @@ def test_what_cannot_be_read_is_refused(
 ) -> None:
     calls = "".join(f"{second},10,10\n" for second in range(300))
     (tmp_path / "calls.csv").write_text(f"arrival_s,input_tokens,output_tokens\n{calls}", encoding="utf-8")
-    grid = str(grid_file(tmp_path))
+    known = {"grid": str(grid_file(tmp_path))} | wrong_grid_files(tmp_path)
     asked = ["plan", "llama_3_1_8b", "--rate", "5", "--in", "300", "--out", "50", "--over-time", tmp_path / "calls.csv"]
-    assert ends([*asked, *(word.format(grid=grid) for word in words)]) == 2
+    assert ends([*asked, *(word.format(**known) for word in words)]) == 2
     assert said in " ".join(capsys.readouterr().err.split())
 
 

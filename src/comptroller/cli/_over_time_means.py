@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comptroller.errors import InputError
+from comptroller.errors import FactError, InputError
 
 if TYPE_CHECKING:
     from comptroller.facts.grid import GridOnClock
@@ -76,10 +76,11 @@ class GridTable:
         """The grid from the trace's second 0 on.
 
         Raises:
-            InputError: an hour below 0, options of a table that is not named, or no such file.
+            InputError: an hour below 0, options of a table or a value that is not named, or no such file.
             FactError, RecordError: as `recorded_grid`.
         """
         from comptroller.facts.grid import GridOnClock
+        from comptroller.work.arrow import column_names
         from comptroller.work.hourly_table import recorded_grid
         from comptroller.work.load_series import LoadColumns
 
@@ -94,6 +95,11 @@ class GridTable:
         if not 0 <= self.from_h < float("inf"):
             raise InputError(f"--grid-from-h {self.from_h:g}: allowed: from 0")
         parts = tuple(name.strip() for name in self.by.split(",") if name.strip())
+        if not self.value and (self.by or self.series):
+            raise InputError("--grid-by, --grid-series: of --grid-value, the column of a table with several series")
+        if not self.value and self.file.suffix == ".parquet":
+            known = ", ".join(sorted(column_names(self.file)))
+            raise FactError(self.file.name, "--grid-value", "is not given: a Parquet file needs it", known)
         grid = recorded_grid(self.file, LoadColumns(self.value, parts), self.series)
         return GridOnClock(grid, (min(grid.hours) + self.from_h) * HOUR_S)
 

@@ -7,8 +7,9 @@ or `(direct)`) are read as they are.
 from __future__ import annotations
 
 import csv
+import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,12 +33,14 @@ in mg/kWh reads a thousand times too high, so a limit of twice this refuses the 
 class GridCarbonIntensity:
     """Grams of CO2e per joule by the hour.
 
-    hours: intensity by hours since 1970 (UTC).  mean_gco2e_per_j: for every other hour; the mean of the file.
+    hours: intensity by hours since 1970 (UTC).  mean_gco2e_per_j: for every other hour; the mean of the file.  note:
+    what was taken for granted in reading it, empty for nothing.
     """
 
     place: str
     mean_gco2e_per_j: float
     hours: Mapping[int, float]
+    note: str = ""
 
     @classmethod
     def of_site(cls, site: Site) -> GridCarbonIntensity:
@@ -46,21 +49,29 @@ class GridCarbonIntensity:
 
     @classmethod
     def read(cls, path: Path, place: str = "") -> GridCarbonIntensity:
-        """A CSV with a column of hours (ISO 8601, UTC) and one of gCO2e/kWh.
+        """A CSV with a column of hours (ISO 8601, UTC) and one of gCO2e/kWh, one row an hour; blank lines are passed
+        over.
 
         Raises:
-            RecordError: names the row and what is wrong.
+            RecordError: names the row and what is wrong: no text in UTF-8, a cell that is missing or no value, or an
+                hour that stands twice.
         """
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file))
-        names = [name.lower() for name in rows[0]] if rows else []
-        hour_column, intensity_column = (_column_index(names, words) for words in (TIMES, INTENSITIES))
-        if hour_column is None or intensity_column is None or len(rows) < 2:
+        (_, names), *rows = _rows(path) or [(1, [])]
+        known = [name.lower() for name in names]
+        hour_column, intensity_column = (_column_index(known, words) for words in (TIMES, INTENSITIES))
+        if hour_column is None or intensity_column is None or not rows:
             raise RecordError(path.name, [(1, "needs columns such as 'hour' and 'gco2e_per_kwh', and rows")], 1)
-        by_hour = dict(
-            _hour_intensity(path, number, row[hour_column], row[intensity_column])
-            for number, row in enumerate(rows[1:], 2)
-        )
+        by_hour: dict[int, float] = {}
+        stands: dict[int, int] = {}
+        for number, row in rows:
+            if len(row) <= max(hour_column, intensity_column):
+                told = f"too few cells: {len(row)} of {len(names)}"
+                raise RecordError(path.name, [(number, told)], 1)
+            hour, per_j = _hour_intensity(path, number, row[hour_column], row[intensity_column])
+            if (first := stands.setdefault(hour, number)) != number:
+                told = f"the hour {datetime.fromtimestamp(hour * HOUR_S, UTC):%Y-%m-%d %H:%M} UTC stands in row {first}"
+                raise RecordError(path.name, [(number, f"{told} too; needed: one row an hour, of one zone")], 1)
+            by_hour[hour] = per_j
         return cls(place or path.stem, fmean(by_hour.values()), by_hour)
 
     def at(self, start_s: float, end_s: float) -> float:
@@ -104,6 +115,22 @@ class GridOnClock(NamedTuple):
         first = int(self.begins_s // HOUR_S) + 1
         last = math.ceil((self.begins_s + until_s) / HOUR_S)
         return [hour * HOUR_S - self.begins_s for hour in range(first, last)]
+
+
+def _rows(path: Path) -> Sequence[tuple[int, list[str]]]:
+    """The rows of a CSV with their numbers from 1, without blank lines.
+
+    Raises:
+        RecordError: names the row from which it is no text in UTF-8, or no CSV.
+    """
+    try:
+        reader = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))
+        return [(number, row) for number, row in enumerate(reader, 1) if len(row) > 1 or "".join(row).strip()]
+    except UnicodeDecodeError as error:
+        number = error.object[: error.start].count(b"\n") + 1
+        raise RecordError(path.name, [(number, f"no text in UTF-8; needed: a CSV file ({error.reason})")], 1) from error
+    except csv.Error as error:
+        raise RecordError(path.name, [(reader.line_num, f"no CSV: {error}")], 1) from error
 
 
 def _column_index(names: list[str], words: tuple[str, ...]) -> int | None:

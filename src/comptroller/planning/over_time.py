@@ -48,6 +48,7 @@ class FleetOverTime:
     scaled, without and with spot or power; kept, fixed_kept, fixed_aided_kept: they on the part that none was chosen
     on.  odds: that a further part like those is held.  drawn: the winner and the best fixed fleets on that part, by
     name.  prices: of a replica, where there are zones.  grid: whose hours emit, empty for the mean of the site.
+    grid_note: what was taken for granted in reading them.
     """
 
     plan: Plan
@@ -65,6 +66,7 @@ class FleetOverTime:
     drawn: tuple[tuple[str, PlayedPart], ...]
     prices: ReplicaPrices | None = None
     grid: str = ""
+    grid_note: str = ""
 
     @property
     def odds(self) -> float:
@@ -126,7 +128,7 @@ def fleet_over_time(
     return FleetOverTime(
         plan, wish, trace.source, stage.scaled.start_up_s, tuple(trials), winner, fixed, played[id(winner)][0], kept[0],
         fixed_aided, kept[1], savings, tuple((trial.name, one) for trial, one in played.values()), prices,
-        stage.grid.grid.place if stage.grid else "",
+        *((stage.grid.grid.place, stage.grid.grid.note) if stage.grid else ()),
     )  # fmt: skip
 
 
@@ -138,7 +140,7 @@ def _stage(
 ) -> OverTimeStage:
     conditions, around = how
     scaled = scaling_stage(plan, conditions, calibration)
-    market = spot_market(plan, *around.zones, trace.span_s) if around.zones else None
+    market = spot_market(plan, *around.zones, _end_s(trace)) if around.zones else None
     rows = rows_of_plan(plan, around.rows, calibration) if around.rows else None
     if around.grid:
         _refuse_short(around.grid, trace)
@@ -147,16 +149,21 @@ def _stage(
 
 def _refuse_short(grid: GridOnClock, trace: RequestTrace) -> None:
     """A record of a grid that lacks hours of the trace."""
-    if lacking := grid.lacking_hours(trace.span_s):
+    if lacking := grid.lacking_hours(_end_s(trace)):
         raise InputError(
             f"over time: the grid {grid.grid.place} has no value for hour {lacking[0]} of the "
-            f"{trace.span_s / 3600:.3g} h of the trace (begin elsewhere with --grid-from-h, or leave it out for the "
+            f"{_end_s(trace) / 3600:.3g} h of the trace (begin elsewhere with --grid-from-h, or leave it out for the "
             "mean of the site)"
         )
 
 
+def _end_s(trace: RequestTrace) -> float:
+    """Seconds from the start of what is played, which may lie before the first arrival, to the last arrival."""
+    return float(trace.arrival_s[-1]) if len(trace) else 0.0
+
+
 def _parts(stage: ScalingStage, trace: RequestTrace, count: int) -> list[TracePart]:
-    edges = np.linspace(0.0, trace.arrival_s[-1] if len(trace) else 0.0, count + 1)
+    edges = np.linspace(0.0, _end_s(trace), count + 1)
     parts = parts_of(trace, count)
     return [TracePart(one, stage.calls_of(one), float(at_s)) for one, at_s in zip(parts, edges[:-1], strict=True)]
 
@@ -206,7 +213,7 @@ def parts_of(trace: RequestTrace, parts: int) -> list[RequestTrace]:
     Raises:
         InputError: a part has too few calls.
     """
-    edges = np.linspace(0.0, trace.arrival_s[-1] if len(trace) else 0.0, parts + 1)
+    edges = np.linspace(0.0, _end_s(trace), parts + 1)
     edges[-1] = np.inf
     found = [trace.between(float(low), float(high)) for low, high in pairwise(edges)]
     if (fewest := min(map(len, found))) < LEAST_CALLS:

@@ -34,6 +34,7 @@ def over_time_document(found: FleetOverTime) -> OverTimeDocument:
             fixed_aided=_or_none(found.fixed_aided_kept),
         ),
         savings=tuple(savings), trials=tuple(map(trial_document, found.trials)), grid=found.grid,
+        grid_note=found.grid_note,
     )  # fmt: skip
 
 

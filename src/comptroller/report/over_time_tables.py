@@ -53,9 +53,11 @@ def _answer(told: OverTimeDocument) -> ReportSheet:
         *(right(f"kept {name}", f"{name}, unseen part") for name in names),
     )  # fmt: skip
     saved = "".join(f"; {saving_words(one)} there" for one in told.savings)
+    noted = f" ({told.grid_note})" if told.grid_note else ""
     title = (
         f"Over time: {told.share:.1%} of the calls in every part, start-up {told.start_up_s:.3g} s; a further part "
-        f"holds with odds of {told.odds:.0%}{saved}" + (f"; CO2e by the hours of {told.grid}" if told.grid else "")
+        f"holds with odds of {told.odds:.0%}{saved}"
+        + (f"; CO2e by the hours of {told.grid}{noted}" if told.grid else "")
     )
     return ReportSheet(title, columns, tuple(rows))
 

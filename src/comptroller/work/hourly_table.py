@@ -48,7 +48,7 @@ def recorded_grid(path: Path, columns: LoadColumns, series: str = "") -> GridCar
 
     Raises:
         FactError: no such column or series, steps that are no hours, values below 0 or of another unit.
-        RecordError: a CSV with other names, or with values that are none.
+        RecordError: a CSV with other names, with values that are none, or with an hour twice.
     """
     if not columns.value:
         return GridCarbonIntensity.read(path)
@@ -59,7 +59,7 @@ def recorded_grid(path: Path, columns: LoadColumns, series: str = "") -> GridCar
         raise FactError(found.name, "values", told, f"hours, from 0 to {MOST_GCO2E_PER_KWH:g} gCO2e/kWh")
     first = round(found.first_s / HOUR_S)
     per_j = {first + hour: to_si(value, "gCO2e/kWh")[0] for hour, value in enumerate(found.values.tolist())}
-    return GridCarbonIntensity(found.name, float(np.mean(list(per_j.values()))), per_j)
+    return GridCarbonIntensity(found.name, float(np.mean(list(per_j.values()))), per_j, found.note)
 
 
 def day_profile(series: LoadSeries, day: str = "", utc_offset_h: int = 0) -> tuple[float, ...]:

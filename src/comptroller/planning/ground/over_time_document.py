@@ -66,7 +66,8 @@ class OverTimeDocument(DocumentPart):
     trace: its file.  parts: so many, the last unseen.  start_up_s: until a started replica takes calls.
     objective: what was minimised.  share: of the calls within the objectives in every part.  odds: that a further part
     like those is held.  runner_up: the second, with why it lost.  savings: against fixed fleets, on the unseen part.
-    grid: by whose hours grams are booked, empty for the mean of the site.
+    grid: by whose hours grams are booked, empty for the mean of the site.  grid_note: what was taken for granted in
+    reading them, empty for nothing.
     """
 
     trace: str
@@ -83,3 +84,4 @@ class OverTimeDocument(DocumentPart):
     savings: tuple[FleetSaving, ...]
     trials: tuple[FleetTrialDocument, ...]
     grid: str = ""
+    grid_note: str = ""
