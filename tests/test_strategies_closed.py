@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
@@ -11,10 +11,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from comptroller.strategies.deals import results_over_deals
-from comptroller.strategies.expected_runs import formed_results
-from comptroller.strategies.protocol import QuestionBudget
+from comptroller.strategies.expected_runs import form_of, formed_results
+from comptroller.strategies.protocol import Answer, QuestionBudget
 from comptroller.strategies.replay import EvidenceReplay, RecordedService, ServicePace
 from comptroller.strategies.results import replay_strategy
+from comptroller.strategies.rules.sample_and_vote import SampleAndVoteStrategy
 from comptroller.strategies.sample_pools import SampleTable
 from comptroller.strategies.spelling import parse, spell
 from comptroller.strategies.study import ReplayConditions, study
@@ -188,3 +189,26 @@ def test_samples_that_lack_what_is_weighed_are_a_gap_and_no_figure():
     assert formed(parse("sample_and_vote(n=2,weight=score)"), evidence) is None
     assert formed(parse("best_of_n(n=2,by=reward)"), evidence) is not None, "a reward that is not a number counts least"
     assert RecordedModel("large") in evidence.arms
+
+
+@dataclass(frozen=True, slots=True)
+class FirstOfMany(SampleAndVoteStrategy):
+    """A vote that ends with what came first."""
+
+    def choose(self, replies):
+        return Answer.of(replies[0])
+
+
+def test_a_class_that_chooses_in_another_way_has_no_closed_form():
+    assert form_of(SampleAndVoteStrategy(n=3)) is not None and form_of(FirstOfMany(n=3)) is None
+
+
+@pytest.mark.parametrize("spelling", ["sample_and_vote(n=3)", "best_of_n(n=3,by=reward)"])
+def test_a_reply_without_a_score_that_cannot_win_leaves_the_mean_known(spelling):
+    evidence = judged([("a", "stop", 3.0)] * 7 + [("b", "length", 1.0)])
+    score = evidence.rows.score.copy()
+    score[7] = np.nan
+    unscored = replace(evidence, rows=replace(evidence.rows, score=score))
+    table = SampleTable(replay_of(unscored), [0], 1)
+    (found,) = formed_results(table, [parse(spelling)]).values()
+    assert found.score.tolist() == [1.0]

@@ -75,13 +75,18 @@ class FormedStrategy(Strategy, Protocol):
 
 
 def form_of(strategy: object) -> ClosedForm | None:
-    """The closed form of a strategy; None where it has none, or where a class below it solves in another way."""
+    """The closed form of a strategy; None where it has none, or where a class below it acts in a way of its own."""
     for kind in type(strategy).__mro__:
         if "closed_form" in vars(kind) and isinstance(strategy, FormedStrategy):
             return strategy.closed_form
-        if "solve" in vars(kind):
+        if any(_is_way(name, value) for name, value in vars(kind).items()):
             return None
     return None
+
+
+def _is_way(name: str, value: object) -> bool:
+    """Whether an attribute of a class is how its strategies act: a method or a property, not a field."""
+    return not name.startswith("__") and (callable(value) or isinstance(value, (property, classmethod, staticmethod)))
 
 
 def formed_results(table: SampleTable, strategies: Sequence[Strategy]) -> dict[str, ReplayResults]:

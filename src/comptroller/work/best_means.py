@@ -22,6 +22,8 @@ def expected_best(rated: Floats, scores: Sequence[Floats], sizes: npt.ArrayLike)
     >>> best = expected_best(np.array([[0.9, 0.1]]), [np.array([[1.0, 0.0]])], [1, 2])
     >>> best[0].round(12).tolist()
     [[0.5, 1.0]]
+    >>> expected_best(np.array([[0.9, 0.1]]), [np.array([[1.0, np.nan]])], [1, 2])[0].tolist()
+    [[nan, 1.0]]
     """
     count = rated.shape[1]
     order = np.argsort(-rated, axis=1, kind="stable")
@@ -34,5 +36,7 @@ def expected_best(rated: Floats, scores: Sequence[Floats], sizes: npt.ArrayLike)
     means = []
     for score in scores:
         mean = np.bincount(group, np.take_along_axis(score, order, axis=1).ravel()) / np.bincount(group)
-        means.append(np.asarray(mean[group].reshape(score.shape) @ weight))
+        shared = mean[group].reshape(score.shape)
+        unknown = np.isnan(shared)
+        means.append(np.where(unknown @ weight > 0.0, np.nan, np.where(unknown, 0.0, shared) @ weight))
     return means
