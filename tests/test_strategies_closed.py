@@ -211,4 +211,4 @@ def test_a_reply_without_a_score_that_cannot_win_leaves_the_mean_known(spelling)
     unscored = replace(evidence, rows=replace(evidence.rows, score=score))
     table = SampleTable(replay_of(unscored), [0], 1)
     (found,) = formed_results(table, [parse(spelling)]).values()
-    assert found.score.tolist() == [1.0]
+    assert found.score == pytest.approx([1.0])
