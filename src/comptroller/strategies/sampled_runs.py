@@ -134,7 +134,7 @@ def score_without_named(pool: SamplePool, score: Floats, sizes: npt.ArrayLike) -
         return np.broadcast_to(0.0, (len(pool.row), np.size(sizes)))
     none, short, blank = (chance_of_at_most(pool, state, sizes) for state in (LOST, CUT, BLANK))
     parts = ((blank - short, _mean_of(pool, score, BLANK)), (short - none, _mean_of(pool, score, CUT)))
-    return np.sum([np.where(chance > 0.0, chance * mean, 0.0) for chance, mean in parts], axis=0)
+    return np.asarray(np.sum([np.where(chance > 0.0, chance * mean, 0.0) for chance, mean in parts], axis=0))
 
 
 def _mean_of(pool: SamplePool, score: Floats, state: int) -> Floats:
