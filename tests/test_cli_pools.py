@@ -77,7 +77,7 @@ def test_as_it_is_is_the_plain_simulation(files: tuple[str, str]) -> None:
         (["--pools", "none", "--tp", "0"], "tensor parallelism 0"),
         (["--pools", "dynamo_llm", "--most-devices", "7"], "7 devices are fewer than the 8 of the plan"),
         (["--pools", "none", "--scaling", "hpa"], "each is a simulation of its own"),
-        (["--pools", "none", "--calls", "calls.csv"], "--calls is of one fleet"),
+        (["--pools", "none", "--calls", "calls.csv"], "--calls is not used with --pools, only with the fleet as it is"),
     ],
 )
 def test_what_cannot_be_parted_is_refused(

@@ -91,7 +91,7 @@ def test_a_picture_of_time_and_intervals_over_shifts(
         assert all(title in text for title in ("Replicas paid for", "Requests waiting", "Dollars so far"))
     for more, says in (
         (["--fill", "0"], "fill 0"),
-        (["--calls", str(tmp_path / "calls.csv")], "--calls is of one fleet"),
+        (["--calls", str(tmp_path / "calls.csv")], "--calls is not used with --scaling, only with the fleet as it is"),
     ):
         assert ends([*words, *more]) == 2
         assert says in capsys.readouterr().err

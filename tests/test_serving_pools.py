@@ -255,6 +255,20 @@ def test_one_pool_of_one_layout_is_plain_scaling(tmp_path: Path) -> None:
     assert found.events == plain.events and found.leases == plain.leases and len(plain.events) > 10
 
 
+@pytest.mark.parametrize(("devices", "reshardings"), [(16, 0), (20, 1)])
+def test_another_layout_starts_only_where_all_its_replicas_fit(devices: int, reshardings: int, tmp_path: Path) -> None:
+    """One replica of eight devices stands; three of four need twelve beside it until they take its calls."""
+    wish = f"PoolSetting(1, 3, 0, {devices}) if view.second else PoolSetting(0, 1, 0, {devices})"
+    policy = own_policy(tmp_path, f"def choose(view):\n    return {wish}")
+    calls = load()
+    calls = CallTable.of(**{name: calls[name] for name in ("arrival_s", "input_tokens", "output_tokens")})
+    one = pool("all", (8, 4), clocks=1, planned=PoolSetting(0, 1, 0, devices))
+    found = RequestPoolFleet([one], policy, devices).play(calls)
+    assert found.reshardings == reshardings
+    if not reshardings:
+        assert found.device_hours == pytest.approx(8 * found.elastic.outcome.horizon_s / 3600)
+
+
 def test_as_it_is_nothing_is_decided_twice() -> None:
     one = pool("all", (2,), planned=PoolSetting(0, 3, 0, 6), clocks=1)
     calls = load()

@@ -63,12 +63,17 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
     return inspect.signature(function, eval_str=True).parameters
 
 
+def option_name(name: str) -> str:
+    """How a parameter that has no other spelling is given."""
+    return f"--{name.replace('_', '-')}"
+
+
 def require_one(**asked: object) -> None:
     """Refuse two of the ways in which a fleet changes while it serves: each is a simulation of its own.
 
     Raises:
         InputError: several are asked for.
     """
-    names = [f"--{name.replace('_', '-')}" for name, said in asked.items() if said]
+    names = [option_name(name) for name, said in asked.items() if said]
     if len(names) > 1:
         raise InputError(f"{' and '.join(names)}: each is a simulation of its own; give one of them")

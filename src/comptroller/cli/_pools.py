@@ -11,7 +11,6 @@ import typer
 
 from comptroller.cli._output import FileContent, write_all
 from comptroller.costs.replica_timer import TimingCalibration
-from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.pool_layouts import PoolConditions
 from comptroller.planning.pool_simulation import simulate_pools
@@ -36,13 +35,7 @@ class RequestPoolOptions:
         self, plan: Plan, trace: RequestTrace, start_up: SpotConditions, priced: TimingCalibration, json: bool,
         files: Mapping[str, Path | None],
     ) -> None:  # fmt: skip
-        """The policies side by side, after the fleet as it is; `html` and `png` of the files are written.
-
-        Raises:
-            InputError: a file of single requests, which are those of one policy.
-        """
-        if refused := [name for name in ("perfetto", "calls") if files.get(name)]:
-            raise InputError(f"--{refused[0]} is of one fleet: leave out --pools, or write --html, --png or --json")
+        """The policies side by side, after the fleet as it is; `html` and `png` of the files are written."""
         conditions = PoolConditions(
             self.tp, self.devices, start_up.start_up_s, start_up.weights_from, start_up.image_pulled, start_up.scale
         )

@@ -14,7 +14,6 @@ from comptroller.cli._output import FileContent, write_all
 from comptroller.cli._pools import RequestPoolOptions
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.start_up import WEIGHT_SOURCES
-from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.scaled_simulation import ScalingConditions, simulate_scaling
 from comptroller.planning.spot_simulation import SpotConditions
@@ -69,15 +68,9 @@ class ReplicaScalingOptions:
         self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool,
         files: Mapping[str, Path | None],
     ) -> None:  # fmt: skip
-        """The policies, or those of pools, side by side, after the fleet as it is; `html` and `png` are written.
-
-        Raises:
-            InputError: a file of single requests, which are those of one policy.
-        """
+        """The policies, or those of pools, side by side, after the fleet as it is; `html` and `png` are written."""
         if self.pools.policies:
             return self.pools.show(plan, trace, self.start_up(scale), priced, json, files)
-        if refused := [name for name in ("perfetto", "calls") if files.get(name)]:
-            raise InputError(f"--{refused[0]} is of one fleet: leave out --scaling, or write --html, --png or --json")
         found = simulate_scaling(plan, trace, self.compared, self.conditions(scale), priced)
         make: dict[str, Callable[[], FileContent]] = {
             "html": lambda: scaling_page(found),

@@ -25,6 +25,7 @@ from comptroller.cli._power import RowPowerOptions, power_options
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
+from comptroller.cli._simulation_uses import refuse_unused
 from comptroller.cli._spot import ReplicaSpotOptions, spot_options
 from comptroller.cli._trace_input import trace_reading, trace_requests
 from comptroller.planning.fleet_sharing import slowdowns_of
@@ -42,6 +43,7 @@ Policy = Annotated[str, typer.Option(help="Another policy than the plan's, named
 
 @with_shared_options
 def run(
+    context: typer.Context,
     plan: Annotated[Path, typer.Argument(help="The plan, as `comptroller plan --out` wrote it.", show_default=False)],
     trace: Annotated[str, typer.Option(help="The requests: a trace file, by path or by name.", show_default=False)],
     scaling: Annotated[ReplicaScalingOptions, SharedOptions(scaling_options)],
@@ -86,11 +88,13 @@ def run(
     paths = {"html": html, "png": png, "perfetto": perfetto_, "calls": calls}
     for path in filter(None, paths.values()):
         check(path)
-    require_one(
-        spot=spot.policies, faults=faults.conditions, hedge=copies.conditions.any, shared_phases=phases.conditions.any,
-        tool_gaps=gaps, **({} if scaling.policies and power.policies else {"power": power.policies}),
-        scaling=scaling.policies, pools=scaling.pools.policies,
-    )  # fmt: skip
+    asked = {
+        "spot": spot.policies, "faults": faults.conditions, "hedge": copies.conditions.any,
+        "shared_phases": phases.conditions.any, "tool_gaps": gaps, "power": power.policies,
+        "scaling": scaling.policies, "pools": scaling.pools.policies,
+    }  # fmt: skip
+    require_one(**{name: said for name, said in asked.items() if name != "power" or not scaling.policies})
+    refuse_unused(context, [name for name, said in asked.items() if said])
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
     requests = trace_requests(trace, plan, reading)

@@ -59,28 +59,18 @@ class PoolDecision:
 class PooledOutcome:
     """What came of calls on pools. decisions: where a setting was another than before, the first ones too.
 
-    layouts: place of the layout of each replica.
+    changes: where another layout came in force.  layouts: place of the layout of each replica.
     """
 
     elastic: ElasticOutcome
     pools: tuple[RequestPool, ...]
     decisions: tuple[PoolDecision, ...]
+    changes: tuple[PoolDecision, ...]
     layouts: tuple[int, ...]
 
     @property
-    def changes(self) -> tuple[PoolDecision, ...]:
-        """Decisions by which a pool was given another layout."""
-        last: dict[int, int] = {}
-        found = []
-        for one in self.decisions:
-            if last.setdefault(one.pool, one.setting.layout) != one.setting.layout:
-                found.append(one)
-            last[one.pool] = one.setting.layout
-        return tuple(found)
-
-    @property
     def reshardings(self) -> int:
-        """How often a pool was given another layout."""
+        """How often another layout of a pool came in force."""
         return len(self.changes)
 
     @property
@@ -94,12 +84,13 @@ class PooledOutcome:
 class PoolState:
     """A pool while it is played: what is decided and which replicas of the fleet are its own.
 
-    is_settled: whether it stands as was decided, so that nothing is to be done until something else is.
+    in_force: its layout whose replicas all took calls last.  is_settled: whether it stands as was decided, so that
+    nothing is to be done until something else is.
     """
 
     def __init__(self, place: int, pool: RequestPool, arrivals: Floats, layout_of: dict[int, int]) -> None:
         self.place, self.pool, self.arrivals, self.layout_of = place, pool, arrivals, layout_of
-        self.setting, self.is_settled = pool.planned, False
+        self.setting, self.in_force, self.is_settled = pool.planned, pool.planned.layout, False
 
     def devices_held(self, engine: ElasticEngine) -> int:
         """Devices of its replicas that are not off."""
@@ -119,23 +110,40 @@ class PoolState:
             engine.engine.set_level(replica, self.setting.clock)
 
     def follow(self, engine: ElasticEngine, free_devices: int) -> None:
-        """Start what is lacking where there are devices, end what is too much; another layout's replicas once all of
-        this one take calls."""
-        own = {r for r, layout in self.layout_of.items() if layout == self.setting.layout}
-        phases = ReplicaPhase.OPEN, ReplicaPhase.STARTING
-        there = [r for r in own if engine.phases[r] in phases]
-        profile = self.pool.profiles[self.setting.layout]
-        lacking = self.setting.replicas - len(there)
-        idle = sorted(r for r in own if engine.phases[r] == ReplicaPhase.OFF)
-        for replica in idle[: max(min(lacking, free_devices // profile.devices), 0)]:
-            engine.start(replica, profile.start_up_s)
+        """Start what is lacking where there are devices, end what is too much.
+
+        Another layout is started only where all its replicas fit in the devices that are free or its own already, and
+        is in force once all of them take calls; until then the pool stays as it is.
+        """
+        layout, wanted = self.setting.layout, self.setting.replicas
+        there = self._there(engine, layout)
+        lacking = wanted - len(there)
+        idle = sorted(r for r in self._of_layout(layout) if engine.phases[r] == ReplicaPhase.OFF)
+        room = min(free_devices // self.pool.profiles[layout].devices, len(idle))
+        if layout != self.in_force and lacking > room:
+            self._end_all_but(engine, {self.in_force})
+            return
+        for replica in idle[: max(min(lacking, room), 0)]:
+            engine.start(replica, self.pool.profiles[layout].start_up_s)
         if lacking < 0:
             drain_some(engine, self.place, there, -lacking)
-        if sum(engine.phases[r] == ReplicaPhase.OPEN for r in own) >= self.setting.replicas:
-            others = [r for r in self.layout_of if r not in own and engine.phases[r] in phases]
+        if sum(engine.phases[r] == ReplicaPhase.OPEN for r in there) >= wanted:
+            self.in_force = layout
+        self._end_all_but(engine, {self.in_force, layout})
+        self.is_settled = self.in_force == layout and len(self._there(engine, layout)) == wanted
+
+    def _of_layout(self, layout: int) -> list[int]:
+        return [r for r, own in self.layout_of.items() if own == layout]
+
+    def _there(self, engine: ElasticEngine, layout: int) -> list[int]:
+        """Its replicas of a layout that take calls or start."""
+        phases = ReplicaPhase.OPEN, ReplicaPhase.STARTING
+        return [r for r in self._of_layout(layout) if engine.phases[r] in phases]
+
+    def _end_all_but(self, engine: ElasticEngine, kept: set[int]) -> None:
+        for layout in set(self.layout_of.values()) - kept:
+            others = self._there(engine, layout)
             drain_some(engine, self.place, others, len(others))
-        there = [r for r in self.layout_of if engine.phases[r] in phases]
-        self.is_settled = len(there) == self.setting.replicas and own.issuperset(there)
 
 
 class RequestPoolFleet:
@@ -178,11 +186,14 @@ class RequestPoolFleet:
         fleet, layouts = self._fleet(states)
         engine = ElasticEngine(fleet, calls, [state.setting.replicas for state in states])
         for state in states:
+            state.in_force = state.setting.layout
             state.set_clock(engine)
-        self._run(engine, states, seconds)
-        return PooledOutcome(engine.finish(), self.pools, tuple(self._decisions), tuple(layouts))
+        changes = self._run(engine, states, seconds)
+        return PooledOutcome(engine.finish(), self.pools, tuple(self._decisions), tuple(changes), tuple(layouts))
 
-    def _run(self, engine: ElasticEngine, states: Sequence[PoolState], seconds: int) -> None:
+    def _run(self, engine: ElasticEngine, states: Sequence[PoolState], seconds: int) -> list[PoolDecision]:
+        """Play them; where another layout came in force."""
+        changes = []
         every_s = int(module("pools", self.policy).EVERY_S)
         for second in range(1, seconds + 1):
             engine.advance(float(second))
@@ -196,8 +207,12 @@ class RequestPoolFleet:
                     state.is_settled = state.is_settled and before[:2] == state.setting[:2]
                     if state.setting.clock != before.clock:
                         state.set_clock(engine)
+                last = state.in_force
                 if not state.is_settled:
                     state.follow(engine, self.devices - sum(one.devices_held(engine) for one in states))
+                if state.in_force != last:
+                    changes.append(PoolDecision(float(second), state.place, state.setting))
+        return changes
 
     def _devices_of(self, state: PoolState) -> int:
         """Devices of the replicas that are decided."""
