@@ -57,12 +57,12 @@ def refuse_unused(context: typer.Context, asked: Sequence[str]) -> None:
     asked = asked or [PLAIN]
     used = EVERY_SIMULATION.union(*(USES[name] for name in asked))
     unused = {
-        param.opts[0]: _told([name for name, uses in USES.items() if param.name in uses])
+        param.opts[0]: _names_of([name for name, uses in USES.items() if param.name in uses])
         for param in context.command.params
         if param.name is not None and param.name not in used and _is_given(context, param.name)
     }
     if unused:
-        with_what = " and ".join(map(_called, asked))
+        with_what = " and ".join(map(_name_of, asked))
         raise InputError("; ".join(f"{one} is not used with {with_what}, only with {by}" for one, by in unused.items()))
 
 
@@ -71,9 +71,9 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _told(names: Sequence[str]) -> str:
-    return " or ".join(map(_called, names))
+def _names_of(names: Sequence[str]) -> str:
+    return " or ".join(map(_name_of, names))
 
 
-def _called(name: str) -> str:
+def _name_of(name: str) -> str:
     return option_name(name) if name else "the fleet as it is"
