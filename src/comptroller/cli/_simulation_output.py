@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from comptroller.cli._output import FileContent, say, write_all
+from comptroller.cli._output import FileContent, check, say, write_all
 from comptroller.planning.fleet_sharing import SharingSlowdown
 from comptroller.planning.simulation import PlanSimulation
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
@@ -21,6 +21,16 @@ from comptroller.report.terminal import console, print_sheet
 from comptroller.work.call import CallTable
 
 File = Path | None
+
+
+def check_files(paths: Mapping[str, Path | None]) -> None:
+    """Refuse files that cannot be written, before anything is simulated.
+
+    Raises:
+        InputError: one cannot.
+    """
+    for path in filter(None, paths.values()):
+        check(path)
 
 
 def simulation_document(simulations: Sequence[PlanSimulation], slowdowns: Sequence[SharingSlowdown]) -> str:

@@ -19,12 +19,11 @@ from comptroller.cli._cache_tiers import (
 )
 from comptroller.cli._faults import CallCopyOptions, ReplicaFaultOptions, copy_options, fault_options
 from comptroller.cli._option_groups import SharedOptions, require_one, with_shared_options
-from comptroller.cli._output import check
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._power import RowPowerOptions, power_options
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
-from comptroller.cli._simulation_output import print_simulations, simulation_document, write_files
+from comptroller.cli._simulation_output import check_files, print_simulations, simulation_document, write_files
 from comptroller.cli._simulation_uses import refuse_unused
 from comptroller.cli._spot import ReplicaSpotOptions, spot_options
 from comptroller.cli._trace_input import trace_reading, trace_requests
@@ -86,8 +85,7 @@ def run(
 ) -> None:
     """Simulate a plan under a trace: latencies, objectives, dollars, joules and emissions, request by request."""
     paths = {"html": html, "png": png, "perfetto": perfetto_, "calls": calls}
-    for path in filter(None, paths.values()):
-        check(path)
+    check_files(paths)
     asked = {
         "spot": spot.policies, "faults": faults.conditions, "hedge": copies.conditions.any,
         "shared_phases": phases.conditions.any, "tool_gaps": gaps, "power": power.policies,
