@@ -182,7 +182,7 @@ ROOM_LINES = {
     # hours of a grid of a fleet over time (35 lines)
     # two engines on the same devices (50 lines)
     # pools of requests (90 lines)
-    "cli": 7_220,
+    "cli": 7_240,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
