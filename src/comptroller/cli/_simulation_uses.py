@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import typer
 
 from comptroller.cli._cache_tiers import cache_tiers, replica_memory, shared_phase_options, tool_gaps
 from comptroller.cli._faults import copy_options, fault_options
-from comptroller.cli._option_groups import option_name
+from comptroller.cli._option_groups import option_name, require_one
 from comptroller.cli._power import power_options
 from comptroller.cli._question_arrivals import question_arrivals
 from comptroller.cli._spot import spot_options
@@ -48,13 +48,16 @@ USES: dict[str, Names] = {
 """Parameters of the command that each simulation uses beside those of every simulation, by what asks for it."""
 
 
-def refuse_unused(context: typer.Context, asked: Sequence[str]) -> None:
-    """Refuse options that were given and that none of the simulations asked for uses.
+def refuse_unused(context: typer.Context, said: Mapping[str, object]) -> None:
+    """Refuse two simulations at once but scaling within a power budget, and options that none of those asked for uses.
+
+    said: what was said of each simulation that an option asks for; empty where nothing was.
 
     Raises:
         InputError: there are some; each is named, with the simulations that use it.
     """
-    asked = asked or [PLAIN]
+    require_one(**{name: what for name, what in said.items() if name != "power" or not said["scaling"]})
+    asked = [name for name, what in said.items() if what] or [PLAIN]
     used = EVERY_SIMULATION.union(*(USES[name] for name in asked))
     unused = {
         param.opts[0]: _names_of([name for name, uses in USES.items() if param.name in uses])

@@ -18,7 +18,7 @@ from comptroller.cli._cache_tiers import (
     tool_gaps,
 )
 from comptroller.cli._faults import CallCopyOptions, ReplicaFaultOptions, copy_options, fault_options
-from comptroller.cli._option_groups import SharedOptions, require_one, with_shared_options
+from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._power import RowPowerOptions, power_options
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates
@@ -91,8 +91,7 @@ def run(
         "shared_phases": phases.conditions.any, "tool_gaps": gaps, "power": power.policies,
         "scaling": scaling.policies, "pools": scaling.pools.policies,
     }  # fmt: skip
-    require_one(**{name: said for name, said in asked.items() if name != "power" or not scaling.policies})
-    refuse_unused(context, [name for name, said in asked.items() if said])
+    refuse_unused(context, asked)
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
     requests = trace_requests(trace, plan, reading)
