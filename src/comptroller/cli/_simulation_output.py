@@ -23,14 +23,15 @@ from comptroller.work.call import CallTable
 File = Path | None
 
 
-def check_files(paths: Mapping[str, Path | None]) -> None:
-    """Refuse files that cannot be written, before anything is simulated.
+def writable(paths: Mapping[str, Path | None]) -> Mapping[str, Path | None]:
+    """The files, none of which is refused before anything is simulated.
 
     Raises:
-        InputError: one cannot.
+        InputError: one cannot be written.
     """
     for path in filter(None, paths.values()):
         check(path)
+    return paths
 
 
 def simulation_document(simulations: Sequence[PlanSimulation], slowdowns: Sequence[SharingSlowdown]) -> str:

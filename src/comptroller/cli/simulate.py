@@ -23,7 +23,7 @@ from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._power import RowPowerOptions, power_options
 from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
-from comptroller.cli._simulation_output import check_files, print_simulations, simulation_document, write_files
+from comptroller.cli._simulation_output import print_simulations, simulation_document, writable, write_files
 from comptroller.cli._simulation_uses import refuse_unused
 from comptroller.cli._spot import ReplicaSpotOptions, spot_options
 from comptroller.cli._trace_input import trace_reading, trace_requests
@@ -84,14 +84,10 @@ def run(
     ] = None,
 ) -> None:
     """Simulate a plan under a trace: latencies, objectives, dollars, joules and emissions, request by request."""
-    paths = {"html": html, "png": png, "perfetto": perfetto_, "calls": calls}
-    check_files(paths)
-    asked = {
-        "spot": spot.policies, "faults": faults.conditions, "hedge": copies.conditions.any,
-        "shared_phases": phases.conditions.any, "tool_gaps": gaps, "power": power.policies,
-        "scaling": scaling.policies, "pools": scaling.pools.policies,
-    }  # fmt: skip
-    refuse_unused(context, asked)
+    paths = writable({"html": html, "png": png, "perfetto": perfetto_, "calls": calls})
+    asked = {"spot": spot.policies, "faults": faults.conditions, "hedge": copies.conditions.any, "tool_gaps": gaps}
+    asked |= {"shared_phases": phases.conditions.any, "power": power.policies}
+    refuse_unused(context, asked | {"scaling": scaling.policies, "pools": scaling.pools.policies})
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
     requests = trace_requests(trace, plan, reading)
