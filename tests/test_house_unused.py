@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from pathlib import Path
+from typing import Any
 
-SCRIPT = Path(__file__).parents[1] / "docs" / "unused.py"
-spec = importlib.util.spec_from_file_location("unused", SCRIPT)
-assert spec and spec.loader
-unused = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(unused)
+from comptroller.own_code import own_module
+
+unused: Any = own_module(str(Path(__file__).parents[1] / "docs" / "unused.py"))
 TREES: dict[Path, ast.Module] = unused.product_trees()
 
 

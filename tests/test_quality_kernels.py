@@ -128,6 +128,18 @@ class TestKernels:
         (name, fmt), make = kernels_run.own_kernel(f"{file}:make=int6_g128")
         assert (name, fmt) == ("mine", "int6_g128") and make(None, "cpu", GemmShape(1, 2, 3))() == 12
 
+    def test_a_kernel_of_the_users_own_is_imported_as_any_own_file(self, tmp_path):
+        file = tmp_path / "mine.py"
+        file.write_text(
+            "from __future__ import annotations\nfrom dataclasses import dataclass\n\n\n"
+            "@dataclass(slots=True)\nclass Product:\n    flops: int = 0\n\n\n"
+            "def make(torch, device, shape):\n    return lambda: Product(shape.flops).flops\n"
+        )
+        assert kernels_run.own_kernel(f"{file}:make=int6_g128")[1](None, "cpu", GemmShape(1, 2, 3))() == 12
+        file.write_text("def make(torch, device, shape)\n    return None\n")
+        with pytest.raises(InputError, match=r"mine\.py.*line 1"):
+            kernels_run.own_kernel(f"{file}:make=int6_g128")
+
     @pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed")
     def test_without_torch_the_command_says_what_to_install(self, capsys):
         with pytest.raises(SystemExit) as ended:

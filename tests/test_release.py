@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -10,15 +9,15 @@ from types import ModuleType
 
 import pytest
 
+from comptroller.own_code import own_module
+
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def releasing() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("versions", ROOT / "deploy" / "versions.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = own_module(str(ROOT / "deploy" / "versions.py"))
+    assert module is not None
     return module
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import importlib.util
 import inspect
 import re
 import subprocess
@@ -16,18 +15,19 @@ from xml.etree import ElementTree
 
 import pytest
 
+from comptroller.own_code import own_module
+
 ROOT = Path(__file__).parents[1]
 
 
-def loaded(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def script(path: str) -> ModuleType:
+    """A script of the repository as a module."""
+    module = own_module(str(ROOT / path))
+    assert module is not None
     return module
 
 
-GENERATE = loaded("docs/generate.py")
+GENERATE = script("docs/generate.py")
 PAGES: dict[str, str] = GENERATE.pages()
 
 
@@ -106,7 +106,7 @@ def test_the_readme_is_one_screen() -> None:
 
 
 def test_figures_of_readme_and_docs_are_those_of_the_results() -> None:
-    module = loaded("benchmarks/readme.py")
+    module = script("benchmarks/readme.py")
     for page in module.PAGES:
         text = page.read_text(encoding="utf-8")
         assert text == module.filled(text), f"{page} is behind the results: make docs"
@@ -114,7 +114,7 @@ def test_figures_of_readme_and_docs_are_those_of_the_results() -> None:
 
 
 def test_terms_are_linked_where_prose_uses_them_first() -> None:
-    hooks = loaded("docs/site_hooks.py")
+    hooks = script("docs/site_hooks.py")
     assert doctest.testmod(hooks).failed == 0
     assert set(hooks.TERMS.values()) <= anchors(ROOT / "docs" / "glossary.md")
     files = hooks.repository_files(DOCS)
@@ -122,7 +122,7 @@ def test_terms_are_linked_where_prose_uses_them_first() -> None:
 
 
 def test_equations_are_drawn_and_lose_nothing() -> None:
-    formulas = loaded("docs/formulas.py")
+    formulas = script("docs/formulas.py")
     assert doctest.testmod(formulas).failed == 0
     text = PAGES["methodology.md"]
     blocks = re.findall(r"^```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
@@ -150,7 +150,7 @@ def test_equations_are_drawn_and_lose_nothing() -> None:
     ],
 )
 def test_an_equation_means_what_its_text_means(plain: str, drawn: str) -> None:
-    assert drawn in loaded("docs/formulas.py").mathml(plain)
+    assert drawn in script("docs/formulas.py").mathml(plain)
 
 
 EXAMPLES_OF = [page for page in DOCS if ">>>" in page.read_text(encoding="utf-8")]

@@ -9,7 +9,6 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,6 +19,7 @@ from scipy.optimize import nnls
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.facts.format import format_
 from comptroller.measure.kernels import GemmShape
+from comptroller.own_code import own_module
 
 WARM, SECONDS, REPEATS = 3, 0.2, 5
 """Calls before timing (the first ones load a kernel and choose its variant), seconds that all timed runs of a product
@@ -163,7 +163,7 @@ def own_kernel(spec: str) -> tuple[tuple[str, str], Maker]:
     The function takes torch, a device and a `GemmShape`, and returns a product ready to be called.
 
     Raises:
-        InputError: not spelled so, or no such function.
+        InputError: not spelled so, no such function, or a file that cannot be imported (where in it, and why).
         UnknownIdError: no such format; lists the nearest.
     """
     place, _, fmt = spec.partition("=")
@@ -171,15 +171,12 @@ def own_kernel(spec: str) -> tuple[tuple[str, str], Maker]:
     if not (file.endswith(".py") and name and fmt):
         raise InputError(f"{spec}: FILE.py:FUNCTION=FORMAT, such as tilus_int6.py:make=int6_g128")
     format_(fmt)
-    path = Path(file)
-    spec_of_module = spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec_of_module is None or spec_of_module.loader is None:
+    module = own_module(file)
+    if module is None:
         raise InputError(f"{file}: no such file")
-    module = module_from_spec(spec_of_module)
-    spec_of_module.loader.exec_module(module)
     if not callable(getattr(module, name, None)):
         raise InputError(f"{file}: no function {name}")
-    return (path.stem, fmt), getattr(module, name)
+    return (Path(file).stem, fmt), getattr(module, name)
 
 
 def measure(
