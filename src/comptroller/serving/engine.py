@@ -106,7 +106,8 @@ class EventEngine:
     def submit(self, calls: CallTable, watch: bool = False) -> Ids:
         """Ids of the calls, which arrive at their time, or at once if that has passed.
 
-        A parent is named by its `call` number among these calls.  watch: `advance` returns when one ends.
+        A parent is named by its `call` number among these calls; what waits for its reply waits for what its server
+        takes around the engine too.  watch: `advance` returns when one ends.
 
         Raises:
             RecordError: calls that cannot be simulated.
@@ -122,6 +123,7 @@ class EventEngine:
         jobs.parent = parents
         jobs.blocks += base
         jobs.watched = watch
+        self._clock["server_waits"][0] = 1
         return np.arange(first, last)
 
     def ask(self, jobs: Sequence[EngineJob]) -> range:
