@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from comptroller.costs.causes import effects
-from comptroller.costs.deployment import ModelReplica, ParallelLayout
+from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.own_calibration import OwnCalibration, calibration_of_folder, factor_spread
 from comptroller.costs.power import energy_interval_j
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.residual import ResidualOverlap, covariance, places
-from comptroller.errors import InputError
-from comptroller.facts.accelerator import accelerator
 from comptroller.facts.calibration import kernel_prior
-from comptroller.facts.config import model as model_of
 from comptroller.facts.power import power_facts
 from comptroller.facts.serving import Band, ResidualKernel, serving_facts
 from comptroller.planning.offer.intervals import Z80, RelativeInterval, ReplicaIntervals
-from comptroller.planning.offer.replica_fit import replica_to_check
 from comptroller.planning.offer.replica_speed import require_scope
 from comptroller.report.kindred_configurations import TYPICAL_TOKENS, kinship
 from comptroller.report.sheet import ReportSheet, left, right
 
-FORM = (
-    "ENGINE/ACCELERATOR/MODEL[/LAYOUT[/FORMAT]], such as vllm/h100_sxm/llama_3_1_70b/tp4/fp8_e4m3; the same apart, "
-    "ENGINE ACCELERATOR MODEL [LAYOUT [FORMAT]], where a file or a repository has slashes of its own"
-)
-
 LOADS = (16.0, 4.0, 64.0, 1.0, 256.0, 32.0, 8.0, 128.0)
 """Clients of the runs that are proposed, in this order: each in the widest gap that the ones before leave."""
-
-
-def replica_of_names(names: Sequence[str]) -> ModelReplica:
-    """The deployment that is spelled like `FORM`: its parts, or all of them in one text with slashes between.
-
-    The layout is one device, and the formats are the checkpoint's as the engine runs them, where none is named.
-
-    Raises:
-        InputError: it is not spelled so, or the layout does not cut the model.
-        UnknownIdError: a name is not known.
-        UnsupportedError: the engine does not serve on the device, or the device cannot run the formats.
-    """
-    parts = names[0].split("/") if len(names) == 1 else list(names)
-    if not 3 <= len(parts) <= 5:
-        raise InputError(f"{' '.join(names)!r} is no deployment; allowed: {FORM}")
-    engine, device, model, layout, form = (*parts, *("tp1", "")[len(parts) - 3 :])
-    return replica_to_check(model_of(model), accelerator(device), ParallelLayout.of(layout), engine, (form, ""))
 
 
 def evidence_sheets(replica: ModelReplica, calibration: TimingCalibration | None = None) -> tuple[ReportSheet, ...]:
