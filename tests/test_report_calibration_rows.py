@@ -19,9 +19,9 @@ from comptroller.facts.measured_configurations import configurations_text, measu
 from comptroller.facts.reader import folder
 from comptroller.facts.serving import anchors, serving_facts
 from comptroller.planning.offer.replica_fit import replica_to_check
-from comptroller.planning.offer.replica_names import replica_of_names
 from comptroller.report.calibration_rows import evidence_sheets
 from comptroller.report.kindred_configurations import kinship
+from comptroller.report.replica_names import replica_of_names
 from measured_server import LOADS, SERVER, rows, run
 
 KINDS = {

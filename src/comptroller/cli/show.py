@@ -17,11 +17,11 @@ from comptroller.cli._run_register import tell_register
 from comptroller.cli._show_evidence import tell_evidence
 from comptroller.costs.own_calibration import calibration_of_folder
 from comptroller.errors import InputError, UnknownIdError
-from comptroller.planning.offer.replica_names import FORM, replica_of_names
 from comptroller.report import evidence
 from comptroller.report.calibration_rows import evidence_sheets
 from comptroller.report.facts import LISTS, details
 from comptroller.report.installation import installation
+from comptroller.report.replica_names import FORM, replica_of_names
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.terminal import console, print_sheet
 
