@@ -18,10 +18,9 @@ from comptroller.cli._show_evidence import tell_evidence
 from comptroller.costs.own_calibration import calibration_of_folder
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.report import evidence
-from comptroller.report.calibration_rows import evidence_sheets
 from comptroller.report.facts import LISTS, details
 from comptroller.report.installation import installation
-from comptroller.report.replica_names import FORM, replica_of_names
+from comptroller.report.replica_names import FORM, deployment_sheets
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.terminal import console, print_sheet
 
@@ -84,7 +83,7 @@ def run(
     if calibration and not is_deployment:
         raise InputError(f"--calibration is of a deployment: show calibration {FORM.partition(',')[0]}")
     own = calibration_of_folder(calibration)
-    sheets = evidence_sheets(replica_of_names(ids), own) if is_deployment else _sheets(subject, name)
+    sheets = deployment_sheets(ids, own) if is_deployment else _sheets(subject, name)
     if json:
         records = {sheet.title.partition(":")[0]: sheet.records() for sheet in sheets}
         only = next(iter(records.values()))
