@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from comptroller.cli._simulation_output import show_compared
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
@@ -119,10 +120,9 @@ class SharedPhaseOptions:
     def show(self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool) -> None:
         """The service as it is, then with each share."""
         found = simulate_shared_phases(plan, trace, replace(self.conditions, scale=scale), priced)
-        if json:
-            typer.echo(documents.dumps({"name": plan.name, "shared_phases": shared_phase_records(found)}, indent=2))
-        else:
-            print_sheet(shared_phase_sheet(found), console())
+        show_compared(
+            plan, "shared_phases", lambda: shared_phase_records(found), lambda: [shared_phase_sheet(found)], json
+        )
 
 
 def shared_phase_options(
