@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as documents
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -35,12 +36,23 @@ def tool_gaps(
     return tool_gaps
 
 
+def one_routing(routing: Sequence[str] | None) -> str:
+    """The policy that all ways are routed by; the plan's own, empty, where none is named.
+
+    Raises:
+        InputError: several, which would be told from the ways by nothing.
+    """
+    named = list(dict.fromkeys(routing or ()))
+    if len(named) > 1:
+        raise InputError(f"--routing: {', '.join(named)} with --tool-gaps, whose ways are compared under one: name one")
+    return named[0] if named else ""
+
+
 def show_tool_gaps(
-    plan: Plan, trace: RequestTrace, settings: TraceReplaySettings, tiers: CacheTiers,
-    calibration: TimingCalibration | None, as_json: bool,
-) -> None:  # fmt: skip
+    plan: Plan, trace: RequestTrace, settings: TraceReplaySettings, calibration: TimingCalibration | None, as_json: bool
+) -> None:
     """Simulate the ways side by side, and print them."""
-    found = compare_tool_gaps(plan, trace, settings, tiers or (USUAL_TIER,), calibration)
+    found = compare_tool_gaps(plan, trace, settings, settings.cache_tiers or (USUAL_TIER,), calibration)
     if as_json:
         typer.echo(documents.dumps(tool_gaps_record(found), indent=2, ensure_ascii=False).replace("NaN", "null"))
         return
