@@ -88,8 +88,10 @@ def _interval(replica: ModelReplica, calibration: TimingCalibration) -> ReportSh
     rows = [(f"{name}, now", round(low, 3), round(high, 3), None) for name, low, high in now]
     halved = _half_interval(replica, facts.tpot_kernel, facts.tpot.seen, known.tpot)
     title = (
-        f"Its intervals, judged by {known.judged_by}; and the runs that halve the first (comptroller measure serving, "
-        "or fit calibration). Joules have no own calibration: the books hold them against meters"
+        f"Its intervals, judged by {known.judged_by}"
+        + (f" (the first token by {known.first_judged_by})" if known.first_judged_by != known.judged_by else "")
+        + "; and the runs that halve the first (comptroller measure serving, or fit calibration). Joules have no own "
+        "calibration: the books hold them against meters"
     )
     return ReportSheet(title, columns, (*rows, halved))
 
