@@ -172,6 +172,12 @@ def ends(simulation: PlanSimulation) -> ReportSheet:
         ("preemptions", tokens["preemptions"]),
         (INSET + "tokens computed again", tokens["recomputed"]),
     ]
+    if asked := tokens["adapter_calls"]:
+        found = max(1 - tokens["adapter_loads"] / asked, 0.0)
+        rows += [
+            ("begun with an adapter", asked),
+            (INSET + f"loads of adapters, {found:.1%} found", tokens["adapter_loads"]),
+        ]
     return ReportSheet("Requests and tokens", (left("what", ""), right("count")), tuple(rows))
 
 
