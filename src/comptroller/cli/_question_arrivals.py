@@ -95,7 +95,9 @@ def question_arrivals(
     return tuple(QuestionArrivals(one, replay, within, pairs, lead, strategies) for one in strategies)
 
 
-def compared(routing: Sequence[str] | None, questions: AskedQuestions) -> list[tuple[str, QuestionArrivals | None]]:
+def simulation_choices(
+    routing: Sequence[str] | None, questions: AskedQuestions
+) -> list[tuple[str, QuestionArrivals | None]]:
     """Routing policy, the plan's own where it is empty, and questions of each simulation.
 
     Raises:
