@@ -84,6 +84,19 @@ def columns_of(path: Path) -> list[str]:
     return names
 
 
+def dict_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a short CSV file with a header line, each by its columns' names; missing cells are empty.
+
+    Raises:
+        FactError: there is no such file, or it is no CSV in UTF-8.
+    """
+    try:
+        with open_text(path) as file:
+            return list(csv.DictReader(file, restval=""))
+    except UNREADABLE as error:
+        raise unreadable_table(path, error) from error
+
+
 def unreadable_table(path: Path, error: Exception) -> FactError:
     """What is said of a file that a table cannot be read from."""
     if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
