@@ -129,7 +129,8 @@ class Evidence:
     """Recorded replies. Rows are ordered by question, arm, role, parent, greedy before sampled, sample.
 
     items: questions, by index.  arms: by index.  logprobs: per row the log-probability of each output token in nats,
-    None where not recorded.  source: name of the file.
+    None where not recorded.  source: name of the file.  exchangeable: whether steps that go on from one may come in
+    any order, as samples do; a search proposes them in an order of its own.
     """
 
     items: tuple[RecordedQuestion, ...]
@@ -137,6 +138,7 @@ class Evidence:
     rows: EvidenceColumns
     logprobs: tuple[npt.NDArray[np.float32] | None, ...] | None = None
     source: str = ""
+    exchangeable: bool = False
 
     def __len__(self) -> int:
         return len(self.rows)
