@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
+from comptroller.work.trajectories import AgentTrajectories
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -130,7 +131,8 @@ class Evidence:
 
     items: questions, by index.  arms: by index.  logprobs: per row the log-probability of each output token in nats,
     None where not recorded.  source: name of the file.  exchangeable: whether steps that go on from one may come in
-    any order, as samples do; a search proposes them in an order of its own.
+    any order, as samples do; a search proposes them in an order of its own.  calls: of replies that are runs of
+    agents, where a row is a call.
     """
 
     items: tuple[RecordedQuestion, ...]
@@ -139,6 +141,7 @@ class Evidence:
     logprobs: tuple[npt.NDArray[np.float32] | None, ...] | None = None
     source: str = ""
     exchangeable: bool = False
+    calls: AgentTrajectories | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
