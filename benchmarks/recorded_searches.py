@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from comptroller.strategies.deals import DEALS
 from comptroller.strategies.modelled_reward import recorded_reward
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.strategies.replay_intervals import estimate
@@ -43,6 +42,8 @@ TREE_SEARCHES = [
     )
 ]  # fmt: skip
 """The first takes one way by chance."""
+DEALS = 8
+"""Orders in which the ways on are asked for: one alone differs by 4 points, the mean of so many by 1.5."""
 
 
 def evidence(name: str) -> Evidence:
@@ -176,10 +177,10 @@ def main() -> int:
         "(`--reward EVIDENCE:MODEL`). So few questions have two solutions that no figure below differs from chance (an "
         "interval is 40 points wide).",
         table(["reward model", "right above wrong", "right, its own scores", "right, its error drawn"], rewards),
-        f"Search over the steps of {trees['questions']} questions whose solutions were changed at one step, each a tree "
-        "of right and wrong ways on, all recorded to their ends (`comptroller replay ... --evidence step_rewards.parquet "
-        f"--task {CHANGED} --role reward=NAME`), means over {DEALS} deals; drawn: with the error of the reward model on "
-        "the other half of the questions, each step by itself.",
+        f"Search over the steps of {trees['questions']} questions whose solutions were changed at one step, each a "
+        "tree of right and wrong ways on, all recorded to their ends (`comptroller replay ... --evidence "
+        f"step_rewards.parquet --task {CHANGED} --role reward=NAME`), means over {DEALS} deals; drawn: with the error "
+        "of the reward model on the other half of the questions, each step by itself.",
         table(["search", *next(iter(trees["shares"].values()))], searched),
     ))  # fmt: skip
     found = {"crosswords": words, "programs": solved, "rewards": figures, "trees": trees}

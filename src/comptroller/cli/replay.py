@@ -129,7 +129,7 @@ def run(
         spread=spread,
     )
     replayed = study(records, strategies, conditions, frontier, over)
-    wasted = inefficiency_of(evidence, conditions.shape)
+    wasted = inefficiency_of(records, conditions.shape)
     _write(replayed, {"png": png, "html": html, "table": table}, as_table)
     if json:
         told = replay_report.record(replayed) | ({"inefficiency": wasted.records()} if wasted else {})

@@ -7,7 +7,7 @@ more than a few is refused, with what the record says of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ def searches(strategies: Iterable[Strategy], grid: bool) -> list[Strategy]:
 
 def within_record(
     replays: Sequence[EvidenceReplay], points: Sequence[Strategy], questions: Iterable[int], budget: QuestionBudget
-) -> tuple[set[int], Mapping[str, str]]:
+) -> tuple[set[int], dict[str, str]]:
     """The questions on which no point leaves the record in any of the replays, and the points that are refused: as
     they are written, with why. All questions, where every question is left.
 
@@ -48,7 +48,7 @@ def within_record(
             if left.mean() > MOST_LEFT:
                 refused[spell(point)] = _why(left, scores)
                 continue
-            kept -= {number for number, gone in zip(asked, left.any(axis=0).tolist(), strict=True) if gone}
+            kept -= {asked[place] for place in np.flatnonzero(left.any(axis=0))}
         else:
             within = (all(_score(replay, point, number, budget) is not None for replay in replays) for number in asked)
             kept &= {number for number, stays in zip(asked, within, strict=True) if stays}

@@ -52,4 +52,4 @@ def pooled(evidence: Evidence, members: Iterable[RecordedModel]) -> Evidence:
 def solvers(evidence: Evidence) -> list[int]:
     """Indices of the models that have replies of their own or steps, as reward models have none."""
     rows = evidence.rows
-    return np.unique(rows.arm[np.isin(rows.role, (SOLVER, STEP))]).tolist()
+    return [int(arm) for arm in np.unique(rows.arm[np.isin(rows.role, (SOLVER, STEP))])]
