@@ -20,7 +20,7 @@ from comptroller.strategies.results import replay_strategy
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import ReplayConditions, study
 from comptroller.work.evidence import STEP, Evidence
-from comptroller.work.evidence_pool import pooled, solvers
+from comptroller.work.evidence_pool import pool_of, solvers
 from comptroller.work.evidence_readers import read_evidence
 from record import table, write
 from served import ROOT
@@ -89,7 +89,7 @@ def programs() -> dict[str, tuple[float, float, float]]:
 
 def one_generator(records: Evidence) -> Evidence:
     """The steps of all generators as those of one, so that a question has several solutions."""
-    return pooled(records, [records.arms[arm] for arm in solvers(records)])
+    return pool_of(records, [records.arms[arm] for arm in solvers(records)])
 
 
 def chosen(records: Evidence, questions: Sequence[int], judge: Any, by: str = "reward") -> Any:

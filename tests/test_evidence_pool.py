@@ -19,7 +19,7 @@ from comptroller.strategies.step_support import within_record
 from comptroller.strategies.study import ReplayConditions, study
 from comptroller.work.arrow import write_columns
 from comptroller.work.evidence import STEP, VERIFIER, Evidence, RecordedAskKey
-from comptroller.work.evidence_pool import POOL, pooled
+from comptroller.work.evidence_pool import POOL, pool_of
 from comptroller.work.evidence_readers import read_evidence
 
 QUESTIONS = 12
@@ -95,7 +95,7 @@ def test_a_search_gets_all_that_goes_on_from_a_step_in_any_order_and_then_no_mor
 
 def test_a_pool_holds_the_solutions_of_its_members_and_is_dealt_in_any_order(tmp_path: Path) -> None:
     evidence = evidence_of(tmp_path)
-    together = pooled(evidence, [evidence.find("A"), evidence.find("B"), evidence.find("judge")])
+    together = pool_of(evidence, [evidence.find("A"), evidence.find("B"), evidence.find("judge")])
     rows, arm = together.rows, together.arm(together.find(POOL))
     assert len(together) == len(evidence) and not np.isin(rows.arm, [2, 3]).any()
     assert (rows.arm[rows.role == VERIFIER] == 1).all(), "who solves nothing is in no pool"
@@ -108,13 +108,13 @@ def test_a_pool_holds_the_solutions_of_its_members_and_is_dealt_in_any_order(tmp
     chosen = runs(parse("dvts(width=2,branch=1,pick=best)"), replay_of(together, POOL, judge), asked)
     assert [score for score, _ in chosen] == [1.0] * QUESTIONS
     with pytest.raises(InputError, match="two or more"):
-        pooled(evidence, [evidence.find("A"), evidence.find("judge")])
+        pool_of(evidence, [evidence.find("A"), evidence.find("judge")])
 
 
 def test_a_pool_of_models_votes_and_has_no_greedy_reply() -> None:
     own = read_evidence("own")
     assert isinstance(own, Evidence)
-    together = pooled(own, own.arms)
+    together = pool_of(own, own.arms)
     found = study(together, [parse("sample_and_vote(n=4)")], ReplayConditions(arms=together.arms[-1:], deals=4))
     alone = study(own, [parse("sample_and_vote(n=4)")], ReplayConditions(deals=4))
     assert [one.strategy for one in found.settings] == ["once(greedy=False)", "sample_and_vote(n=4)"]

@@ -64,15 +64,15 @@ def _of_records(figures: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
 def _of_trees(figures: Mapping[str, Any]) -> tuple[str, ...]:
     """The claim on trees of changed solutions. figures: of benchmarks/results/recorded_searches.json."""
     shares = figures["trees"]["shares"]
-    chance, searches = next(iter(shares.values())), dict(list(shares.items())[1:])
-    judges = [judge for judge in chance if "drawn" not in judge]
+    chance, *searches = shares.values()
     told = []
-    for judge in judges:
-        best = max(searches, key=lambda name: searches[name][judge])
-        told.append(f"{min(of[judge] for of in searches.values()):.0%} to {searches[best][judge]:.0%} ({judge})")
+    for judge in (judge for judge in chance if "drawn" not in judge):
+        span, drawn = [of[judge] for of in searches], [of.get(f"{judge}, drawn", 0.0) for of in searches]
+        errs = f"; its errors drawn step by step {min(drawn):.0%} to {max(drawn):.0%}" if any(drawn) else ""
+        told.append(f"{min(span):.0%} to {max(span):.0%} ({judge}{errs})")
     return (
-        f"eleven searches over steps, {figures['trees']['questions']} questions, trees of right and changed solutions",
-        "–", f"{', '.join(told)}; one way by chance {chance[judges[0]]:.0%}", "recorded",
+        f"{len(searches)} searches over steps, {figures['trees']['questions']} questions, trees of right and changed "
+        "solutions", "–", f"{', '.join(told)}; one way by chance {next(iter(chance.values())):.0%}", "recorded",
     )  # fmt: skip
 
 

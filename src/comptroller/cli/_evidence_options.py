@@ -15,7 +15,7 @@ from comptroller.strategies.replay import ModelledChecker
 from comptroller.work.declared_prices import DeclaredTokenPrice, with_declared_prices
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.evidence_columns import EvidenceColumnNames
-from comptroller.work.evidence_pool import pooled, solvers
+from comptroller.work.evidence_pool import pool_of, solvers
 from comptroller.work.evidence_readers import read_evidence
 
 DEFAULT_SAMPLES = 100
@@ -116,7 +116,7 @@ def players_of(
     if not pool:
         return evidence, arms_of(evidence, names), roles
     every = [evidence.arms[arm] for arm in solvers(evidence) if evidence.arms[arm] not in roles.values()]
-    together = pooled(evidence, arms_of(evidence, names) or every)
+    together = pool_of(evidence, arms_of(evidence, names) or every)
     return together, together.arms[-1:], roles
 
 

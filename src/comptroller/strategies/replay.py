@@ -119,9 +119,9 @@ class EvidenceReplay:
 
     @cached_property
     def strong_roles(self) -> frozenset[str]:
-        """Roles bound to the solver's model, where other models answer too; empty for a single model and its judges."""
-        answering = {name: role for name, role in self.roles.items() if name not in BESIDE and name != "reward"}
-        arms = {name: role.arm for name, role in answering.items() if isinstance(role, RecordedService)}
+        """Roles bound to the solver's model, where models beside it and its reward are; empty for a single model."""
+        others = {name: role for name, role in self.roles.items() if name != "reward"}
+        arms = {name: role.arm for name, role in others.items() if isinstance(role, RecordedService)}
         if len(set(arms.values())) < 2:
             return frozenset()
         return frozenset(name for name, arm in arms.items() if arm == arms.get("solver"))

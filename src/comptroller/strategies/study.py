@@ -32,11 +32,10 @@ from comptroller.strategies.results import (
     require_inputs,
     uses,
 )
-from comptroller.strategies.routing import RoutingComparison
 from comptroller.strategies.spelling import parse, settings, spell
 from comptroller.strategies.step_support import searches, within_record
 from comptroller.strategies.study_notes import GatedPlay, checker_notes, reward_notes, sleep_notes, trained_notes
-from comptroller.strategies.study_routing import routing_comparisons
+from comptroller.strategies.study_routing import RoutingComparison, routing_comparisons
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
 

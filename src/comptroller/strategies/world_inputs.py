@@ -66,11 +66,11 @@ def recorded_rewards(evidence: Evidence) -> tuple[str, ...]:
 
 def reward_offer(evidence: Evidence) -> str:
     """Who may score steps on this evidence, for an error."""
+    offer, rows = INPUTS[REWARD].recorded, evidence.rows
     if names := recorded_rewards(evidence):
-        return f"`--role reward=MODEL`, one of {', '.join(names)}, or `--reward TPR,FPR`"
-    rows = evidence.rows
+        return f"{offer}; MODEL is one of {', '.join(names)}"
     own = np.isfinite(rows.judgement[np.isin(rows.role, (SOLVER, STEP))]).any()
-    return f"no model's verdicts are recorded: `--reward TPR,FPR`{', or the recorded scores, by=score' if own else ''}"
+    return f"{offer}; no model's scores are recorded here{', but those of the steps, by=score' if own else ''}"
 
 
 OWN_RUNS = "a table of own runs with rows of the role {} and the `parent` that they go on from"

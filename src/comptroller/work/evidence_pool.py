@@ -14,7 +14,7 @@ POOL = "pool"
 """How the model that several are taken for is called."""
 
 
-def pooled(evidence: Evidence, members: Iterable[RecordedModel]) -> Evidence:
+def pool_of(evidence: Evidence, members: Iterable[RecordedModel]) -> Evidence:
     """The evidence with all replies of the members as those of one more model, `POOL`, dealt in any order.
 
     A reply of the pool is that of a member drawn by chance, so that none is greedy. Of what goes on from the same step
@@ -27,7 +27,7 @@ def pooled(evidence: Evidence, members: Iterable[RecordedModel]) -> Evidence:
 
     >>> from comptroller.work.evidence_readers import read_evidence
     >>> own = read_evidence("own")
-    >>> [str(arm) for arm in pooled(own, own.arms).arms][-1]
+    >>> [str(arm) for arm in pool_of(own, own.arms).arms][-1]
     'pool'
     """
     rows = evidence.rows
