@@ -193,7 +193,7 @@ ROOM_LINES = {
     # two engines on the same devices (50 lines)
     # pools of requests (90 lines)
     # strategies side by side (15 lines)
-    "cli": 7_255,
+    "cli": 7_260,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
