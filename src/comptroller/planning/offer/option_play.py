@@ -15,13 +15,13 @@ from comptroller.planning.ground.strategy_plays import Floats, Ints, OptionCalls
 from comptroller.planning.offer.deployments import RejectionTally
 from comptroller.planning.offer.question_judges import played_scores, replay_of
 from comptroller.planning.offer.stage_plays import StagePlayCache
+from comptroller.strategies.bindings import SOLVERS
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Strategy
 from comptroller.strategies.results import grid_runs, lacking_inputs, uses
 from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.spelling import names, parse, settings, spell
 from comptroller.strategies.stages import StagedStrategy
-from comptroller.strategies.study import SOLVERS
 from comptroller.work.evidence import STEP, Evidence
 from comptroller.work.laws.caps import flag_truncated
 from comptroller.work.quality import WorkloadQuality
