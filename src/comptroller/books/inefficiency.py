@@ -55,12 +55,12 @@ def patterns_of_runs(runs: AgentTrajectories, gamma: float) -> InefficiencyRepor
         for prompt, cached, output in zip(*(column.tolist() for column in columns), strict=True)
     )
     each = np.array(list(told))
-    blind = (runs.observation == 0) & ~runs.last | _noted(runs, NOTHING)
+    blind = (runs.observation == 0) & ~runs.last | _calls_with(runs, NOTHING)
     found = {"lack of tool priors": np.where(blind, each, 0.0)}
     if runs.notes:
-        after_known = np.roll(_noted(runs, KNOWN) & ~runs.last, 1)
+        after_known = np.roll(_calls_with(runs, KNOWN) & ~runs.last, 1)
         found["confirmatory use"] = np.where(after_known, each, 0.0)
-        found["format collapse"] = np.where(_noted(runs, MALFORMED), each, 0.0)
+        found["format collapse"] = np.where(_calls_with(runs, MALFORMED), each, 0.0)
     if runs.tools:
         found["tool mixing"] = np.where(_several_tools(runs)[runs.run], each, 0.0)
     found |= {"context computed again": shared, "long tool answers": grown}
@@ -69,7 +69,7 @@ def patterns_of_runs(runs: AgentTrajectories, gamma: float) -> InefficiencyRepor
     return InefficiencyReport(len(runs.runs), float(each.sum()), told_of)
 
 
-def _noted(runs: AgentTrajectories, note: str) -> npt.NDArray[np.bool_]:
+def _calls_with(runs: AgentTrajectories, note: str) -> npt.NDArray[np.bool_]:
     """After which calls a tool's round says so of itself."""
     return np.array([note in notes for notes in runs.notes] or np.zeros(len(runs.run)), bool)
 
