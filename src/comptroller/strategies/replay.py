@@ -265,7 +265,8 @@ class ReplayWorld:
         role = self.replay.roles.get(ask.role)
         if role is None:
             raise UnsupportedError(
-                f"nothing plays the role {ask.role!r}; bound: {', '.join(sorted(self.replay.roles))}"
+                f"nothing plays the role {ask.role!r} (`--role {ask.role}=MODEL`); bound: "
+                f"{', '.join(sorted(self.replay.roles))}"
             )
         if isinstance(role, ModelledChecker):
             return self._verdict(ask, role, at_s)
