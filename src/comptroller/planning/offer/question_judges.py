@@ -9,9 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import UnsupportedError
+from comptroller.strategies.checked_runs import CheckedRun
+from comptroller.strategies.expected_runs import form_of
 from comptroller.strategies.modelled_reward import recorded_reward
 from comptroller.strategies.protocol import Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
+from comptroller.strategies.sample_pools import SampleTable
 from comptroller.strategies.vote_odds import exact_votes
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence
@@ -55,9 +58,12 @@ def played_scores(
     replay: EvidenceReplay, strategy: Strategy, questions: Sequence[int], played: Sequence[float]
 ) -> npt.NDArray[np.float64]:
     """(questions,): what a strategy scores of each: the mean over all choices of its samples where there is a closed
-    form (a plain vote, one sample), else as played.
+    form (a plain vote, one sample, a cascade on a verdict), else as played.
 
     played: the scores of one run on each question.
     """
-    exact = exact_votes(replay, strategy, questions)
+    exact, form = exact_votes(replay, strategy, questions), form_of(strategy)
+    if isinstance(form, CheckedRun):
+        (run,) = CheckedRun.runs([form], SampleTable(replay, questions, 0))
+        exact = None if run is None else run.score
     return np.array(played, float) if exact is None else exact
