@@ -27,10 +27,10 @@ from comptroller.cli._output import say
 from comptroller.errors import InputError
 from comptroller.planning.question_arrivals import QuestionArrivals, gate_notes
 from comptroller.serving.world import QuestionStreamOutcome
+from comptroller.strategies.bindings import solving_roles
 from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.spelling import parse
-from comptroller.strategies.study import solving_roles
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import flag_truncated
 

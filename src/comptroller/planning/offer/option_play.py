@@ -15,6 +15,7 @@ from comptroller.planning.ground.strategy_plays import Floats, Ints, OptionCalls
 from comptroller.planning.offer.deployments import RejectionTally
 from comptroller.planning.offer.question_judges import played_scores, replay_of
 from comptroller.planning.offer.stage_plays import StagePlayCache
+from comptroller.strategies.bindings import SOLVERS
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Strategy
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
@@ -23,7 +24,6 @@ from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.sample_pools import SampleTable
 from comptroller.strategies.spelling import names, parse, settings, spell
 from comptroller.strategies.stages import StagedStrategy
-from comptroller.strategies.study import SOLVERS
 from comptroller.work.evidence import STEP, Evidence
 from comptroller.work.laws.caps import flag_truncated
 from comptroller.work.quality import WorkloadQuality
