@@ -61,11 +61,16 @@ def chance_met(problem: PlanningProblem, drawn: QuestionResamples, optimism: Map
     all solved do not show."""
     tasks, weight = problem.space.plays.tasks, problem.space.weight
     counts, mean, spread = np.bincount(problem.space.plays.task), drawn.by_task.mean(axis=0), drawn.by_task.var(axis=0)
-    unseen = np.maximum(variance_of_means(mean, spread * counts**2, counts, weight) - spread, 0.0)
     noise = np.random.default_rng([problem.workload.seed, 5]).standard_normal(drawn.by_task.shape)
-    by_task = mean + FURTHER * (drawn.by_task - mean + np.sqrt(unseen) * noise)
+
+    def by_task(besides: Floats | float) -> Floats:
+        """(resamples, classes): shares of a further set, so many questions of either kind taken as seen besides."""
+        unseen = np.maximum(variance_of_means(mean, spread * counts**2, counts, besides) - spread, 0.0)
+        return np.asarray(mean + FURTHER * (drawn.by_task - mean + np.sqrt(unseen) * noise))
+
+    of_all, each = by_task(weight) @ weight, by_task(1.0)
     names = (task for task, _ in quality_targets(problem.quality))
-    further = (by_task[:, tasks.index(task)] if task else by_task @ weight for task in names)
+    further = (each[:, tasks.index(task)] if task else of_all for task in names)
     return float(draws_meeting_targets(problem, further, optimism).mean())
 
 

@@ -7,9 +7,10 @@ with a weight learned there (`solve.shrinkage`), in the program's relaxation: ca
 
     solved = sum_c w_c mean_c(p),   variance = sum_c w_c^2 var_c(p) / n_c
 
-with one question solved and one not taken as seen besides in var_c, for all classes together (Agresti and Coull, The
-American Statistician 52 (1998) 119): what solves all of a few questions is not certain to solve others. A class of
-which nothing is left without a part is taken for the mean of the others there.
+with one question solved and one not taken as seen besides in var_c, for all classes together, and for a class by
+itself where it has a target (Agresti and Coull, The American Statistician 52 (1998) 119): what solves all of a few
+questions is not certain to solve others. A class of which nothing is left without a part is taken for the mean of the
+others there.
 
 A share holds with confidence k in a further set of as many questions if  solved - z_k sqrt(2 variance + choice) >= it,
 choice the jackknife variance of what the choices solve of all questions (Efron and Stein, Annals of Statistics 9 (1981)
@@ -263,26 +264,27 @@ def _curve(
     by_class, usd = (np.stack([of[:, rows].mean(axis=1) for rows in rows_of], axis=1) for of in (solved, cost))
     counts = np.array([len(rows) for rows in rows_of])
     squares = np.stack([solved[:, rows].var(axis=1) for rows in rows_of], axis=1) * counts
-    variance = variance_of_means(by_class, squares, counts, found.weight)
-    deviation = np.sqrt(2.0 * variance @ weights.T**2 + choice)
+    together, each_ = (variance_of_means(by_class, squares, counts, unseen) for unseen in (found.weight, 1.0))
+    variance = np.concatenate([(together @ found.weight**2)[:, None], each_], axis=1)
+    deviation = np.sqrt(2.0 * variance + choice)
     return OutOfFoldCurve(ways, aims, alone, solved, by_class @ weights.T, deviation, usd @ found.weight)
 
 
-def variance_of_means(mean: Floats, squares: Floats, counts: Ints, weight: Floats) -> Floats:
-    """(..., classes): variances of the shares solved of each class, with one question solved and one not taken as seen
-    besides, for all classes together (Agresti and Coull): what solves all of a few questions is not certain to solve
-    others.
+def variance_of_means(mean: Floats, squares: Floats, counts: Ints, unseen: Floats | float) -> Floats:
+    """(..., classes): variances of the shares solved of each class, with questions solved and not taken as seen besides
+    (Agresti and Coull): what solves all of a few questions is not certain to solve others.
 
-    mean: (..., classes), shares solved.  squares: summed squares of what each question is off them.  counts, weight:
-    (classes,), questions, and what a class counts for.
+    mean: (..., classes), shares solved.  squares: summed squares of what each question is off them.  counts:
+    (classes,), questions.  unseen: how many of either kind are taken as seen: 1 for a class by itself, its weight,
+    (classes,), for one of either kind in all classes together.
 
     Three of three questions:
 
-    >>> float(variance_of_means(np.array([1.0]), np.array([0.0]), np.array([3]), np.array([1.0]))[0]).__round__(4)
+    >>> float(variance_of_means(np.array([1.0]), np.array([0.0]), np.array([3]), 1.0)[0]).__round__(4)
     0.0833
     """
-    unseen = weight * (mean**2 + (1.0 - mean) ** 2)
-    return np.asarray((squares + unseen) / (counts + 2.0 * weight - 1.0) / counts)
+    off = unseen * (mean**2 + (1.0 - mean) ** 2)
+    return np.asarray((squares + off) / (counts + 2.0 * unseen - 1.0) / counts)
 
 
 def cheapest_of(
