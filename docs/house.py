@@ -71,8 +71,8 @@ ROOM_LINES = {
     # the start of a task (10 lines)
     # tables of Parquet as traces (30 lines)
     # trees of changed solutions, pools of models, what is recorded of steps (150 lines); shares of an agent's calls,
-    # runs that a budget cuts (145)
-    "work": 14_890,
+    # runs that a budget cuts (145); tools and notes of calls (20)
+    "work": 14_905,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -162,7 +162,8 @@ ROOM_LINES = {
     # drift of services (130 lines)
     # who waited for whom (110 lines)
     # calls of agents' runs, and what monitors stopped (130 lines)
-    "books": 5_650,
+    # patterns of tables of calls (35 lines)
+    "books": 5_660,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
@@ -195,8 +196,8 @@ ROOM_LINES = {
     # two engines on the same devices (50 lines)
     # pools of requests (90 lines)
     # strategies side by side (15 lines)
-    # audits without prices (5 lines)
-    "cli": 7_260,
+    # audits without prices (10 lines)
+    "cli": 7_270,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
