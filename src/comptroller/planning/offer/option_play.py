@@ -13,15 +13,13 @@ from comptroller.errors import UnsupportedError
 from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, gather, no_progress
 from comptroller.planning.ground.strategy_plays import Floats, Ints, OptionCalls, PlaySet, StrategyPlay
 from comptroller.planning.offer.deployments import RejectionTally
-from comptroller.planning.offer.question_judges import played_scores, replay_of
+from comptroller.planning.offer.question_judges import answers_greedily, played_scores, replay_of
 from comptroller.planning.offer.stage_plays import StagePlayCache
 from comptroller.strategies.bindings import SOLVERS
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Strategy
-from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import grid_runs, lacking_inputs, uses
 from comptroller.strategies.rules.once import OnceStrategy
-from comptroller.strategies.sample_pools import SampleTable
 from comptroller.strategies.spelling import names, parse, settings, spell
 from comptroller.strategies.stages import StagedStrategy
 from comptroller.work.evidence import STEP, Evidence
@@ -142,7 +140,7 @@ def _parts(
 ) -> Iterator[tuple[str, tuple[Mapping[str, int], ...]]]:
     """Strategies as spelled, all that ship where none is named, with some bindings of their roles each."""
     steps = bool((evidence.rows.role == STEP).any())
-    wanted = (*_baselines(arms, evidence, question), *(quality.strategies or names()))
+    wanted = (*_baselines(quality, arms, evidence, question), *(quality.strategies or names()))
     for strategy, text in {parse(text): text for text in wanted}.items():
         if not (steps or quality.strategies) and STEP in uses(strategy):
             continue
@@ -152,12 +150,11 @@ def _parts(
             yield text, tuple(bindings[start : start + size])
 
 
-def _baselines(arms: Sequence[int], evidence: Evidence, question: Ints) -> Iterator[str]:
+def _baselines(quality: WorkloadQuality, arms: Sequence[int], evidence: Evidence, question: Ints) -> Iterator[str]:
     """One answer of a model: the greedy one, and one sample where a model has no greedy reply to some question."""
     yield spell(OnceStrategy())
     for arm in arms:
-        replay = EvidenceReplay(evidence, {"solver": RecordedService(evidence.arms[arm])})
-        if not SampleTable(replay, question.tolist(), 0).pools("solver", greedy=True):
+        if not answers_greedily(replay_of(evidence, dict.fromkeys(SOLVERS, arm), quality), question.tolist()):
             yield spell(OnceStrategy(greedy=False))
 
 

@@ -46,6 +46,11 @@ def replay_of(evidence: Evidence, roles: Mapping[str, int], quality: WorkloadQua
     return EvidenceReplay(evidence, played | judges_of(quality))
 
 
+def answers_greedily(replay: EvidenceReplay, questions: Sequence[int]) -> bool:
+    """Whether the solver has a greedy reply to each of some questions, or a single one of an unknown temperature."""
+    return bool(SampleTable(replay, questions, 0).pools("solver", greedy=True))
+
+
 @lru_cache(maxsize=8)
 def _reward_of_scores(scores: str, model: str) -> ModelledChecker:
     records = read_evidence(scores)
