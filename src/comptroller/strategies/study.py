@@ -381,8 +381,7 @@ def _notes(evidence: Evidence, conditions: ReplayConditions, compared: Sequence[
     notes = [*conditions.told, *deal_notes(item.results for item in compared)]
     asked = [(item.strategy, item.models, item.results.question) for item in compared]
     notes += checker_notes(evidence, conditions.checker, asked)
-    notes += reward_notes(conditions.reward, asked)
-    notes += unscored_notes(evidence, [item.results for item in compared])
+    notes += [*reward_notes(conditions.reward, asked), *unscored_notes(evidence, [item.results for item in compared])]
     for label, declared in (("seconds", conditions.pace), ("dollars", conditions.price), ("joules", conditions.joules)):
         if declared is not None:
             notes.append(f"modelled: {label} from the declared {declared}")
