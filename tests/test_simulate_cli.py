@@ -179,6 +179,7 @@ def test_a_single_model_of_several_goes_to_its_own_services(
         ((*CASCADE, "--role", "weak"), "write it as ROLE=MODEL"),
         ((*CASCADE, "--role", f"weak={LARGE}"), f"weak is {SMALL} already"),
         (("--strategy", "cascade", "--role", "weak=gpt-5"), "none is recorded"),
+        (("--strategy", "best_of_n:by=reward", "--role", f"reward={SMALL}"), "--model: whose replies?"),
     ],
 )
 def test_roles_that_cannot_be_played_are_refused_by_name(
@@ -278,14 +279,3 @@ def test_the_time_line_is_drawn_as_svg_and_png(trace: Path, tmp_path: Path) -> N
     assert png.read_bytes().startswith(b"\x89PNG")
     for title in ("Requests waiting", "KV cache in use", "Power at the meter", "Time to first token, p95 by arrival"):
         assert title in svg.read_text()
-
-
-@pytest.mark.parametrize("compared", [(), ("--scaling", "hpa"), ("--hedge", "0.5")], ids=["alone", "scaling", "copies"])
-def test_requests_beyond_the_context_are_told_at_every_door(
-    compared: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = [f"{second},{9_000_000 if second % 3 == 0 else 300},50" for second in range(60)]
-    trace = tmp_path / "long.csv"
-    trace.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *rows]) + "\n")
-    assert exit_of(["simulate", str(GOLDEN.with_name("chat.json")), "--trace", str(trace), *compared]) == 0
-    assert "20 of 60 requests are longer than the" in " ".join(capsys.readouterr().err.split())

@@ -264,9 +264,8 @@ class ReplayWorld:
         """
         role = self.replay.roles.get(ask.role)
         if role is None:
-            raise UnsupportedError(
-                f"nothing plays the role {ask.role!r}; bound: {', '.join(sorted(self.replay.roles))}"
-            )
+            bound = ", ".join(sorted(self.replay.roles))
+            raise UnsupportedError(f"nothing plays the role {ask.role!r} (`--role {ask.role}=MODEL`); bound: {bound}")
         if isinstance(role, ModelledChecker):
             return self._verdict(ask, role, at_s)
         record = self._rest(ask) or self._next(ask, role)
