@@ -73,7 +73,10 @@ ASKED = {
     "cluster spot --rule": "cluster spot {zones} --work 0.5 --deadline 1 --price-ratio 0.4 --rule {bad.py}",
     "cluster spot zones": "cluster spot {bad.csv} --work 0.5 --deadline 1 --price-ratio 0.4",
     "dashboard files": "dashboard --port 0 {bad.json}",
-    "fit --calibration": "fit calibration {run} --accelerator h100_sxm --engine vllm --model gpt_oss_120b --calibration {bad} --out {out}",
+    "fit --calibration": (
+        "fit calibration {run} --accelerator h100_sxm --engine vllm --model gpt_oss_120b --out {out} "
+        "--calibration {bad}"
+    ),
     "fit --forecast": "fit forecasts {load} --value load --forecast {bad.py}",
     "fit evidence": "fit laws {bad.csv}",
     "fits --calibration": "fits llama_3_1_8b l4 --calibration {bad}",
