@@ -78,7 +78,7 @@ def test_routings_are_compared_only_where_there_are_several(simulation: PlanSimu
 
 @pytest.mark.parametrize("routing", ["session_affinity", "round_robin"])
 def test_sessions_are_counted_with_those_that_one_replica_had(routing: str) -> None:
-    """By the sessions one after the other; calls beyond the context reach no replica, and their sessions are not within."""
+    """By the sessions one after the other; calls beyond the context reach no replica and are not within."""
     trace = stream(200)
     inputs = np.where(np.arange(200) == 7, 200_000, trace.input_tokens)
     sessions = np.where(np.arange(200) < 150, np.arange(200) % 30, -1)

@@ -58,7 +58,10 @@ def run(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(help="Router: win, linear, nearest, domain; gate: question, reply; monitor.", show_default=False),
+        typer.Option(
+            help="Router: win, linear, nearest, domain; gate: question, reply; monitor, or monitor=threshold.",
+            show_default=False,
+        ),
     ] = None,
     cost: Annotated[
         list[float] | None,
