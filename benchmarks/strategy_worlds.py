@@ -28,11 +28,11 @@ from comptroller.gateway.contexts import ContextRequest
 from comptroller.gateway.formats import RequestOptions
 from comptroller.gateway.live import run
 from comptroller.gateway.runtime import GatewayRequest, GatewayRuntime
+from comptroller.strategies.bindings import SOLVERS
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.strategies.results import replay_strategy
 from comptroller.strategies.spelling import names, parse, spell
-from comptroller.strategies.study import SOLVERS
 from comptroller.strategies.world_inputs import needs, require_inputs
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence

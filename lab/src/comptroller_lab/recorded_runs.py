@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from comptroller.strategies.bindings import SOLVERS
 from comptroller.strategies.drive import FinishedRun, StrategyDriver, play
 from comptroller.strategies.prepared_contexts import prepared_context, prepared_question
 from comptroller.strategies.protocol import UNLIMITED, Ask, Reply, Strategy
 from comptroller.strategies.replay import RECORDED, EvidenceReplay, RecordedService
-from comptroller.strategies.study import SOLVERS
 from comptroller.work.evidence import SOLVER, STEP, Evidence
 from comptroller.work.evidence_rows import RawEvidence, evidence_of_rows
 

@@ -40,7 +40,7 @@ __all__ = ["RIGHT", "EvidenceReplay", "ModelledChecker", "RecordedService", "Rep
 
 RECORDED = {"verifier": VERIFIER, "reviser": REVISER, "reward": VERIFIER, "step": STEP, "sleeper": SLEEPER}
 RECORDED |= {role: role for role in ASIDE}
-BESIDE = {"sleeper", *ASIDE}
+BESIDE = {"verifier", "reviser", "sleeper", *ASIDE}
 """Role of a strategy -> role of its replies in the evidence; every other role reads a solver's replies, or steps where
 it asks for one (`Ask.stop`)."""
 
@@ -119,8 +119,9 @@ class EvidenceReplay:
 
     @cached_property
     def strong_roles(self) -> frozenset[str]:
-        """Roles bound to the solver's model, where other models are bound too; empty for a single model."""
-        arms = {name: role.arm for name, role in self.roles.items() if isinstance(role, RecordedService)}
+        """Roles bound to the solver's model, where models beside it and its reward are; empty for a single model."""
+        others = {name: role for name, role in self.roles.items() if name != "reward"}
+        arms = {name: role.arm for name, role in others.items() if isinstance(role, RecordedService)}
         if len(set(arms.values())) < 2:
             return frozenset()
         return frozenset(name for name, arm in arms.items() if arm == arms.get("solver"))
@@ -183,8 +184,7 @@ class EvidenceReplay:
         return record
 
     def _service(self, role: str) -> RecordedService:
-        service = self.roles[role]
-        if not isinstance(service, RecordedService):
+        if not isinstance(service := self.roles[role], RecordedService):
             raise UnsupportedError(f"the role {role!r} is a modelled checker and gives no recorded reply")
         return service
 
@@ -264,9 +264,8 @@ class ReplayWorld:
         """
         role = self.replay.roles.get(ask.role)
         if role is None:
-            raise UnsupportedError(
-                f"nothing plays the role {ask.role!r}; bound: {', '.join(sorted(self.replay.roles))}"
-            )
+            bound = ", ".join(sorted(self.replay.roles))
+            raise UnsupportedError(f"nothing plays the role {ask.role!r} (`--role {ask.role}=MODEL`); bound: {bound}")
         if isinstance(role, ModelledChecker):
             return self._verdict(ask, role, at_s)
         record = self._rest(ask) or self._next(ask, role)
@@ -366,8 +365,9 @@ class ReplayWorld:
             rows = rows[np.isnan(evidence.rows.temperature[rows])]
             return rows.tolist() if len(rows) == 1 else []
         dealt: list[int] = rows.tolist()
-        if self.replay.seed is not None and len(rows) > 1 and self._is_drawn(rows, key.role):
-            seeds = [self.replay.seed, key.question, key.arm, key.parent + 1, len(key.role)]
+        any_order = self.replay.seed is not None or evidence.exchangeable
+        if any_order and len(rows) > 1 and self._is_drawn(rows, key.role):
+            seeds = [self.replay.seed or 0, key.question, key.arm, key.parent + 1, len(key.role)]
             dealt = np.random.default_rng(seeds).permutation(rows).tolist()
             dealt = sorted(dealt, key=self._refused) if key.role == STEP else dealt
         if self.replay.read and key.role == SOLVER and key.parent < 0:
@@ -376,8 +376,9 @@ class ReplayWorld:
 
     def _is_drawn(self, rows: Ints, role: str) -> bool:
         """Whether replies were drawn independently, so that any order is as good: steps only where they are recorded
-        with a temperature, since a search proposes them in an order of its own."""
-        return role != STEP or bool((self.replay.evidence.rows.temperature[rows] > 0).all())
+        with a temperature or as exchangeable, since a search proposes them in an order of its own."""
+        evidence = self.replay.evidence
+        return role != STEP or evidence.exchangeable or bool((evidence.rows.temperature[rows] > 0).all())
 
     def _refused(self, row: int) -> bool:
         return bool(self.replay.evidence.rows.finish[row] == "refused")

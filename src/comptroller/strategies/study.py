@@ -16,6 +16,7 @@ import numpy as np
 
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, elasticity
 from comptroller.errors import InputError, UnsupportedError
+from comptroller.strategies.bindings import BESIDE_SOLVERS, SOLVERS, bindings
 from comptroller.strategies.choosing import DifficultyAllocation, spread
 from comptroller.strategies.deals import SampleTable, deal_notes, deals_of, expected_results
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
@@ -31,12 +32,11 @@ from comptroller.strategies.results import (
     require_inputs,
     uses,
 )
-from comptroller.strategies.routing import RoutingComparison
 from comptroller.strategies.spelling import parse, settings, spell
 from comptroller.strategies.step_support import searches, within_record
 from comptroller.strategies.study_notes import GatedPlay, checker_notes, reward_notes, sleep_notes, trained_notes
-from comptroller.strategies.study_routing import routing_comparisons
-from comptroller.work.evidence import ASIDE, Evidence, RecordedModel
+from comptroller.strategies.study_routing import RoutingComparison, routing_comparisons
+from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
 
 AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "flops", "eflops", "strong_calls", "calls")
@@ -45,17 +45,14 @@ AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "flops", "eflops", "strong_calls",
 BASELINES = ("once", "once(greedy=False)")
 """What a setting is compared with: the first of these that is recorded."""
 
-SOLVERS = ("solver", "verifier", "reviser", "step", "sleeper", *ASIDE)
-"""Roles that the solver's model plays unless they are bound to another."""
-
 
 @dataclass(frozen=True)
 class ReplayConditions:
     """Conditions of a replay.
 
-    roles: role -> recorded model, for strategies of several models; if empty, each of `arms` (if empty: each recorded
-    model) plays all roles by itself.  checker: the modelled checker, with its error rates.  reward: who scores steps
-    where no recorded model is bound to; None for nobody.  pace, price, joules:
+    roles: role -> recorded model, for strategies of several models; where none of them solves, each of `arms` (if
+    empty: each recorded model) does, and plays the roles that are not bound.  checker: the modelled checker, with its
+    error rates.  reward: who scores steps where no recorded model is bound to; None for nobody.  pace, price, joules:
     declared rates of all services, in place of the record.  shape: of all models, for FLOPs and cache bytes.  spread:
     mean amount per question to allocate over the settings by predicted difficulty, NaN for none.  told: notes about the
     conditions, for the report.  tasks: domains to keep, empty for all.  deal: seed of the order of recorded samples,
@@ -166,13 +163,15 @@ def study(
     keep = _questions_of_tasks(evidence, conditions.tasks)
     replays = _replays(flag_truncated(evidence), conditions)
     questions, coverage_notes = _common_questions(replays, strategies, keep)
-    questions, step_notes = _within_record(questions, searches(strategies, grid), conditions)
+    questions, step_notes, refused = _within_record(questions, searches(strategies, grid), conditions)
     compared: list[ReplayedSetting] = []
     missing: list[tuple[str, str]] = (
         [] if questions else [("every strategy", "no question has a reply of every model bound")]
     )
     for replay, chosen in questions.items():
-        replayed, gaps = _settings_of_binding(replay, strategies, conditions, sorted(chosen), grid)
+        replayed, gaps = _settings_of_binding(
+            replay, (strategies, grid), conditions, sorted(chosen), refused.get(replay, {})
+        )
         compared += replayed
         missing += gaps
     if not [item for item in compared if not item.baseline or BASELINES[0] in map(spell, strategies)]:
@@ -224,23 +223,12 @@ def _replays(evidence: Evidence, conditions: ReplayConditions) -> list[EvidenceR
     def service(arm: RecordedModel) -> RecordedService:
         return RecordedService(arm, conditions.pace, conditions.price, conditions.joules, conditions.shape)
 
-    bound = [conditions.roles] if conditions.roles else [{"solver": arm} for arm in conditions.arms or evidence.arms]
     judges: dict[str, RecordedService | ModelledChecker] = {"checker": conditions.checker}
     if conditions.reward is not None:
         judges["reward"] = conditions.reward
-    bindings = [{role: service(arm) for role, arm in solving_roles(roles).items()} for roles in bound]
-    return [EvidenceReplay(evidence, judges | services, conditions.deal) for services in bindings]
-
-
-def solving_roles(roles: Mapping[str, RecordedModel]) -> dict[str, RecordedModel]:
-    """Roles that are bound, and those of `SOLVERS` that are not, which the solver's model plays, else the last one's.
-
-    >>> weak, strong = RecordedModel("small"), RecordedModel("large")
-    >>> played = solving_roles({"weak": weak, "strong": strong})
-    >>> {role: played[role].model for role in ("solver", "reviser", "weak", "strong")}
-    {'solver': 'large', 'reviser': 'large', 'weak': 'small', 'strong': 'large'}
-    """
-    return dict.fromkeys(SOLVERS, roles.get("solver", list(roles.values())[-1])) | dict(roles)
+    bound = bindings(evidence, conditions.roles, conditions.arms)
+    services = [{role: service(arm) for role, arm in roles.items()} for roles in bound]
+    return [EvidenceReplay(evidence, judges | playing, conditions.deal) for playing in services]
 
 
 def _common_questions(
@@ -269,23 +257,32 @@ def _common_questions(
 
 def _within_record(
     questions: dict[EvidenceReplay, set[int]], points: Sequence[Strategy], conditions: ReplayConditions
-) -> tuple[dict[EvidenceReplay, set[int]], list[str]]:
-    """Questions on which every search over steps stays within the record, and what is left out for it."""
+) -> tuple[dict[EvidenceReplay, set[int]], list[str], dict[EvidenceReplay, dict[str, str]]]:
+    """Questions on which every search over steps stays within the record, what is left out for it, and by replay the
+    searches that the record does not bear, with why."""
     if not points:
-        return questions, []
-    kept = {
-        replay: within_record(list(deals_of(replay, conditions.deals)), points, chosen, conditions.budget)
-        for replay, chosen in questions.items()
-    }
+        return questions, [], {}
+    kept, refused = {}, {}
+    for replay, chosen in questions.items():
+        orders = list(deals_of(replay, conditions.deals))
+        kept[replay], refused[replay] = within_record(orders, points, chosen, conditions.budget)
     left = sum(len(chosen) - len(kept[replay]) for replay, chosen in questions.items())
     notes = [f"{left} questions left out: a search continues a step there that was never continued in the record"]
-    return kept, notes if left else []
+    return kept, notes if left else [], refused
 
 
 def _settings_of_binding(
-    replay: EvidenceReplay, strategies: Sequence[Strategy], conditions: ReplayConditions, chosen: list[int], grid: bool
+    replay: EvidenceReplay,
+    asked_of: tuple[Sequence[Strategy], bool],
+    conditions: ReplayConditions,
+    chosen: list[int],
+    refused: Mapping[str, str],
 ) -> tuple[list[ReplayedSetting], list[tuple[str, str]]]:
-    """The baseline and all settings of one binding, and what the evidence does not support."""
+    """The baseline and all settings of one binding, and what the evidence does not support.
+
+    asked_of: strategies, and whether every point of their grids.  refused: settings with why.
+    """
+    strategies, grid = asked_of
     missing: list[tuple[str, str]] = []
     table = SampleTable(replay, chosen, conditions.deals)
     tried = (_results_or_gap(once, table, conditions.budget, missing) for once in map(parse, BASELINES))
@@ -293,8 +290,10 @@ def _settings_of_binding(
     results = {base.strategy: base} if base else {}
     asked = list(map(spell, strategies))
     missing = [] if base else [gap for gap in missing if gap[0] in asked]  # the notes tell of the baseline
+    missing += refused.items()
     for points in map(settings, strategies) if grid else nested_families(strategies):
-        for one in _points(points, table, conditions.budget, missing):
+        borne = [point for point in points if spell(point) not in refused]
+        for one in _points(borne, table, conditions.budget, missing) if borne else ():
             results.setdefault(one.strategy, one)
     first = [*list(results)[: base is not None], *([] if grid else asked)]
     results = {name: results[name] for name in dict.fromkeys([*first, *results]) if name in results}
@@ -349,7 +348,9 @@ def _setting(
     if base is not None and base is not one:
         responds = elasticity((base.mean("score"), one.mean("score")), (base.mean("tokens"), one.mean("tokens")))
     models = {role: str(who.arm) for role, who in replay.roles.items() if isinstance(who, RecordedService)}
-    plays = {role: arm for role, arm in models.items() if role not in SOLVERS} or {"solver": models["solver"]}
+    plays = {role: arm for role, arm in models.items() if role not in SOLVERS}
+    if set(plays) <= BESIDE_SOLVERS:
+        plays = {"solver": models["solver"], **plays}
     return ReplayedSetting(
         strategy=one.strategy,
         models=plays if one is not base else {"solver": models["solver"]},

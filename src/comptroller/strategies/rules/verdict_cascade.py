@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError
+from comptroller.strategies.checked_runs import CheckedRun
 from comptroller.strategies.checks import between
 from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Run, StrategyQuestion
 from comptroller.strategies.votes import candidates
@@ -37,6 +38,11 @@ class VerdictCascadeStrategy:
             raise InputError(
                 f"verdict_cascade: roles must be two or more different ones beside {self.checker!r}, not {self.roles}"
             )
+
+    @property
+    def closed_form(self) -> CheckedRun:
+        """One sample of each model and a modelled check."""
+        return CheckedRun(self.roles, self.accept, self.checker)
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Asks one model after the other; an accepted answer has the verdict for its confidence."""
