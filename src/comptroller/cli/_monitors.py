@@ -38,7 +38,7 @@ def fit_monitors(
     most_lost = _most_lost(wish, out, files)
     table = files["table"]
     as_table = writer_of(table) if table else None
-    names = _fitted(wish.kinds)
+    names = _learners(wish.kinds)
     made = {name: _as_it_is(name) for name in wish.kinds if name not in names}
     for name in names:
         monitor(name)
@@ -72,7 +72,7 @@ def fit_monitors(
         console().print(f"[dim]{escape(reason)}[/]", soft_wrap=True)
 
 
-def _fitted(kinds: Sequence[str]) -> tuple[str, ...]:
+def _learners(kinds: Sequence[str]) -> tuple[str, ...]:
     """Monitors that are fitted to the runs: those without a file or a threshold of their own."""
     return tuple(dict.fromkeys(name for name in kinds if not name.endswith(".json") and "=" not in name))
 
@@ -124,7 +124,7 @@ def _most_lost(wish: PartFitOptions, out: Path | None, files: Mapping[str, Path 
     if out:
         check(out)
         faults += [] if out.suffix == ".json" else [f"--out {out}: a monitor ends in .json"]
-        faults += [] if len(_fitted(wish.kinds)) == 1 else ["--out: of one --kind, which is fitted to all runs"]
+        faults += [] if len(_learners(wish.kinds)) == 1 else ["--out: of one --kind, which is fitted to all runs"]
     faults += ["--cost: monitors have no use for it"] if wish.cost else []
     if len(wish.samples) > 1 or any(not 0 <= percent < 100 for percent in wish.samples):
         faults.append("--at: one per cent of solved runs that may be stopped, from 0 to 99")

@@ -59,8 +59,7 @@ def run(
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            help="Router: win, linear, nearest, domain; gate: question, reply; monitor, or monitor=threshold.",
-            show_default=False,
+            help="Router: win, linear, nearest, domain; gate: question, reply; monitor[=N].", show_default=False
         ),
     ] = None,
     cost: Annotated[
