@@ -58,9 +58,7 @@ def run(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Router: win, linear, nearest, domain; gate: question, reply; monitor[=N].", show_default=False
-        ),
+        typer.Option(help="Router: win, linear, nearest, domain; gate: question, reply; monitor.", show_default=False),
     ] = None,
     cost: Annotated[
         list[float] | None,
