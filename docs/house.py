@@ -45,8 +45,7 @@ ROOM_LINES = {
     # the error of a reward model (45 lines)
     # two engines on the devices of a plan's service (105 lines)
     # a plan's requests in pools of their own layouts and clocks (280 lines)
-    # one sample as a way, classes of one question, the target that is out of reach (85 lines)
-    "planning": 18_260,
+    "planning": 18_290,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
