@@ -92,7 +92,7 @@ ROOM_LINES = {
     # strategies in closed form, in arrays over all questions, and their intervals (640 lines)
     # who plays which role, who may score, drawn rewards that leave a record (100 lines)
     # cascades on a check in closed form (145 lines)
-    "strategies": 9_710,
+    "strategies": 9_730,
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
