@@ -135,7 +135,8 @@ ROOM_LINES = {
     # the start of a task (5 lines)
     # loads of adapters (5 lines)
     # strategies side by side (20 lines)
-    "report": 9_260,
+    # sessions of a trace (25 lines)
+    "report": 9_280,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -196,7 +197,8 @@ ROOM_LINES = {
     # pools of requests (90 lines)
     # strategies side by side (15 lines)
     # audits without prices (10 lines)
-    "cli": 7_270,
+    # limits of runs as they are stated (20 lines)
+    "cli": 7_290,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
