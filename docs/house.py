@@ -91,7 +91,7 @@ ROOM_LINES = {
     # thirteen strategies more (1,100 lines) and how alike texts are
     # agents: react, reflexion, plan and execute (210 lines)
     # strategies in closed form, in arrays over all questions, and their intervals (640 lines)
-    # who plays which role, who may score, drawn rewards that leave a record (100 lines)
+    # who plays which role, who may score, drawn rewards that leave a record (120 lines)
     # cascades on a check in closed form (145 lines)
     "strategies": 9_730,
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
