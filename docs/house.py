@@ -45,6 +45,7 @@ ROOM_LINES = {
     # the error of a reward model (45 lines)
     # two engines on the devices of a plan's service (105 lines)
     # a plan's requests in pools of their own layouts and clocks (280 lines)
+    # one sample as a way, classes of one question, the target that is out of reach (90 lines)
     "planning": 18_290,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
@@ -91,7 +92,7 @@ ROOM_LINES = {
     # thirteen strategies more (1,100 lines) and how alike texts are
     # agents: react, reflexion, plan and execute (210 lines)
     # strategies in closed form, in arrays over all questions, and their intervals (640 lines)
-    # who plays which role, who may score, drawn rewards that leave a record (100 lines)
+    # who plays which role, who may score, drawn rewards that leave a record (120 lines)
     # cascades on a check in closed form (145 lines)
     "strategies": 9_730,
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
@@ -136,7 +137,8 @@ ROOM_LINES = {
     # the start of a task (5 lines)
     # loads of adapters (5 lines)
     # strategies side by side (20 lines)
-    "report": 9_260,
+    # sessions of a trace (25 lines)
+    "report": 9_280,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -197,7 +199,8 @@ ROOM_LINES = {
     # pools of requests (90 lines)
     # strategies side by side (15 lines)
     # audits without prices (10 lines)
-    "cli": 7_300,
+    # limits of runs as they are stated (20 lines)
+    "cli": 7_320,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
