@@ -199,7 +199,7 @@ ROOM_LINES = {
     # strategies side by side (15 lines)
     # audits without prices (10 lines)
     # limits of runs as they are stated (20 lines)
-    "cli": 7_300,
+    "cli": 7_305,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

@@ -54,11 +54,5 @@ def trace_reading(
 ) -> TraceReadOptions:
     """What the options say."""
     part = (from_h * HOUR_S, (from_h + hours) * HOUR_S)
-    return reading_of(
-        columns or [],
-        part,
-        skip_bad=skip_bad,
-        rate_per_s=rate,
-        tenants=tuple(tenants or ()),
-        most_input=most_input or 0,
-    )
+    wanted, most = tuple(tenants or ()), most_input or 0
+    return reading_of(columns or [], part, skip_bad=skip_bad, rate_per_s=rate, tenants=wanted, most_input=most)
