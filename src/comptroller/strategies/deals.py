@@ -30,16 +30,12 @@ def results_over_deals(
 ) -> list[ReplayResults]:
     """The results of every strategy as means over the deals that are recorded, the first as the replay deals.
 
-    Where a second deal gives the same, every deal does: nothing is sampled, or all that is recorded is asked for in any
-    order. No further ones are replayed.
+    Where nothing that was asked could have been dealt otherwise, every deal is that one: no further ones are replayed.
     """
     by_deal: list[dict[str, ReplayResults]] = []
     for again in deals_of(replay, deals):
         by_deal.append({one.strategy: one for one in results_of(again)})
-        if len(by_deal) == 2 and all(
-            name in by_deal[1] and _alike(one, by_deal[1][name]) for name, one in by_deal[0].items()
-        ):
-            del by_deal[1]
+        if not again.chances:
             break
     names = dict.fromkeys(name for found in by_deal for name in found)
     return [_mean([found[name] for found in by_deal if name in found]) for name in names]
@@ -64,14 +60,9 @@ def expected_results(
 
 def deals_of(replay: EvidenceReplay, deals: int) -> Iterator[EvidenceReplay]:
     """The replay as it deals, then with further orders of the recorded samples."""
-    yield replay
+    yield replay.dealt_by(replay.seed)
     for number in range(1, deals):
         yield replay.dealt_by((replay.seed or 0) + number)
-
-
-def _alike(one: ReplayResults, other: ReplayResults) -> bool:
-    same = (np.array_equal(one.column(name), other.column(name), equal_nan=True) for name in ("score", "tokens", "usd"))
-    return all(same)
 
 
 def _mean(deals: Sequence[ReplayResults]) -> ReplayResults:

@@ -37,7 +37,6 @@ Bools = npt.NDArray[np.bool_]
 
 __all__ = ["RIGHT", "EvidenceReplay", "ModelledChecker", "RecordedService", "ReplayWorld", "ServicePace"]
 
-
 RECORDED = {"verifier": VERIFIER, "reviser": REVISER, "reward": VERIFIER, "step": STEP, "sleeper": SLEEPER}
 RECORDED |= {role: role for role in ASIDE}
 BESIDE = {"sleeper", *ASIDE}
@@ -57,7 +56,8 @@ class EvidenceReplay:
     """Evidence with roles bound to recorded models or checkers; makes one world per question and strategy.
 
     seed: of the order in which recorded samples are used, the same for every strategy; None keeps the recorded order.
-    timed: whether every reply has a recorded or declared latency.
+    timed: whether every reply has a recorded or declared latency.  chances: what may be otherwise in another deal: asks
+    with several recorded replies, roles whose verdicts err, strategies that drew lots.
 
     Raises:
         UnsupportedError: a bound model is not recorded.
@@ -76,16 +76,17 @@ class EvidenceReplay:
         self._prices = {arm: recorded_price(evidence, number) for arm, number in self._arms.items()}
         self._records: dict[tuple[str, int], RecordedReply] = {}
         self.dealt: dict[RecordedAskKey, list[int]] = {}
+        self.chances: set[RecordedAskKey | str] = set()
         self.read: frozenset[str] = frozenset()
         self.prepared: dict[tuple[Strategy, int], PreparedContext] = {}
         of_arms = np.isin(evidence.rows.arm, list(self._arms.values()))
         recorded = not np.isnan(evidence.rows.latency_s[of_arms]).any()
         self.timed = all(service.pace is not None for service in services) or recorded
 
-    def dealt_by(self, seed: int) -> EvidenceReplay:
-        """The same with another order of the recorded samples."""
+    def dealt_by(self, seed: int | None) -> EvidenceReplay:
+        """The same with the order of the recorded samples that a seed gives, nothing dealt yet."""
         other = copy(self)
-        other.seed, other.dealt, other.prepared = seed, {}, {}
+        other.seed, other.dealt, other.chances, other.prepared = seed, {}, set(), {}
         return other
 
     def for_readers(self, uses: Sequence[str]) -> EvidenceReplay:
@@ -323,6 +324,8 @@ class ReplayWorld:
         truth = 0.0 if ask.after.ask in self._shortened else float(self.replay.evidence.rows.score[row])
         if isnan(truth):
             raise UnsupportedError(f"{self._where(ask)}: a modelled checker needs scored replies")
+        if checker.may_err(truth >= RIGHT):
+            self.replay.chances.add(ask.role)
         judged, done_s = checker.judged(truth >= RIGHT, self._rng), at_s + checker.seconds
         return Reply(ask, "stop", score=judged, cost=checker.cost, started_s=at_s, done_s=done_s)
 
@@ -347,6 +350,8 @@ class ReplayWorld:
             rows = self.replay.dealt[key] = self._ordered_rows(key)
         if not rows:
             raise UnsupportedError(f"{self._where(ask)}: {self._gap(key)}")
+        if self._is_drawn(rows, kind):
+            self.replay.chances.add(key)
         while greedy:
             yield rows[0]
         yield from rows
@@ -357,16 +362,13 @@ class ReplayWorld:
 
     def _ordered_rows(self, key: RecordedAskKey) -> list[int]:
         evidence = self.replay.evidence
-        rows = evidence.at(key)
-        if key.role != SOLVER:  # of verdicts, notes and steps it does not matter how they were drawn
+        rows = evidence.at(key._replace(greedy=False))
+        if key.greedy or key.role != SOLVER:  # of verdicts, notes and steps it does not matter how they were drawn
             rows = np.concatenate([evidence.at(key._replace(greedy=True)), rows])
-        if key.greedy and not len(rows):
-            # a single reply of unrecorded temperature stands for the service's reply to one ask
-            rows = evidence.at(key._replace(greedy=False))
-            rows = rows[np.isnan(evidence.rows.temperature[rows])]
-            return rows.tolist() if len(rows) == 1 else []
+        if key.greedy:
+            rows = rows[evidence.greedy_replies[rows]]
         dealt: list[int] = rows.tolist()
-        if self.replay.seed is not None and len(rows) > 1 and self._is_drawn(rows, key.role):
+        if self.replay.seed is not None and self._is_drawn(dealt, key.role):
             seeds = [self.replay.seed, key.question, key.arm, key.parent + 1, len(key.role)]
             dealt = np.random.default_rng(seeds).permutation(rows).tolist()
             dealt = sorted(dealt, key=self._refused) if key.role == STEP else dealt
@@ -374,10 +376,10 @@ class ReplayWorld:
             dealt.sort(key=lambda row: not self.replay.is_read(row))
         return dealt
 
-    def _is_drawn(self, rows: Ints, role: str) -> bool:
-        """Whether replies were drawn independently, so that any order is as good: steps only where they are recorded
-        with a temperature, since a search proposes them in an order of its own."""
-        return role != STEP or bool((self.replay.evidence.rows.temperature[rows] > 0).all())
+    def _is_drawn(self, rows: list[int], role: str) -> bool:
+        """Whether several replies were drawn independently, so that any order is as good: steps only where they are
+        recorded with a temperature, since a search proposes them in an order of its own."""
+        return len(rows) > 1 and (role != STEP or bool((self.replay.evidence.rows.temperature[rows] > 0).all()))
 
     def _refused(self, row: int) -> bool:
         return bool(self.replay.evidence.rows.finish[row] == "refused")

@@ -187,7 +187,11 @@ def _replay_question(
     question, known = prepared_question(replay, number, made)
     world = replay.world_of(strategy, number, known)
     rng = np.random.default_rng([replay.seed or 0, number])
-    return world, play(StrategyDriver(strategy, question, budget, rng), world)
+    begun = rng.bit_generator.state
+    run = play(StrategyDriver(strategy, question, budget, rng), world)
+    if rng.bit_generator.state != begun:
+        replay.chances.add(spell(strategy))
+    return world, run
 
 
 def nested_results(
@@ -222,12 +226,13 @@ def nested_runs(
     for number in questions:
         world, run = _replay_question(largest, replay, number, UNLIMITED)
         order = sorted(run.replies, key=lambda reply: reply.done_s)
-        roots = [reply.ask for reply in _in_asking_order(run) if reply.ask.after is None]
+        roots = [ask for ask in run.order if ask.after is None]
         for size, size_rows in zip(sizes, rows, strict=True):
             first_roots = set(roots[:size])
             replies = _moved_earlier(order, tuple(reply for reply in order if _root(reply) in first_roots))
             elapsed_s = max((reply.done_s for reply in replies), default=0.0)
-            prefix = FinishedRun(run.question, choose(replies), replies, elapsed_s, False)
+            asked = sorted(replies, key=lambda reply: run.order[reply.ask])  # as `All` gives them to a strategy
+            prefix = FinishedRun(run.question, choose(asked), replies, elapsed_s, False)
             size_rows.append((world.score(prefix.answer), prefix))
     return [(replace(strategy, **{name: size}), size_rows) for size, size_rows in zip(sizes, rows, strict=True)]  # type: ignore[type-var]
 
@@ -308,11 +313,6 @@ def _moved_earlier(whole: Sequence[Reply], part: tuple[Reply, ...]) -> tuple[Rep
         else reply
         for reply in part
     )
-
-
-def _in_asking_order(run: FinishedRun) -> list[Reply]:
-    """Replies in the order of asking."""
-    return sorted(run.replies, key=lambda reply: run.order[reply.ask])
 
 
 def _root(reply: Reply) -> object:
