@@ -26,6 +26,7 @@ from comptroller.costs.causes import TIMED, strangeness
 from comptroller.costs.closed_loop import ClosedLoopDemand, closed_first_token
 from comptroller.costs.serving_time import closed_prompts_per_step, marginal_prompt_s, token_time_s
 from comptroller.costs.timing import ServingOverheads
+from comptroller.facts.serving import Band, both
 from comptroller.measure.calibrate import OVERLOAD_S, ParameterBelief, fit_effects, fit_stated, left_over, start
 from comptroller.measure.features import FeatureBank
 from comptroller_lab.baseline import RooflineCalibration
@@ -152,40 +153,56 @@ def held_errors(
 
 
 def judged_by(judged: JudgedRuns, held: Mapping[str, HeldErrors], split: str, quantity: str) -> Array:
-    """Whether each truth lies in the 80 % band of the other groups' errors (`comptroller_lab.intervals.shifted_band`).
+    """Whether each truth lies in the 80 % band of the other groups' errors; NaN where two groups are not left."""
+    errors = getattr(held[split], quantity)["ours"]
+    inside, group, kind, models = (
+        np.full(len(errors), np.nan),
+        *(judged.labels[n] for n in ("strange", "set", "kind")),
+    )
+    for _, test in judged.folds(split):
+        others = np.setdiff1d(np.arange(len(errors)), test)
+        for of in sorted({(str(group[i]), str(kind[i]), str(models[i])) for i in test}):
+            rows = test[(group[test] == of[0]) & (kind[test] == of[1]) & (models[test] == of[2])]
+            known, band = rows[np.isfinite(errors[rows])], others_band(judged, held, (split, quantity), others, of)
+            if band:
+                inside[known] = (errors[known] >= band[0]) & (errors[known] <= band[1])
+    return inside
+
+
+def others_band(
+    judged: JudgedRuns, held: Mapping[str, HeldErrors], figure: tuple[str, str], others: Index, of: tuple[str, str, str]
+) -> Band | None:
+    """The 80 % band of other rows' errors on a split and quantity (`comptroller_lab.intervals.shifted_band`).
 
     Bands are as a fit without the rows would ship them: by what makes a replica strange, from units of the split left
     out (of accelerators each with each model), of dense models and experts apart where the kind has `FEWEST_SPREAD`
-    other units; a group with fewer than two other units takes the band of all strange ones, or of all. Dates are judged
-    by models: a plan's band does not know of days to come.
+    other units; a group with fewer than two other units takes the band of all strange ones, or of all. Where no first
+    token of strange ones is left, theirs is as plans have it (`facts.serving.ServingFacts.first_token_band`). Dates are
+    judged by models: a plan's band does not know of days to come.
+
+    of: what makes the replicas strange, servers or published points, and the kind of models.
     """
-    units = judged.labels["model" if split == "date" else split]
+    (split, quantity), (strange, which, model) = figure, of
+    split = "model" if split == "date" else split
+    units = judged.labels[split]
     if split == "accelerator":
         units = np.char.add(units, judged.labels["model"])
-    source = getattr(held["model" if split == "date" else split], quantity)["ours"]
-    errors, inside = getattr(held[split], quantity)["ours"], np.full(len(units), np.nan)
-    group, kind, models = (judged.labels[name] for name in ("strange", "set", "kind"))
-    for _, test in judged.folds(split):
-        others = np.setdiff1d(np.arange(len(units)), test)
-        for strange, which, model in sorted({(str(group[i]), str(kind[i]), str(models[i])) for i in test}):
-            rows = test[(group[test] == strange) & (kind[test] == which) & (models[test] == model)]
-            near = (group[others] == strange) & (kind[others] == which)
-            like = near & (models[others] == model)
-            like &= units_of(source[others[like]], units[others[like]]) >= FEWEST_SPREAD
-            apart = (group[others] != TIMED) == (strange != TIMED)
-            choices = (
-                like,
-                near,
-                apart & (kind[others] == which),
-                kind[others] == which,
-                np.ones(len(others), dtype=bool),
-            )
-            bands = (shifted_band(source[others[some]], units[others[some]]) for some in choices)
-            low, high = next((band for band in bands if band), (np.nan, np.nan))
-            known = rows[np.isfinite(errors[rows])]
-            held_in = (errors[known] >= low) & (errors[known] <= high)
-            inside[known] = np.where(np.isnan(low), np.nan, held_in)
-    return inside
+    source = getattr(held[split], quantity)["ours"]
+    group, kind, models = (judged.labels[name][others] for name in ("strange", "set", "kind"))
+    near = (group == strange) & (kind == which)
+    like = near & (models == model)
+    like &= units_of(source[others[like]], units[others[like]]) >= FEWEST_SPREAD
+    choices = [like, near, ((group != TIMED) == (strange != TIMED)) & (kind == which)]
+    borrows = strange != TIMED and quantity == "ttft"
+    if not borrows:
+        choices += [kind == which, np.ones(len(others), dtype=bool)]
+    bands = (shifted_band(source[others[some]], units[others[some]]) for some in choices)
+    found = next((band for band in bands if band), None)
+    if found or not borrows:
+        return found
+    timed = others_band(judged, held, ("model", "ttft"), others, (TIMED, "servers", model))
+    steps = others_band(judged, held, (split, "tpot"), others, of)
+    return both(timed, steps) if timed and steps else None
 
 
 def kernels_alone(runs: FeatureBank) -> tuple[Array, Array]:
@@ -343,7 +360,8 @@ HEAD = (
     "and points of some twenty other sources under engines of 2024 to 2026. No fit: kernels as timed one by one.",
     "80 % bands: of the other groups' errors, with the shift that a new group brings (a random-effects interval over",
     "models, accelerators with models, or sources), apart for other vendors, untimed engines and older generations,",
-    "and for dense models and experts where six units of each were measured;",
+    "and for dense models and experts where six units of each were measured; of first tokens that nobody held out on",
+    "their like, as on timed servers and of their steps, both in one;",
     "`comptroller show calibration` says which of them judges a deployment.",
     "Roofline: the datasheet, every fifth row. Nearest neighbour: the ratio to the bare kernels of the three nearest",
     "configurations.",

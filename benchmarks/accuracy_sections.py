@@ -2,7 +2,7 @@
 
     python benchmarks/accuracy_sections.py [DATA]      (default: COMPTROLLER_DATA or ../shared/data)
 
-`accuracy_plan.py` writes the whole page, folds included, in an hour; this renews what was written since: the common
+`accuracy_plan.py` writes the whole page, folds included; this renews what was written since: the common
 sample of `accuracy_peer.py`, energy of `accuracy_energy.py`, recorded runs, wide experts, the notes.
 """
 

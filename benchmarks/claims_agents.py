@@ -68,7 +68,9 @@ def agents() -> list[Claim]:
     designs = one["designs"]
     ratios = ", ".join(f"{name} {cells['wh'] / designs['chat']['wh']:.0f}" for name, cells in designs.items()
                        if cells["calls"] > 1)  # fmt: skip
-    shares = "; ".join(f"{name} {mean:.0%}" for name, (mean, *_) in one["tool_share"].items())
+    shares = "; ".join(
+        f"{name} {each['tools']:.0%}, with its start {each['outside']:.0%}" for name, each in one["tool_share"].items()
+    )
     tools = ", ".join(f"{name} {cells['time']['tools']:.0%}" for name, cells in designs.items()
                       if cells["time"]["tools"])  # fmt: skip
     best = [f"x {gap['factor']} {gap['best']}" for gap in one["gaps"]]
@@ -89,9 +91,8 @@ def agents() -> list[Claim]:
         ),
         Claim(
             "tools and the operating system take 56 to 74 % of an agent's time", "56 to 74 % (AgentCgroup)",
-            f"mean share of tools in its histograms: {shares}; in simulated runs: {tools}. What the operating system "
-            "does for an agent, starts of containers among it, is not in the histograms",
-            "recorded: agentcgroup_histograms.csv, waits of runs; agent_designs.md", "recorded",
+            f"tools by its histograms and starts by its repository's means: {shares}; tools in simulated runs: {tools}",
+            "recorded: agentcgroup_histograms.csv, starts of 30 tasks, waits of runs; agent_designs.md", "recorded",
         ),
         Claim(
             "the best place of a cache while a tool runs changes with the wait", "–",

@@ -245,15 +245,18 @@ def adapters() -> Claim:
 def agents() -> list[Claim]:
     """Tools' share of agents' time, and what to do with caches in their waits."""
     figures = found("agent_designs")
-    shares = [f"{name.rpartition('/')[2]} {mean:.0%}" for name, (mean, _, _) in figures["tool_share"].items()]
+    shares = [
+        f"{name.rpartition('/')[2]} {one['tools']:.0%}, with its start {one['outside']:.0%}"
+        for name, one in figures["tool_share"].items()
+    ]
     best = [(one["factor"], one["best"]) for one in figures["gaps"]]
     flip = next((f"{factor} times as long {kept}" for factor, kept in best if kept != best[0][1]), "never another")
     return [
         Claim(
-            "agents: share of a task's time in tools",
+            "agents: share of a task's time in tools and starts",
             "56 to 74 % (AgentCgroup)",
-            f"in the mean of its published histograms of sessions {', '.join(shares)} (agent_designs.md)",
-            "recorded: AgentCgroup's histograms, as published beside its text",
+            f"tools by its histograms of sessions {'; '.join(shares)}, by its repository's means (agent_designs.md)",
+            "recorded: AgentCgroup's histograms, as published beside its text, starts of 30 tasks",
             "recorded",
         ),
         Claim(

@@ -132,21 +132,22 @@ def row_of(name: str, one: OverTimeDocument, about: dict[str, float]) -> list[st
 
 
 def main(names: list[str]) -> int:
-    """Run, print and write; loads that were not asked for keep what was measured before."""
-    before = RESULTS / "fleet_over_time.json"
-    figures: dict[str, Any] = json.loads(before.read_text())["figures"] if before.exists() else {}
-    figures = {name: one for name, one in figures.items() if name in LOADS}
+    """Run, print and write each load as it ends; loads that were not asked for keep what was measured before."""
     for name in names or LOADS:
         try:
             told, about = planned_over_time(name)
-            figures[name] = {"plan": told.model_dump(mode="json"), "about": about}
+            figure: dict[str, Any] = {"plan": told.model_dump(mode="json"), "about": about}
         except FactError as error:
             print(f"fleet_over_time: {error}", file=sys.stderr)
             return 2
         except InfeasibleError as error:
-            figures[name] = {"refused": str(error)}
-        print(name, figures[name].get("refused") or row_of(name, told, about), flush=True)
-    write("fleet_over_time", figures, text_of(figures), ("numpy", "numba"))
+            figure = {"refused": str(error)}
+        print(name, figure.get("refused") or row_of(name, told, about), flush=True)
+        before = RESULTS / "fleet_over_time.json"
+        known: dict[str, Any] = json.loads(before.read_text())["figures"] if before.exists() else {}
+        known[name] = figure
+        figures = {each: known[each] for each in LOADS if each in known}
+        write("fleet_over_time", figures, text_of(figures), ("numpy", "numba"))
     return 0
 
 
@@ -166,7 +167,8 @@ def text_of(figures: dict[str, Any]) -> str:
     return (
         f"# A plan over time against the best fixed fleets\n\nRecorded: the rates ({words}), lengths of requests "
         f"(Azure 2023, conversation), and the zones' capacity ({RECORD}). Modelled: arrivals within the steps, drawn, "
-        f"{BUSIEST_PER_S:g}/s in the busiest step; Llama 3.1 8B on L4, {START_UP_S:g} s to start; spot at its price. "
+        f"{BUSIEST_PER_S:g}/s in the busiest step ({LARGE_PER_S:g}/s where a load is called large); "
+        f"Llama 3.1 8B on L4, {START_UP_S:g} s to start; spot at its price. "
         f"Three days: all choices hold {WISH.share:.0%} of the calls in each of the first two; figures are those of "
         "the third, which none was chosen on. Fixed fleets are chosen by the same procedure. Saved: with the 90 % "
         f"interval of twelve blocks of the day drawn anew.\n\n{table(heads, rows)}{refused}"

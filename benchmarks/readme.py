@@ -53,12 +53,13 @@ def figures(name: str) -> Any:
 
 def headlines() -> str:
     """Five lines on accuracy and speed, the misses among them."""
-    lines = (*accuracy_lines(), *speed_lines(), f"{joint_headline()} ([joint plans](docs/benchmarks.md)).")
+    joint = f"{joint_headline()} ([joint plans](docs/benchmarks.md))."
+    lines = (*accuracy_lines("docs/accuracy.md"), *speed_lines(), joint)
     return "\n".join(f"- {line}" for line in lines)
 
 
-def accuracy_lines() -> tuple[str, ...]:
-    """What predictions miss by, held out."""
+def accuracy_lines(page: str) -> tuple[str, ...]:
+    """What predictions miss by, held out. page: of all figures, as seen from where the lines stand."""
     held = figures("accuracy_plan")
     medians = {
         quantity: [
@@ -70,7 +71,7 @@ def accuracy_lines() -> tuple[str, ...]:
     others, amd = (f"{held['source']['tpot'][judged]['median']:.0f} %" for judged in ("published", "AMD"))
     return (
         f"Time per token, held out: {tpot[0]} median error on models never seen, {tpot[1]} on accelerators, {tpot[2]} "
-        f"on later dates; time to the first token {ttft[0]}, {ttft[1]} and {ttft[2]} ([accuracy](docs/accuracy.md)).",
+        f"on later dates; time to the first token {ttft[0]}, {ttft[1]} and {ttft[2]} ([accuracy]({page})).",
         f"On twenty other sources, one left out at a time, {others}, and on AMD's devices {amd}: old builds of "
         "engines run slower than those fitted.",
     )
@@ -160,6 +161,7 @@ def results(name: str) -> str:
 BLOCKS: Mapping[str, Callable[[], str]] = {
     "example": example,
     "headlines": headlines,
+    "accuracy_lines": lambda: "\n".join(f"- {line}" for line in accuracy_lines("accuracy.md")),
     "joint_headline": joint_headline,
     "plan_right_headline": plan_right_headline,
 }

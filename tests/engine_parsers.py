@@ -44,11 +44,12 @@ def vllm() -> argparse.ArgumentParser:
     choices = {"quantization": "QuantizationMethods", "kv-cache-dtype": "CacheDType", "dtype": "ModelDType"}
     (engine,) = source("vllm", "engine/arg_utils.py")
     (front,) = source("vllm", "entrypoints/openai/cli_args.py")
-    flags = {flag for tree in (engine, front) for flag in added_flags(tree)} | {f"--{name}" for name in _fields(front)}
+    fields = dict(_fields(front))
+    flags = {flag for tree in (engine, front) for flag in added_flags(tree)} | {f"--{name}" for name in fields}
+    bare = {name for name, kinds in [*_fields(engine), *fields.items()] if "bool" in kinds} | {"headless"}
     for flag in sorted(flags):
-        bare = flag in {"--headless", "--enable-expert-parallel", "--enable-lora"}
         limits = {"choices": known[choices[flag[2:]]]} if flag[2:] in choices else {}
-        parser.add_argument(flag, **({"action": "store_true"} if bare else limits))
+        parser.add_argument(flag, **({"action": argparse.BooleanOptionalAction} if flag[2:] in bare else limits))
     return parser
 
 
@@ -64,11 +65,13 @@ def added_flags(tree: ast.Module) -> Iterator[str]:
             yield from (a.value for a in node.args if isinstance(a, ast.Constant) and str(a.value).startswith("--"))
 
 
-def _fields(tree: ast.Module) -> Iterator[str]:
+def _fields(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:
+    """Fields of a file's classes, as flags are spelled, with the names of their types."""
     for owner in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
         for node in owner.body:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                yield node.target.id.replace("_", "-")
+                kinds = {kind.id for kind in ast.walk(node.annotation) if isinstance(kind, ast.Name)}
+                yield node.target.id.replace("_", "-"), kinds
 
 
 def sglang() -> argparse.ArgumentParser:

@@ -1,7 +1,8 @@
 """A plain reference of the event engine: one service of continuous batching, one step after another.
 
-It covers chunked prefill, admission to a paged cache, preemption with recomputation, prefix caching, what routers see,
-and energy. Memory is counted anew whenever it is asked for, and no steps are summed in closed form.
+It covers calls that wait for replies, chunked prefill, admission to a paged cache, preemption with recomputation,
+prefix caching, what routers see, and energy. Memory is counted anew whenever it is asked for, and no steps are summed
+in closed form.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from comptroller.serving.fleet import BlockStore, SimulatedFleet, SimulatedReplica
-from comptroller.serving.jobs import fill
+from comptroller.serving.jobs import fill, parents_of
 from comptroller.serving.outcome import EngineOutcome, RankMeters
 from comptroller.serving.policies import decision, module
 from comptroller.serving.policies.view import RouterState
@@ -293,6 +294,15 @@ class ReferenceRank:
         self.spans.append((now - ticks, now, self.meters["step_j"] - before))
         self.trim(now)
 
+    def reply_ticks(self, request: Any) -> int:
+        """From the end of a request here to its reply: what the server takes around the engine."""
+        fresh, serving = request.prompt - request.cached, self.table.serving
+        chunks = max(-(-fresh // self.table.chunk_tokens), 1)
+        pairs = fresh * (request.cached + (fresh + 1) / 2) / chunks
+        alone = line(TickTable.of(self.table).mixed, fresh / chunks)[0] + line(TickTable.of(self.table).pairs, pairs)[0]
+        around = serving.host_s + serving.client_s * self.table.in_flight
+        return round((around + (serving.prefill - 1) * chunks * alone) * TICKS_PER_S)
+
     def join_queue(self, request: Any) -> None:
         self.counters.lift(request.tenant)
         self.queue.append(request)
@@ -302,8 +312,9 @@ class ReferenceRank:
         request.usd += seconds * self.table.usd_per_s
         self.meters["step_j"] += joules
 
-    def let_go(self, tick: int) -> None:
-        """Whose prompt is done decodes on; who is done leaves."""
+    def let_go(self, tick: int) -> list[Any]:
+        """Whose prompt is done decodes on; who is done leaves, and is told."""
+        left = []
         done = [r for r in self.batch if r.generated == r.output]
         for request in sorted(done, key=lambda r: r.id) + [r for r in self.prompts if r.context == r.goal]:
             if request in self.prompts:
@@ -320,6 +331,8 @@ class ReferenceRank:
                 self.share(request, tick)
                 self.leave(request)
                 request.state, request.last = RequestState.DONE, tick
+                left.append(request)
+        return left
 
 
 class ReferenceStore:
@@ -400,8 +413,10 @@ def reference(
     pool = ReferenceStore(fleet.shared_store, fleet) if fleet.shared_store else None
     ranks = [ReferenceRank(fleet, replica, pool) for _, replica in fleet.replicas()]
     acts: list[tuple[int, int] | None] = [None] * len(ranks)
-    since, coming = [0] * len(ranks), sorted(requests, key=lambda r: (r.arrival, r.id))
+    parents = np.broadcast_to(parents_of(calls, 0), len(calls)).tolist()
+    since, coming = [0] * len(ranks), [r for r in requests if parents[r.id] < 0]
     while coming or any(acts) or any(rank.loading for rank in ranks):
+        coming.sort(key=lambda r: (r.arrival, r.id))
         arrivals = [(r.arrival, ARRIVE, r.id) for r in coming[:1]]
         arrivals += [(r.due, ARRIVE, r.id) for rank in ranks for r in rank.loading]
         now, phase, number = min([(*at, rank) for rank, at in enumerate(acts) if at] + arrivals)
@@ -425,7 +440,11 @@ def reference(
             acts[number] = acts[number] or (now, START)
         elif phase == END:
             ranks[number].finish(now - since[number], now)
-            ranks[number].let_go(now)
+            for request in ranks[number].let_go(now):
+                for child in (requests[at] for at, parent in enumerate(parents) if parent == request.id):
+                    wait = int(child.wait_s * TICKS_PER_S + 0.5) + ranks[number].reply_ticks(request)
+                    child.arrival = max(child.arrival, now + max(wait, 0))
+                    coming.append(child)
             acts[number] = now, START
         else:
             if level is not None:

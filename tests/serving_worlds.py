@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from comptroller.costs.steptable import SequenceFootprint, StepTable
+from comptroller.costs.timing import ServingOverheads
 from comptroller.serving.fleet import (
     BlockStore,
     RouterTelemetry,
@@ -249,6 +250,23 @@ def plain_workloads(draw: st.DrawFn, fleet: SimulatedFleet) -> CallTable:
     prompt, output = (np.clip(calls[name], 1, longest // 2) for name in ("input_tokens", "output_tokens"))
     alone = {"wait_s": np.zeros(len(calls)), "parent": np.full(len(calls), -1)}
     return calls.with_columns(input_tokens=prompt, output_tokens=output, **alone)
+
+
+@st.composite
+def waiting_workloads(draw: st.DrawFn, fleet: SimulatedFleet) -> CallTable:
+    """The same, many of which wait for the reply to one before and for a tool."""
+    calls = draw(plain_workloads(fleet))
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    parent = np.where(rng.random(len(calls)) < 0.6, rng.integers(-1, np.arange(len(calls))), -1)
+    wait_s = rng.exponential(draw(st.sampled_from([0.0, 0.01, 1.0])), len(calls))
+    return calls.with_columns(parent=parent, wait_s=np.where(parent >= 0, wait_s, 0.0))
+
+
+@st.composite
+def server_overheads(draw: st.DrawFn) -> ServingOverheads:
+    """What servers take around the engine, of prompts that are slower and faster than their steps."""
+    host_s, client_s = draw(st.floats(0, 0.2)), draw(st.floats(0, 0.01))
+    return ServingOverheads(host_s=host_s, client_s=client_s, prefill=draw(st.sampled_from([0.5, 0.9, 1.0, 1.4])))
 
 
 def _blocks(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from comptroller.costs.causes import TIMED, strangeness
+from comptroller.costs.fitted_calibration import FittedCalibration
 from comptroller.facts.reader import build
 from comptroller.facts.serving import PredictionErrorBands, ServingFacts, serving_facts
 from comptroller.measure.calibration_text import constants_text
-from comptroller.planning.offer.intervals import judged_by
+from comptroller.planning.offer.intervals import ReplicaIntervals, judged_by
+from comptroller.report.replica_names import replica_of_names
 from comptroller_lab.intervals import shifted_band
 
 
@@ -53,6 +58,35 @@ def test_a_kind_of_models_has_its_own_band_where_it_was_measured() -> None:
     assert bands.of_group("vendor", True, "dense") == ("vendor", (-5, 5))
     assert bands.of_group("engine", True, "experts") == ("foreign", (-4, 4))
     assert judged_by("vendor experts").endswith("mixtures of experts alone")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["vllm/mi300x/llama_3_1_70b/tp4", "sglang/mi355x/deepseek_r1/tp8", "llama_cpp/rtx_4090/llama_3_1_8b",
+     "vllm@0.6/h100_sxm/llama_3_1_8b", "vllm/max_1550/llama_2_7b", "vllm/tpu_v6e/llama_3_1_8b"],
+)  # fmt: skip
+def test_a_first_token_is_no_surer_than_the_steps_it_is_made_of_where_no_first_token_was_held_out(text: str) -> None:
+    replica = replica_of_names([text])
+    found = ReplicaIntervals.of(replica, FittedCalibration.shipped())
+    assert strangeness(replica) != TIMED and not serving_facts().ttft.has_group(strangeness(replica))
+    assert found.ttft.low < found.tpot.low and found.ttft.high > found.tpot.high
+    assert "its steps by" in found.first_judged_by and "its steps" not in found.judged_by
+
+
+def test_a_first_token_of_a_timed_server_has_the_band_of_first_tokens() -> None:
+    facts = serving_facts()
+    assert facts.first_token_band("timed", measured=False) == facts.ttft.of_group("timed", measured=False)
+    found = ReplicaIntervals.of(replica_of_names(["vllm/h100_sxm/qwen3_8b"]), FittedCalibration.shipped())
+    assert found.first_judged_by == found.judged_by
+
+
+def test_first_tokens_that_were_held_out_judge_their_own() -> None:
+    own = PredictionErrorBands((-1, 1), (-2, 2), (-3, 3), vendor=(-5, 5))
+    facts = replace(serving_facts(), ttft=own)
+    assert facts.first_token_band("vendor", measured=True) == ("vendor", (-5, 5))
+    name, (low, high) = facts.first_token_band("engine", measured=True)
+    steps = facts.tpot.of_group("engine", measured=True)[1]
+    assert name == "related+foreign" and (low, high) == (-np.hypot(2, steps[0]), np.hypot(2, steps[1]))
 
 
 def test_one_unit_that_is_far_off_does_not_widen_the_band_of_all() -> None:

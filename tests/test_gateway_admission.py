@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -23,7 +24,9 @@ from comptroller.cli import main
 from comptroller.errors import FactError, InputError, UnknownIdError, UnsupportedError
 from comptroller.gateway.admission_order import KNOWN_COLUMNS, AdmissionOrder
 from comptroller.gateway.config import TenantConfig, config_from_document
+from comptroller.gateway.problems import GatewayError
 from comptroller.gateway.service import UpstreamService
+from comptroller.gateway.upstream_queue import UpstreamQueue
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, SimulatedReplica, SimulatedService
 from comptroller.serving.policies import module, names
@@ -260,6 +263,29 @@ def test_places_that_the_flood_may_not_have_are_there_at_once(tmp_path: Path) ->
     for policy in ("vtc", "fcfs"):
         (tmp_path / policy).mkdir()
         assert flooded(tmp_path / policy, policy, 3, per_key=PLACES - 1) == [0, 0, 0], policy
+
+
+@given(most=st.integers(1, 6), callers=st.lists(st.sampled_from(["", "a", "b"]), max_size=12), data=st.data())
+def test_a_key_has_at_most_its_places_and_nobody_has_all(most: int, callers: list[str], data: st.DataObject) -> None:
+    """Callers come one by one and nobody leaves: a key gets places up to its bound, requests without one up to all."""
+    per_key = data.draw(st.integers(1, most))
+
+    async def work() -> list[bool]:
+        queue, served = UpstreamQueue("m", most, 0, 1.0, per_key=per_key), []
+        for caller in callers:
+            try:
+                await queue.enter(caller)
+            except GatewayError:
+                served.append(False)
+            else:
+                served.append(True)
+        return served
+
+    held, expected = Counter[str](), []
+    for caller in callers:
+        expected.append(held.total() < most and (not caller or held[caller] < per_key))
+        held[caller] += expected[-1]
+    assert asyncio.run(work()) == expected
 
 
 def test_more_places_for_a_key_than_there_are_is_refused() -> None:

@@ -28,7 +28,7 @@ from comptroller.serving.ticks import linear
 from comptroller.work.call import CallTable
 from serving_reference import reference
 from serving_uncompiled import EngineTurn, UncompiledEngine, played
-from serving_worlds import fleets, plain_fleets, plain_workloads, table, workloads
+from serving_worlds import fleets, plain_fleets, plain_workloads, server_overheads, table, waiting_workloads, workloads
 
 needs_numba = pytest.mark.skipif(not COMPILED, reason="numba is not installed")
 
@@ -96,6 +96,27 @@ def test_long_runs_equal_the_reference(steps: StepTable) -> None:
     outcome = simulate(fleet, calls)
     agree(outcome, reference(fleet, calls))
     conserves(outcome, calls)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_what_waits_for_a_reply_comes_when_the_server_has_given_it(data: st.DataObject) -> None:
+    """Against the reference tick by tick, and by what is reported: a call arrives its parent's whole latency and the
+    tool's seconds after it, and never before the engine has ended the parent."""
+    fleet, serving = data.draw(plain_fleets()), data.draw(server_overheads())
+    replicas = tuple(
+        replace(one, table=replace(one.table, serving=serving, in_flight=7.0)) for one in fleet.services[0].replicas
+    )
+    fleet = replace(fleet, services=(replace(fleet.services[0], replicas=replicas),))
+    calls = data.draw(waiting_workloads(fleet))
+    outcome = simulate(fleet, calls)
+    agree(outcome, reference(fleet, calls))
+    child = np.flatnonzero(calls["parent"] >= 0)
+    parent, wait_s = calls["parent"][child], calls["wait_s"][child]
+    ended_s = (outcome.arrival_s + outcome.e2e_s - outcome.outside_s)[parent]
+    replied_s = np.maximum(ended_s, ended_s + outcome.outside_s[parent] + wait_s)
+    expected_s = np.maximum(calls["arrival_s"][child], replied_s)
+    assert outcome.arrival_s[child] == pytest.approx(expected_s, abs=1e-9)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comptroller.cli import main
 from comptroller.costs.cache_gaps import least_load_bytes_per_s, longest_hold_s, survival_s
 from comptroller.costs.inference_units import at_rate_w
 from comptroller.planning.ground.service_document import CacheTierDocument
@@ -22,9 +26,10 @@ from comptroller.serving.jobs import calls_of
 from comptroller.serving.ticks import linear
 from comptroller.work.trace import RequestTrace, TracePrefixBlocks
 from comptroller.work.trace_tasks import TraceTasks
-from simulate_worlds import chat
+from simulate_worlds import GOLDEN, chat
 
 BLOCK = 16
+SAMPLE = Path(__file__).parent / "traces" / "agent_calls.csv"
 
 
 @given(st.integers(4, 60), st.integers(1, 5), st.integers(1, 200))
@@ -92,6 +97,34 @@ def test_the_best_way_flips_where_arithmetic_says(wait_s: float, tiers: tuple[st
     found = compare_tool_gaps(chat(), tasks_trace(300, 2, 8000, wait_s), settings, below)
     assert (found.survival_s > wait_s) == (best == "kept")
     assert found.foretold == found.best.name == best
+
+
+def compared(*options: str) -> int:
+    """Exit code of the command on the sample's runs with the golden plan."""
+    with pytest.raises(SystemExit) as ended:
+        main(["simulate", str(GOLDEN), "--trace", str(SAMPLE), "--rate", "1", "--tool-gaps", "--json", *options])
+    return int(ended.value.code or 0)
+
+
+def ways(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    assert compared(*options) == 0
+    return dict(json.loads(capsys.readouterr().out))
+
+
+def test_all_ways_are_routed_alike_by_the_policy_that_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """A tier that is named is the one compared, and caches dropped are dropped beside it."""
+    own, named = ways(capsys), ways(capsys, "--routing", "prefix_match", "--cache-tier", "nvme_pcie5=500")
+    plan_s = simulate_plan(chat(), tasks_trace(2, 2, 512, 1.0)).routing
+    assert own["routing"] == plan_s and named["routing"] == "prefix_match"
+    assert set(own["ways"]) == {"dropped", "kept", "host_memory"}
+    assert set(named["ways"]) == {"dropped", "kept", "nvme_pcie5"}
+    assert named["ways"]["dropped"]["cached"] == 0 < named["ways"]["kept"]["cached"]
+
+
+def test_several_routings_are_no_comparison_of_caches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert compared("--routing", "prefix_match", "--routing", "round_robin") == 2
+    said = capsys.readouterr().err
+    assert "prefix_match, round_robin" in said and "name one" in said
 
 
 def test_a_task_that_is_refused_is_paid_for_by_those_that_are_solved() -> None:

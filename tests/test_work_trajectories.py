@@ -17,14 +17,18 @@ from comptroller.cli import main
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, prefill_gamma
 from comptroller.errors import FactError, RecordError
 from comptroller.facts.config import model
+from comptroller.planning.simulation import simulate_plan
+from comptroller.report.task_figures import task_record
 from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import ServingPolicies, SimulatedFleet
 from comptroller.serving.jobs import calls_of
 from comptroller.serving.ticks import linear
 from comptroller.work.rows import TraceReadOptions
+from comptroller.work.trace_tasks import TraceTasks
 from comptroller.work.traces import read_trace
 from comptroller.work.trajectories import resistant_line, shared_prompt_tokens
 from comptroller.work.trajectory_files import read_trajectories
+from simulate_worlds import chat
 
 SAMPLE = Path(__file__).parent / "traces" / "agent_calls.csv"
 RATED = TraceReadOptions(rate_per_s=1.0)
@@ -103,6 +107,24 @@ def test_a_call_arrives_its_wait_after_the_reply_that_it_waits_for() -> None:
         parent, wait_s = trace.tasks.parent[place], trace.tasks.wait_s[place]
         assert outcome.arrival_s[place] == pytest.approx(ends[parent] + wait_s, abs=1e-9)
     assert outcome.requests.cached.sum() > 0
+
+
+def test_a_start_delays_the_first_call_and_counts_in_the_task(tmp_path: Path) -> None:
+    """Ten seconds before a run whose calls and tools are the same: all of it ten seconds later, and ten of its time."""
+    head, rows = (
+        "instance,step,input_tokens,output_tokens,llm_s,tool_s,start_up_s\n",
+        ("a,0,100,50,1,2,{}\n", "a,1,200,50,1,0,\n"),
+    )
+    found = []
+    for start_up_s in ("", "10"):
+        trace = read_trace(written(tmp_path, head + "".join(rows).format(start_up_s)), RATED)
+        found.append(simulate_plan(chat(), replace(trace, blocks=None)))
+    bare, started = (task_record(one) for one in found)
+    assert started["task_s"]["p50"] == pytest.approx(bare["task_s"]["p50"] + 10)
+    assert started["time"]["start"] == pytest.approx(10 / started["task_s"]["p50"])
+    assert started["outside"] == pytest.approx(12 / started["task_s"]["p50"])
+    assert bare["outside"] == bare["time"]["tools"] == pytest.approx(2 / bare["task_s"]["p50"])
+    assert TraceTasks.of([-1, 0], [10.0, 2.0]).take(np.array([1])).wait_s.tolist() == [0.0]
 
 
 def test_slower_tools_end_later_and_cost_the_same_tokens() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json as documents
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
 
+from comptroller.cli._simulation_output import show_compared
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
@@ -35,12 +37,23 @@ def tool_gaps(
     return tool_gaps
 
 
+def one_routing(routing: Sequence[str] | None) -> str:
+    """The policy that all ways are routed by; the plan's own, empty, where none is named.
+
+    Raises:
+        InputError: several, which would be told from the ways by nothing.
+    """
+    named = list(dict.fromkeys(routing or ()))
+    if len(named) > 1:
+        raise InputError(f"--routing: {', '.join(named)} with --tool-gaps, whose ways are compared under one: name one")
+    return named[0] if named else ""
+
+
 def show_tool_gaps(
-    plan: Plan, trace: RequestTrace, settings: TraceReplaySettings, tiers: CacheTiers,
-    calibration: TimingCalibration | None, as_json: bool,
-) -> None:  # fmt: skip
+    plan: Plan, trace: RequestTrace, settings: TraceReplaySettings, calibration: TimingCalibration | None, as_json: bool
+) -> None:
     """Simulate the ways side by side, and print them."""
-    found = compare_tool_gaps(plan, trace, settings, tiers or (USUAL_TIER,), calibration)
+    found = compare_tool_gaps(plan, trace, settings, settings.cache_tiers or (USUAL_TIER,), calibration)
     if as_json:
         typer.echo(documents.dumps(tool_gaps_record(found), indent=2, ensure_ascii=False).replace("NaN", "null"))
         return
@@ -107,10 +120,9 @@ class SharedPhaseOptions:
     def show(self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool) -> None:
         """The service as it is, then with each share."""
         found = simulate_shared_phases(plan, trace, replace(self.conditions, scale=scale), priced)
-        if json:
-            typer.echo(documents.dumps({"name": plan.name, "shared_phases": shared_phase_records(found)}, indent=2))
-        else:
-            print_sheet(shared_phase_sheet(found), console())
+        show_compared(
+            plan, "shared_phases", lambda: shared_phase_records(found), lambda: [shared_phase_sheet(found)], json
+        )
 
 
 def shared_phase_options(

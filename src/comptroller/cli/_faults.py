@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json as documents
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
 
+from comptroller.cli._simulation_output import show_compared
 from comptroller.cluster.job_faults import JobFaults
 from comptroller.costs.fault_causes import PROBE_S, WATCHDOG_S, fault_device_s
 from comptroller.costs.replica_timer import TimingCalibration
@@ -17,7 +17,6 @@ from comptroller.planning.redundancy_simulation import RedundancyConditions, cod
 from comptroller.planning.spot_simulation import SpotConditions
 from comptroller.report.fault_tables import fault_records, faults_sheet
 from comptroller.report.redundancy_tables import redundancy_records, redundancy_sheet
-from comptroller.report.terminal import console, print_sheet
 from comptroller.work.trace import RequestTrace
 
 
@@ -41,10 +40,7 @@ class ReplicaFaultOptions:
             image_pulled=start_up.image_pulled, scale=start_up.scale, repeat=start_up.repeat,
         )  # fmt: skip
         found = simulate_faults(plan, trace, how, priced)
-        if json:
-            typer.echo(documents.dumps({"name": plan.name, "faults": fault_records(found)}, indent=2))
-        else:
-            print_sheet(faults_sheet(found), console())
+        show_compared(plan, "faults", lambda: fault_records(found), lambda: [faults_sheet(found)], json)
 
 
 def fault_options(
@@ -100,10 +96,7 @@ class CallCopyOptions:
     def show(self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool) -> None:
         """The service without copies, then under each kind of redundancy."""
         found = simulate_redundancy(plan, trace, replace(self.conditions, scale=scale), priced)
-        if json:
-            typer.echo(documents.dumps({"name": plan.name, "redundancy": redundancy_records(found)}, indent=2))
-        else:
-            print_sheet(redundancy_sheet(found), console())
+        show_compared(plan, "redundancy", lambda: redundancy_records(found), lambda: [redundancy_sheet(found)], json)
 
 
 def copy_options(

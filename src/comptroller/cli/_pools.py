@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json as documents
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
-from comptroller.cli._output import FileContent, write_all
+from comptroller.cli._output import write_all
+from comptroller.cli._simulation_output import show_compared
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.pool_layouts import PoolConditions
 from comptroller.planning.pool_simulation import simulate_pools
 from comptroller.planning.spot_simulation import SpotConditions
 from comptroller.report.pool_tables import pool_page, pool_picture, pool_records, pool_sheet
-from comptroller.report.terminal import console, print_sheet
 from comptroller.work.trace import RequestTrace
 
 AS_IT_IS = "none"
-"""The policy that leaves a fleet as it is."""
+"""The policy, of scaling and of pools, that leaves a fleet as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +30,13 @@ class RequestPoolOptions:
 
     def show(
         self, plan: Plan, trace: RequestTrace, start_up: SpotConditions, priced: TimingCalibration, json: bool,
-        files: Mapping[str, Path | None],
+        paths: Mapping[str, Path | None],
     ) -> None:  # fmt: skip
-        """The policies side by side, after the fleet as it is; `html` and `png` of the files are written."""
+        """The policies side by side, after the fleet as it is; `html` and `png` of the paths are written."""
         conditions = PoolConditions(
             self.tp, self.devices, start_up.start_up_s, start_up.weights_from, start_up.image_pulled, start_up.scale
         )
         names = dict.fromkeys((AS_IT_IS, *self.policies))
         found = simulate_pools(plan, trace, tuple(names), conditions, priced)
-        make: dict[str, Callable[[], FileContent]] = {
-            "html": lambda: pool_page(found),
-            "png": lambda: pool_picture(found),
-        }
-        write_all({name: files.get(name) for name in make}, make)
-        if json:
-            typer.echo(documents.dumps({"name": plan.name, "pools": pool_records(found)}, indent=2))
-        else:
-            print_sheet(pool_sheet(found), console())
+        write_all(paths, {"html": lambda: pool_page(found), "png": lambda: pool_picture(found)})
+        show_compared(plan, "pools", lambda: pool_records(found), lambda: [pool_sheet(found)], json)

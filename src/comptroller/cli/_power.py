@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as documents
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from comptroller.cli._output import write_all
+from comptroller.cli._simulation_output import show_compared
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
 from comptroller.planning.capped_scaling import simulate_capped_scaling
@@ -24,7 +24,6 @@ from comptroller.report.capped_scaling import (
     capped_scaling_sheet,
 )
 from comptroller.report.power_tables import power_page, power_picture, power_records, power_sheets
-from comptroller.report.terminal import console, print_sheet
 from comptroller.work.trace import RequestTrace
 
 
@@ -68,12 +67,7 @@ class RowPowerOptions:
             return self._show_scaled(plan, trace, scaling, priced, json, paths)
         found = simulate_power(plan, trace, tuple(dict.fromkeys(self.policies)), self.conditions(scale), priced)
         write_all(paths, {"html": lambda: power_page(found), "png": lambda: power_picture(found)})
-        if json:
-            typer.echo(documents.dumps({"name": plan.name, "power": power_records(found)}, indent=2))
-            return None
-        to = console()
-        for sheet in power_sheets(found):
-            print_sheet(sheet, to)
+        show_compared(plan, "power", lambda: power_records(found), lambda: power_sheets(found), json)
 
     def _show_scaled(
         self,
@@ -88,10 +82,9 @@ class RowPowerOptions:
         powers = tuple(dict.fromkeys(self.policies))
         found = simulate_capped_scaling(plan, trace, (names, powers), (how, self.conditions(how.scale)), priced)
         write_all(paths, {"html": lambda: capped_scaling_page(found), "png": lambda: capped_scaling_picture(found)})
-        if json:
-            typer.echo(documents.dumps({"name": plan.name, "scaled_rows": capped_scaling_records(found)}, indent=2))
-        else:
-            print_sheet(capped_scaling_sheet(found), console())
+        show_compared(
+            plan, "scaled_rows", lambda: capped_scaling_records(found), lambda: [capped_scaling_sheet(found)], json
+        )
 
 
 def power_options(

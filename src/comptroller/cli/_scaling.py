@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json as documents
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from comptroller.cli._output import FileContent, write_all
-from comptroller.cli._pools import RequestPoolOptions
+from comptroller.cli._output import write_all
+from comptroller.cli._pools import AS_IT_IS, RequestPoolOptions
+from comptroller.cli._simulation_output import show_compared
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.start_up import WEIGHT_SOURCES
 from comptroller.planning.ground.plan_document import Plan
@@ -19,11 +19,7 @@ from comptroller.planning.scaled_simulation import ScalingConditions, simulate_s
 from comptroller.planning.spot_simulation import SpotConditions
 from comptroller.report.scaling_pictures import scaling_page, scaling_picture
 from comptroller.report.scaling_tables import scaling_records, scaling_sheet
-from comptroller.report.terminal import console, print_sheet
 from comptroller.work.trace import RequestTrace
-
-AS_IT_IS = "none"
-"""The scaling policy that leaves a fleet as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +62,14 @@ class ReplicaScalingOptions:
 
     def show(
         self, plan: Plan, trace: RequestTrace, scale: float, priced: TimingCalibration, json: bool,
-        files: Mapping[str, Path | None],
+        paths: Mapping[str, Path | None],
     ) -> None:  # fmt: skip
         """The policies, or those of pools, side by side, after the fleet as it is; `html` and `png` are written."""
         if self.pools.policies:
-            return self.pools.show(plan, trace, self.start_up(scale), priced, json, files)
+            return self.pools.show(plan, trace, self.start_up(scale), priced, json, paths)
         found = simulate_scaling(plan, trace, self.compared, self.conditions(scale), priced)
-        make: dict[str, Callable[[], FileContent]] = {
-            "html": lambda: scaling_page(found),
-            "png": lambda: scaling_picture(found),
-        }
-        write_all({name: files.get(name) for name in make}, make)
-        if json:
-            typer.echo(documents.dumps({"name": plan.name, "scaling": scaling_records(found)}, indent=2))
-        else:
-            print_sheet(scaling_sheet(found), console())
-        return None
+        write_all(paths, {"html": lambda: scaling_page(found), "png": lambda: scaling_picture(found)})
+        show_compared(plan, "scaling", lambda: scaling_records(found), lambda: [scaling_sheet(found)], json)
 
 
 def scaling_options(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json as documents
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import typer
 from rich.markup import escape
 
 from comptroller.cli._output import FileContent, check, say, write_all
 from comptroller.planning.fleet_sharing import SharingSlowdown
+from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.simulation import PlanSimulation
 from comptroller.report.perfetto import MOST_REQUESTS, perfetto
 from comptroller.report.sharing_figures import slowdown_record
 from comptroller.report.sharing_tables import slowdown_sheet
+from comptroller.report.sheet import ReportSheet
 from comptroller.report.simulation_figures import record, round_floats
 from comptroller.report.simulation_page import page, picture
 from comptroller.report.simulation_tables import headline, routings, setting, sheets
@@ -40,6 +43,17 @@ def simulation_document(simulations: Sequence[PlanSimulation], slowdowns: Sequen
     records = [record(one) | more for one, more in zip(simulations, told, strict=True)]
     document = records[0] | {"beside": records[1:]}
     return documents.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def show_compared(
+    plan: Plan, key: str, records: Callable[[], object], sheets: Callable[[], Iterable[ReportSheet]], as_json: bool
+) -> None:
+    """Simulations side by side: their records under a key beside the plan's name, or their tables."""
+    if as_json:
+        typer.echo(documents.dumps({"name": plan.name, key: records()}, indent=2))
+        return
+    for sheet in sheets():
+        print_sheet(sheet, console())
 
 
 def print_simulations(simulations: Sequence[PlanSimulation], slowdowns: Sequence[SharingSlowdown]) -> None:

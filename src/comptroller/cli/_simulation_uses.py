@@ -40,7 +40,7 @@ USES: dict[str, Names] = {
     "faults": _START_UP | {"repeat"} | _of(fault_options),
     "hedge": _of(copy_options),
     "shared_phases": _of(shared_phase_options),
-    "tool_gaps": frozenset({"batching", "scheduling"}) | _of(tool_gaps, cache_tiers, replica_memory),
+    "tool_gaps": frozenset({"routing", "batching", "scheduling"}) | _of(tool_gaps, cache_tiers, replica_memory),
     "power": _PICTURES | _of(power_options),
     "scaling": _PICTURES | _START_UP | {"scaling", "most_replicas", "fill", "shifts", "share"},
     "pools": _PICTURES | _START_UP | {"pools", "tp", "most_devices"},

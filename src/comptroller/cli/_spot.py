@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as documents
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Annotated
 import typer
 
 from comptroller.cli._output import write_all
+from comptroller.cli._simulation_output import show_compared
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.errors import InputError
 from comptroller.planning.ground.plan_document import Plan
 from comptroller.planning.spot_simulation import REFERENCE, SpotConditions, simulate_spot
 from comptroller.report.spot_pictures import spot_page, spot_picture
 from comptroller.report.spot_tables import spot_records, spot_sheets
-from comptroller.report.terminal import console, print_sheet
 from comptroller.serving.policies import names
 from comptroller.serving.spot import NOTICE_S
 from comptroller.serving.work_after_loss import WorkAfterLoss
@@ -59,11 +58,7 @@ class ReplicaSpotOptions:
         )  # fmt: skip
         found = simulate_spot(plan, trace, chosen, wanted, how, priced)
         write_all(paths, {"html": lambda: spot_page(found), "png": lambda: spot_picture(found)})
-        if json:
-            typer.echo(documents.dumps({"name": plan.name, "spot": spot_records(found)}, indent=2))
-            return
-        for sheet in spot_sheets(found):
-            print_sheet(sheet, console())
+        show_compared(plan, "spot", lambda: spot_records(found), lambda: spot_sheets(found), json)
 
 
 def spot_options(

@@ -18,9 +18,9 @@ from comptroller.cli._show_evidence import tell_evidence
 from comptroller.costs.own_calibration import calibration_of_folder
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.report import evidence
-from comptroller.report.calibration_rows import FORM, evidence_sheets, replica_of_text
 from comptroller.report.facts import LISTS, details
 from comptroller.report.installation import installation
+from comptroller.report.replica_names import FORM, deployment_sheets
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.terminal import console, print_sheet
 
@@ -51,7 +51,8 @@ def run(
     Of a register of training runs: FLOPs by both methods, and the rules that each meets.
 
     Of a deployment, the measurements behind it, and what halves its interval: show calibration
-    ENGINE/ACCELERATOR/MODEL, then /LAYOUT, then /FORMAT.
+    ENGINE/ACCELERATOR/MODEL, then /LAYOUT, then /FORMAT; or these as words apart, where a file's or a repository's name
+    has slashes.
     """
     ids, options = list(names or ()), FormatShowOptions(on, json, png, html)
     if subject in {"formats", "format"} and not ids:
@@ -64,7 +65,8 @@ def run(
     if subject == "plan" and name and not on:
         tell_plan_file(name, json, export, {"html": html, "png": png})
         return
-    if len(ids) > 1 or options.anything:
+    is_deployment = subject == "calibration" and (len(ids) > 1 or ("/" in name and not Path(name).is_file()))
+    if (len(ids) > 1 and not is_deployment) or options.anything:
         raise InputError(f"show {subject}: one name; --on is of formats, --png and --html are of formats and of a plan")
     if subject == "plan":
         raise InputError("show plan: name the plan's JSON file")
@@ -78,11 +80,10 @@ def run(
     if subject == "evidence" and name:
         tell_evidence(name, columns, json)
         return
-    is_deployment = subject == "calibration" and "/" in name and not Path(name).is_file()
     if calibration and not is_deployment:
         raise InputError(f"--calibration is of a deployment: show calibration {FORM.partition(',')[0]}")
     own = calibration_of_folder(calibration)
-    sheets = evidence_sheets(replica_of_text(name), own) if is_deployment else _sheets(subject, name)
+    sheets = deployment_sheets(ids, own) if is_deployment else _sheets(subject, name)
     if json:
         records = {sheet.title.partition(":")[0]: sheet.records() for sheet in sheets}
         only = next(iter(records.values()))

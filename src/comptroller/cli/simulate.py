@@ -12,6 +12,7 @@ from comptroller.cli._cache_tiers import (
     CacheTiers,
     SharedPhaseOptions,
     cache_tiers,
+    one_routing,
     replica_memory,
     shared_phase_options,
     show_tool_gaps,
@@ -106,7 +107,7 @@ def run(
     samples = SAMPLES if html or png or perfetto_ or json else 0
     settings = TraceReplaySettings(scale, "", batching, scheduling, samples, cache_tiers=tiers, memory=memory)
     if gaps:
-        return show_tool_gaps(fleet_plan, requests, settings, tiers, priced, json)
+        return show_tool_gaps(fleet_plan, requests, replace(settings, routing=one_routing(routing)), priced, json)
     simulations = [
         simulate_plan(fleet_plan, requests, replace(settings, routing=name), priced, questions)
         for name in dict.fromkeys(routing or [""])

@@ -154,9 +154,17 @@ class StepTable:
     def outside_s(self, fresh_tokens: Floats, cached_tokens: Floats) -> Floats:
         """Seconds to the first token that pass outside of the engine's queue and steps: the server's, until the engine
         looks at its queue, and the way through the other stages of a pipeline."""
-        solo = self.prompt_s(fresh_tokens, cached_tokens)
-        through = (1.0 - 1.0 / self.stages) * solo
-        return np.asarray(outside_s(self.serving, self.in_flight, solo) + self.unseen_s + through)
+        return np.asarray(self.server_s + self.server_share * self.prompt_s(fresh_tokens, cached_tokens))
+
+    @property
+    def server_s(self) -> float:
+        """Of `outside_s`, the seconds that any prompt takes."""
+        return float(outside_s(self.serving, self.in_flight, np.zeros(()))) + self.unseen_s
+
+    @property
+    def server_share(self) -> float:
+        """Of `outside_s`, the share of a prompt's seconds alone; below 0 where prompts are faster than their steps."""
+        return float(self.serving.prefill) - 1.0 / self.stages
 
     @property
     def unseen_s(self) -> float:

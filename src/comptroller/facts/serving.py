@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, lru_cache
+from math import hypot
 from pathlib import Path
 from typing import Annotated
 
@@ -87,6 +88,19 @@ class PredictionErrorBands:
         known |= {name: getattr(self, name) for name in names}
         return next((name, band) for name, band in known.items() if band)
 
+    def has_group(self, group: str) -> bool:
+        """Whether errors of the group itself, or of all strange ones together, are among the bands."""
+        return group == "timed" or any(getattr(self, name) is not None for name in (group, "foreign"))
+
+
+def both(one: Band, other: Band) -> Band:
+    """The band of two independent errors: each edge in quadrature.
+
+    >>> [round(edge, 3) for edge in both((-0.3, 0.4), (-0.4, 0.3))]
+    [-0.5, 0.5]
+    """
+    return -hypot(one[0], other[0]), hypot(one[1], other[1])
+
 
 @strict(frozen=True, config=_STRICT)
 class ResidualKernel:
@@ -122,6 +136,18 @@ class ServingFacts:
     tpot_kernel: ResidualKernel
     ttft_kernel: ResidualKernel
     sources: Mapping[str, FactSource]
+
+    def first_token_band(self, group: str, measured: bool, kind: str = "") -> tuple[str, Band]:
+        """Who judges the first token of a replica, and the band; group, measured, kind as `of_group` has them.
+
+        Where no first token of the group was held out: what is around the engine errs as on the servers that were
+        timed, and its steps as those of the group, both in one band; `+` stands between the names of the two.
+        """
+        name, band = self.ttft.of_group(group, measured, kind)
+        if self.ttft.has_group(group):
+            return name, band
+        steps, more = self.tpot.of_group(group, measured, kind)
+        return f"{name}+{steps}", both(band, more)
 
     @cached_property
     def table(self) -> Mapping[tuple[str, str], ServingParameter]:

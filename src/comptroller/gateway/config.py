@@ -40,7 +40,7 @@ class ServiceConfig(Struct, forbid_unknown_fields=True, frozen=True):
     backend: a file of gateway/backends.  urls: replicas.  model: its name there, the id itself if empty.
     key_env, key_file: where the upstream's key is read.  price: "provider/model" of the price books, or
     dollars per million tokens.  context_tokens: longest prompt plus output.  max_output_tokens: cap of a
-    generation.  max_in_flight: calls at once; max_per_key: of them for one key, the rest left to others;
+    generation.  max_in_flight: calls at once; max_per_key: of them for one key, if it has one, the rest for others;
     max_waiting: in the queue before 429; wait_s: longest there.
     routing: policy that chooses among the replicas, by id, path or dotted path; else the plan's, else bounded_hash.
     scheduling: policy by which calls that wait get places, by id, path or dotted path; else vtc.

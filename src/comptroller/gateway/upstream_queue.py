@@ -38,6 +38,7 @@ class UpstreamQueue:
     gives way to who waits with few.
 
     most: places.  per_key: of them for one caller, all where None; what it leaves free is there at once for another.
+    Who has no name, which is let in only where nobody has one, leaves none: there is no other.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class UpstreamQueue:
     def _admit(self, call: WaitingCall[Ticket]) -> None:
         self.order.admit(call)
         self._held[call.tenant] += 1
-        if self._held[call.tenant] >= self._per_key:
+        if call.tenant and self._held[call.tenant] >= self._per_key:
             self._full_keys.add(call.tenant)
 
     def pass_on(self, caller: str) -> None:

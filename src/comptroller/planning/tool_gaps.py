@@ -81,7 +81,9 @@ def compare_tool_gaps(
     tiers: Sequence[CacheTierDocument],
     calibration: TimingCalibration | None = None,
 ) -> ToolGapComparison:
-    """The trace with caches dropped, kept, and taken to each of the tiers.
+    """The trace with caches dropped, kept, and taken to each of the tiers, all under one routing policy.
+
+    A router that looks for prefixes finds none where caches are dropped.
 
     Raises:
         InputError: nothing in the trace waits for replies, or it names no prefix blocks.
@@ -91,8 +93,9 @@ def compare_tool_gaps(
         raise InputError(f"{trace.source}: has no calls that wait for tools, with prompts that go on from one another")
     if any(len(service.deployment.pools) > 1 for service in plan.services):
         raise UnsupportedError("caches in tool waits: of services in one pool each")
-    dropped = ToolGapOutcome("dropped", simulate_plan(plan, replace(trace, blocks=None), conditions, calibration))
-    kept = ToolGapOutcome("kept", simulate_plan(plan, trace, replace(conditions, cache_tiers=()), calibration))
+    bare = replace(conditions, cache_tiers=())
+    dropped = ToolGapOutcome("dropped", simulate_plan(plan, replace(trace, blocks=None), bare, calibration))
+    kept = ToolGapOutcome("kept", simulate_plan(plan, trace, bare, calibration))
     beside = [
         ToolGapOutcome(tier.tier, simulate_plan(plan, trace, replace(conditions, cache_tiers=(tier,)), calibration))
         for tier in tiers

@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from comptroller.costs.causes import effects
-from comptroller.costs.deployment import EngineSettings, ModelReplica, ParallelLayout, PrecisionRecipe
+from comptroller.costs.deployment import ModelReplica
 from comptroller.costs.own_calibration import OwnCalibration, calibration_of_folder, factor_spread
 from comptroller.costs.power import energy_interval_j
 from comptroller.costs.replica_timer import TimingCalibration
 from comptroller.costs.residual import ResidualOverlap, covariance, places
-from comptroller.errors import InputError
 from comptroller.facts.calibration import kernel_prior
-from comptroller.facts.library import SHIPPED
 from comptroller.facts.power import power_facts
 from comptroller.facts.serving import Band, ResidualKernel, serving_facts
 from comptroller.planning.offer.intervals import Z80, RelativeInterval, ReplicaIntervals
@@ -20,28 +18,8 @@ from comptroller.planning.offer.replica_speed import require_scope
 from comptroller.report.kindred_configurations import TYPICAL_TOKENS, kinship
 from comptroller.report.sheet import ReportSheet, left, right
 
-FORM = "ENGINE/ACCELERATOR/MODEL[/LAYOUT[/FORMAT]], such as vllm/h100_sxm/llama_3_1_70b/tp4/fp8_e4m3"
-
 LOADS = (16.0, 4.0, 64.0, 1.0, 256.0, 32.0, 8.0, 128.0)
 """Clients of the runs that are proposed, in this order: each in the widest gap that the ones before leave."""
-
-
-def replica_of_text(text: str) -> ModelReplica:
-    """The deployment that is spelled like `FORM`.
-
-    Raises:
-        InputError: it is not.
-        UnknownIdError: a name is not known.
-    """
-    parts = text.split("/")
-    if not 3 <= len(parts) <= 5:
-        raise InputError(f"{text!r} is no deployment; allowed: {FORM}")
-    engine, name, model, layout, form = (*parts, *("tp1", "bf16")[len(parts) - 3 :])
-    settings, device = EngineSettings.default(SHIPPED.engine(engine)), SHIPPED.accelerator(name)
-    weights = SHIPPED.format(form)
-    native = "activations" in weights.roles and weights.support(device) == "native"
-    recipe = PrecisionRecipe(form, form, form if native else "bf16")
-    return ModelReplica(SHIPPED.model(model), device, recipe, ParallelLayout.of(layout), settings)
 
 
 def evidence_sheets(replica: ModelReplica, calibration: TimingCalibration | None = None) -> tuple[ReportSheet, ...]:
@@ -110,8 +88,10 @@ def _interval(replica: ModelReplica, calibration: TimingCalibration) -> ReportSh
     rows = [(f"{name}, now", round(low, 3), round(high, 3), None) for name, low, high in now]
     halved = _half_interval(replica, facts.tpot_kernel, facts.tpot.seen, known.tpot)
     title = (
-        f"Its intervals, judged by {known.judged_by}; and the runs that halve the first (comptroller measure serving, "
-        "or fit calibration). Joules have no own calibration: the books hold them against meters"
+        f"Its intervals, judged by {known.judged_by}"
+        + (f" (the first token by {known.first_judged_by})" if known.first_judged_by != known.judged_by else "")
+        + "; and the runs that halve the first (comptroller measure serving, or fit calibration). Joules have no own "
+        "calibration: the books hold them against meters"
     )
     return ReportSheet(title, columns, (*rows, halved))
 

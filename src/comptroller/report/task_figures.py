@@ -12,7 +12,7 @@ from comptroller.planning.simulation import PlanSimulation
 from comptroller.report.figures import dollars, number, seconds, with_prefix
 from comptroller.report.sheet import UNKNOWN, Cell, ReportSheet, left, right
 
-PARTS = {"queue": "queue_s", "prefill": "prefill_s", "decode": "decode_s", "tools": "tool_s"}
+PARTS = {"queue": "queue_s", "prefill": "prefill_s", "decode": "decode_s", "tools": "tool_s", "start": "start_s"}
 """Parts of a task's time, by what they are called, added up over its calls; calls beside one another each count."""
 
 PERCENTS = (50, 95)
@@ -21,10 +21,11 @@ PERCENTS = (50, 95)
 def task_record(simulation: PlanSimulation) -> dict[str, Any]:
     """What came of the tasks of a trace; empty where nothing in it waits for replies.
 
-    A task's seconds go from the arrival of its first call to the end of its last, tools between them included. Of the
-    fleet's dollars, joules and grams all are paid for by the solved tasks, in proportion to the tasks that were judged;
-    a judged task that the fleet did not do to its end is not solved by it. Watts: of a task, the joules of its calls
-    over its seconds, tools' included; of the fleet, the meter over the simulated time.
+    A task's seconds go from its start, before its first call where that is recorded, to the end of its last, tools
+    between them included; `outside` is the share of tools and start, the operating system's (arXiv 2602.09345). Of
+    the fleet's dollars, joules and grams all are paid for by the solved tasks, in proportion to the tasks that were
+    judged; a judged task that the fleet did not do to its end is not solved by it. Watts: of a task, the joules of its
+    calls over its seconds, tools' and start included; of the fleet, the meter over the simulated time.
     """
     tasks, outcome = simulation.trace.tasks, simulation.outcome
     if tasks is None or simulation.solved is not None:
@@ -36,14 +37,16 @@ def task_record(simulation: PlanSimulation) -> dict[str, Any]:
         "queue_s": add(np.nan_to_num(outcome.queue_s)),
         "prefill_s": add(first),
         "decode_s": add(np.nan_to_num(outcome.e2e_s - outcome.ttft_s)),
-        "tool_s": add(tasks.wait_s),
+        "tool_s": add(np.where(tasks.parent >= 0, tasks.wait_s, 0.0)),
+        "start_s": add(np.where(tasks.parent < 0, tasks.wait_s, 0.0)),
     }
     ended = add(outcome.done.astype(float)) == calls
     parts = {name: seconds_of[ended] for name, seconds_of in parts.items()}
     took = np.zeros(calls.size)
     np.maximum.at(took, place[outcome.done], tasks.path_s(outcome.e2e_s)[outcome.done])
     took = took[ended]
-    in_calls_s = float(np.sum(list(parts.values())))
+    whole_s = float(np.sum(list(parts.values())))
+    shares = {name: float(parts[key].sum() / whole_s) if whole_s else np.nan for name, key in PARTS.items()}
     score = tasks.score[np.unique(tasks.task)]
     judged = np.isfinite(score)
     solved = np.where(ended, score, 0.0)[judged]
@@ -60,7 +63,8 @@ def task_record(simulation: PlanSimulation) -> dict[str, Any]:
         "judged": int(judged.sum()),
         "solved": float(solved.sum()),
         "task_s": {f"p{p}": float(np.percentile(took, p)) if took.size else np.nan for p in PERCENTS},
-        "time": {name: float(parts[key].sum() / in_calls_s) if in_calls_s else np.nan for name, key in PARTS.items()},
+        "time": shares,
+        "outside": shares["tools"] + shares["start"],
         "cached": float(outcome.requests.cached[done].sum() / prompts[done].sum()) if done.any() else np.nan,
         "cached_as_recorded": float(tasks.cached[known].sum() / prompts[known].sum()) if known.any() else np.nan,
         "task_w": float(own_j.sum() / took.sum()) if took.sum() else np.nan,
@@ -86,6 +90,7 @@ def tasks_sheet(simulation: PlanSimulation) -> ReportSheet:
         ("seconds of a task, p50", seconds(of["task_s"]["p50"])),
         ("seconds of a task, p95", seconds(of["task_s"]["p95"])),
         *((f"share of its time: {name}", f"{share:.1%}") for name, share in of["time"].items()),
+        ("share of tools and start together", f"{of['outside']:.1%}"),
         ("prompt tokens from the cache", f"{of['cached']:.1%}"),
     ]
     if np.isfinite(of["cached_as_recorded"]):

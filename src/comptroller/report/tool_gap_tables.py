@@ -25,7 +25,8 @@ GAPS: SheetColumns[ToolGapOutcome] = (
 
 def tool_gaps_sheet(found: ToolGapComparison) -> ReportSheet:
     """The ways side by side."""
-    return ReportSheet.of("Caches while tools run", GAPS, found.outcomes)
+    routing = found.outcomes[0].simulation.routing
+    return ReportSheet.of(f"Caches while tools run, routing {routing}", GAPS, found.outcomes)
 
 
 def tool_gaps_sentence(found: ToolGapComparison) -> str:
@@ -51,6 +52,7 @@ def tool_gaps_record(found: ToolGapComparison) -> dict[str, Any]:
     }
     limit = found.survival_s if math.isfinite(found.survival_s) else None
     return {
+        "routing": found.outcomes[0].simulation.routing,
         "ways": ways,
         "best": found.best.name,
         "foretold": found.foretold,

@@ -106,7 +106,8 @@ class EventEngine:
     def submit(self, calls: CallTable, watch: bool = False) -> Ids:
         """Ids of the calls, which arrive at their time, or at once if that has passed.
 
-        A parent is named by its `call` number among these calls.  watch: `advance` returns when one ends.
+        A parent is named by its `call` number here; who waits for its reply waits for the server around the engine too.
+        watch: `advance` returns when one ends.
 
         Raises:
             RecordError: calls that cannot be simulated.
@@ -114,14 +115,13 @@ class EventEngine:
         """
         check(calls)
         first, last = self._count, self._count + len(calls)
-        base = self.add_blocks(calls.block_ids)
         parents = parents_of(calls, first)
         self._stage(len(calls))
         jobs = self._world.jobs[first:last]
         fill(jobs, calls, self.fleet)
-        jobs.parent = parents
-        jobs.blocks += base
-        jobs.watched = watch
+        jobs.parent, jobs.watched = parents, watch
+        jobs.blocks += self.add_blocks(calls.block_ids)
+        self._clock["server_waits"][0] = 1
         return np.arange(first, last)
 
     def ask(self, jobs: Sequence[EngineJob]) -> range:

@@ -134,7 +134,7 @@ RANK = np.dtype(
         "i8",
         # what it is
         "leader ranks pool own_pool peer service max_batch chunk block capacity context verify host "
-        "cache_blocks prefix_tokens fixed parts part_table block_units "
+        "cache_blocks prefix_tokens fixed parts part_table block_units server_chunk "
         "nk nt np kv_x kv_v kv_m kv_a kv_b tokens pairs run due pre hist "
         "buckets bucket_mask entries entry_count tags levels "
         # who is on it
@@ -150,6 +150,7 @@ RANK = np.dtype(
         "busy steps prompt_done decode_done recomputed",
     )
     + _fields("f8", "chance idle_w swap_ticks move_ticks usd_per_s step_pairs virtual a0 a1 even share joules part_j")
+    + _fields("f8", "server_s server_share")
 )
 
 LEVEL_FIELDS = ("nk", "nt", "np", "kv_x", "kv_v", "kv_m", "kv_a", "kv_b", "tokens", "pairs")
@@ -161,7 +162,7 @@ CLOCK = np.dtype(
         "now count entering stream stream_last timed spare spares tree leaves pokes poke_count cancels scratch "
         "out_first out_last out_key seen snapshots snapshot_depth snapshot_every snapshot_delay next_snapshot "
         "snapshot_count sample_every next_sample ranks services candidates routing handoff batching scheduling "
-        "turn seed evicts needs_kv needs_match max_pending shortest fault tenants counts every",
+        "turn seed evicts needs_kv needs_match max_pending shortest fault tenants counts every server_waits",
     )
     + _fields("f8", "bound overlap input_weight output_weight")
 )

@@ -19,8 +19,8 @@ class TraceTasks:
     """What requests wait for; columns of shape (requests,).
 
     parent: place of the request whose reply one waits for, before its own, or `NO_PARENT`.  wait_s: seconds from that
-    reply to it, of tools or of a user.  score: of its task, 1 for solved, NaN where unknown.  cached: of its prompt,
-    tokens that the recorded cache knew, NaN where unknown.
+    reply to it, of tools or of a user; of a first one, of the start of its task before it arrives.  score: of its task,
+    1 for solved, NaN where unknown.  cached: of its prompt, tokens that the recorded cache knew, NaN where unknown.
     """
 
     parent: Ints
@@ -36,7 +36,7 @@ class TraceTasks:
         return cls(np.asarray(parent, np.int64), waits, unknown, unknown)
 
     def take(self, rows: Ints) -> TraceTasks:
-        """Those of the requests at some indices, in that order; one whose parent is not before it waits for none.
+        """Those of the requests at some indices, in that order; one whose parent is not before it waits for nothing.
 
         >>> TraceTasks.of([-1, 0, 1], [0.0, 2.0, 3.0]).take(np.array([1, 2])).parent.tolist()
         [-1, 0]
@@ -45,19 +45,20 @@ class TraceTasks:
         places[rows] = np.arange(len(rows))
         parent = np.where(self.parent[rows] >= 0, places[self.parent[rows]], NO_PARENT)
         parent = np.where(parent < np.arange(len(rows)), parent, NO_PARENT)
-        return TraceTasks(parent, self.wait_s[rows], self.score[rows], self.cached[rows])
+        cut = (parent == NO_PARENT) & (self.parent[rows] != NO_PARENT)
+        return TraceTasks(parent, np.where(cut, 0.0, self.wait_s[rows]), self.score[rows], self.cached[rows])
 
     def path_s(self, call_s: Floats) -> Floats:
-        """Seconds from the arrival of a task's first call to the end of each, along the calls and tools it waits for.
+        """Seconds from the start of a task to the end of each call, along the calls and tools it waits for.
 
         call_s: of each call, from its arrival to its end.
 
         >>> TraceTasks.of([-1, 0, 0], [0.0, 2.0, 2.0]).path_s(np.array([1.0, 3.0, 4.0])).tolist()
         [1.0, 6.0, 7.0]
         """
-        path = call_s.copy()
+        path = self.wait_s + call_s
         for row in np.flatnonzero(self.parent >= 0):
-            path[row] += self.wait_s[row] + path[self.parent[row]]
+            path[row] += path[self.parent[row]]
         return path
 
     @property

@@ -18,7 +18,8 @@ class AgentRun:
     """One run of an agent on an instance (an issue, a question).
 
     source: what recorded it.  group: what it shares with its likes, the repository of an issue.  score: 1 for solved, 0
-    for not, NaN where nobody judged it.
+    for not, NaN where nobody judged it.  start_up_s: seconds before its first call, in which its container and the
+    agent start, NaN where unknown.
     """
 
     instance: str
@@ -26,6 +27,7 @@ class AgentRun:
     source: str
     group: str
     score: float
+    start_up_s: float = float("nan")
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +79,11 @@ class AgentTrajectories:
     def score(self) -> Floats:
         """Score of each run."""
         return np.array([run.score for run in self.runs], np.float64)
+
+    @property
+    def start_up_s(self) -> Floats:
+        """Seconds of each run before its first call; 0 where unknown."""
+        return np.nan_to_num(np.array([run.start_up_s for run in self.runs], np.float64))
 
     def total(self, column: Floats) -> Floats:
         """Sum of a column over the calls of each run; NaN where one is unknown."""

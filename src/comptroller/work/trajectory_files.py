@@ -40,7 +40,7 @@ def read_trajectories(path: Path) -> AgentTrajectories:
 
     Columns beyond those needed are optional: run, model, source, group (the text before the last `-` or the first `__`
     of the instance otherwise), cached_tokens, reasoning_tokens, cost_usd, llm_s, tool_s, to_next_call_s,
-    observation_chars, resolved.
+    observation_chars, resolved, start_up_s (of the run, in the row of its first call).
 
     Raises:
         FactError: the file is not readable, or lacks a column.
@@ -54,7 +54,8 @@ def read_trajectories(path: Path) -> AgentTrajectories:
     texts = {name: [_text(cell) for cell in cells.get(name, [""] * count)] for name in TEXTS}
     found = {name: _numbers(cells.get(NAMED.get(name, name), cells.get(name, [None] * count))) for name in COUNTED}
     step = _numbers(cells["step"])
-    faults = _faults(texts, found | {"step": step})
+    start_up_s = _numbers(cells.get("start_up_s", [None] * count))
+    faults = _faults(texts, found | {"step": step, "start_up_s": start_up_s})
     keys = list(zip(*(texts[name] for name in ("source", "run", "model", "instance")), strict=True))
     places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     run = np.array([places[key] for key in keys], np.int64)
@@ -66,7 +67,7 @@ def read_trajectories(path: Path) -> AgentTrajectories:
         shown = [(int(line[row]), faults[row]) for row in sorted(faults)][:SHOWN]
         raise RecordError(path.name, shown, len(faults))
     firsts = [int(order[np.searchsorted(run[order], place)]) for place in range(len(places))]
-    runs = tuple(_run(texts, row) for row in firsts)
+    runs = tuple(_run(texts, row, float(start_up_s[row])) for row in firsts)
     columns = {name: column[order] for name, column in found.items()}
     return AgentTrajectories(runs, run[order], line=line[order], file=path.name, **columns)
 
@@ -111,10 +112,11 @@ def _score(text: str) -> float:
     return 1.0 if known in TRUE else 0.0 if known in FALSE else float("nan")
 
 
-def _run(texts: Mapping[str, Sequence[str]], row: int) -> AgentRun:
+def _run(texts: Mapping[str, Sequence[str]], row: int, start_up_s: float) -> AgentRun:
     instance = texts["instance"][row]
     group = texts["group"][row] or instance.split("__")[0].rsplit("-", 1)[0]
-    return AgentRun(instance, texts["model"][row], texts["source"][row], group, _score(texts["resolved"][row]))
+    score = _score(texts["resolved"][row])
+    return AgentRun(instance, texts["model"][row], texts["source"][row], group, score, start_up_s)
 
 
 def _faults(texts: Mapping[str, Sequence[str]], found: Mapping[str, Any]) -> dict[int, str]:

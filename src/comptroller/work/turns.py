@@ -125,7 +125,7 @@ def rows_of_turns(
         blocks=_blocks_of(turns, block_tokens),
         session=np.array(numbers, np.int64),
         in_file_order=False,
-        tasks=TraceTasks.of(parent, [turn.delay_s for turn in turns]) if any(after) else None,
+        tasks=TraceTasks.of(parent, np.where(after, [turn.delay_s for turn in turns], 0.0)) if any(after) else None,
     )
     if np.isfinite(starts).any():
         return replace(rows, notes=(waits,) if any(after) else ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -84,12 +84,14 @@ class RelativeInterval:
 class ReplicaIntervals:
     """Spreads of a replica's figures. Plans use the physics without the learned residual, so the bands are those
     of models measured elsewhere under the engine, or of ones never measured under it; an own calibration has the bands
-    of what it was measured for. judged_by: whose held-out errors they are, in words."""
+    of what it was measured for. judged_by, first_judged_by: whose held-out errors those of a token and of the first
+    are, in words."""
 
     tpot: RelativeInterval
     ttft: RelativeInterval
     w: RelativeInterval
     judged_by: str = OWN_RUNS
+    first_judged_by: str = OWN_RUNS
 
     def latency(self, quantity: str) -> RelativeInterval:
         """The spread of a latency; end to end is mostly decoding."""
@@ -101,7 +103,7 @@ class ReplicaIntervals:
         steps that are taken for longer, the same spreads around what they are taken for."""
         if isinstance(calibration, StepFactorCalibration):
             found, factor = cls.of(replica, calibration.base), calibration.factor(replica)
-            return cls(found.tpot.beside(factor), found.ttft.beside(factor), found.w, found.judged_by)
+            return replace(found, tpot=found.tpot.beside(factor), ttft=found.ttft.beside(factor))
         efficiency = ReplicaPredictor.shipped()
         measured = efficiency.tpot.novelty(ResidualIdentity.of(replica)) != "new"
         unmeasured = unmeasured_error(replica.device, replica.engine.launched_as)
@@ -112,10 +114,10 @@ class ReplicaIntervals:
             return cls(_of_logs(tpot.band), _of_logs(ttft.band), watts)
         group, kind = strangeness(replica), model_kind(replica)
         name, band = efficiency.facts.tpot.of_group(group, measured, kind)
-        first = efficiency.facts.ttft.of_group(group, measured, kind)[1]
+        first_name, first = efficiency.facts.first_token_band(group, measured, kind)
         alone = LAUNCH_ERROR if replica.engine.eager else 0.0
         more = math.hypot(0.0 if group != TIMED else unmeasured, format_error(replica), alone)
-        return cls(_of_band(band, more), _of_band(first, more), watts, judged_by(name))
+        return cls(_of_band(band, more), _of_band(first, more), watts, judged_by(name), judged_by(first_name))
 
 
 def judged_by(band: str) -> str:
@@ -123,9 +125,13 @@ def judged_by(band: str) -> str:
 
     >>> judged_by("vendor experts")
     'other vendors and untimed families, with each source left out, mixtures of experts alone'
+    >>> judged_by("new+engine")
+    'models left out; its steps by engines whose kernels nobody timed, with each source left out'
     """
-    group, _, kind = band.partition(" ")
-    return ", ".join((JUDGED_BY[group], *([KINDS[kind]] if kind else [])))
+    whose, _, steps = band.partition("+")
+    group, _, kind = whose.partition(" ")
+    words = ", ".join((JUDGED_BY[group], *([KINDS[kind]] if kind else [])))
+    return f"{words}; its steps by {judged_by(steps)}" if steps else words
 
 
 def is_timed(replica: ModelReplica, calibration: TimingCalibration) -> bool:

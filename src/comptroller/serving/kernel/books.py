@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from comptroller.serving.jit import jit, part
+from comptroller.serving.kernel.curves import server_ticks
 from comptroller.serving.kernel.queues import push
 from comptroller.serving.policies.view import ACTIVE, PENDING, QUEUED, RESERVED
 from comptroller.serving.state import TICKS_PER_S, KernelWorld, PoolRole, RequestState
@@ -139,13 +140,16 @@ def time_out(w: KernelWorld, i: int, tick: int) -> None:
 
 
 @jit
-def free_child(w: KernelWorld, child: int, tick: int) -> None:
-    """A request whose parent has ended may arrive, one with tokens after its own wait."""
+def free_child(w: KernelWorld, child: int, tick: int, server: int) -> None:
+    """A request whose parent has ended may arrive, one with tokens after its own wait.
+
+    server: ticks that the parent's server takes after its end, or less it took before than its steps say.
+    """
     request = w.requests[child]
     if request.state == BLOCKED:
         request.state = TIMED
         wait = int(w.jobs[request.id].wait_s * TICKS_PER_S + 0.5) if request.prompt > 0 else 0
-        request.arrival = max(request.arrival, tick + wait)
+        request.arrival = max(request.arrival, tick + max(wait + server, 0))
         time_out(w, child, request.arrival)
     else:
         give_slot(w, child)
@@ -157,7 +161,7 @@ def _count_down(w: KernelWorld, awaited: int, tick: int) -> None:
     slot = int(w.results[awaited].slot)
     w.requests[slot].awaits -= 1
     if w.requests[slot].awaits == 0:
-        free_child(w, slot, tick)
+        free_child(w, slot, tick, 0)
 
 
 @part
@@ -201,9 +205,10 @@ def close(w: KernelWorld, i: int, tick: int, state: int) -> None:
     if request.child >= 0:
         if state == DONE:
             child = request.child
+            server = server_ticks(w, i) if w.clock[0].server_waits else 0
             while child >= 0:
                 after = w.requests[child].sibling
-                free_child(w, child, tick)
+                free_child(w, child, tick, server)
                 child = after
         else:
             _cancel_children(w, i, tick)

@@ -121,6 +121,7 @@ def _describe(rank: Any, fleet: SimulatedFleet, replica: SimulatedReplica) -> No
     rank.swap_chunk_ticks = ticks(replica.swap_chunk_s)
     rank.move_ticks = table.kv_bytes_per_token / table.transfer_bytes_per_s * TICKS_PER_S
     rank.usd_per_s = table.usd_per_s
+    rank.server_s, rank.server_share, rank.server_chunk = table.server_s, table.server_share, table.chunk_tokens
     rank.queue = rank.intake = rank.landed = rank.oldest = rank.newest = -1
     rank.loaded = rank.store = rank.shared_store = rank.last_turn = -1
     rank.slots = replica.adapter_slots

@@ -71,7 +71,7 @@ def _enter(w: KernelWorld, id_: int) -> None:
         result.state = BLOCKED
         child = take_slot(w, id_)
         if w.results[parent].state == DONE:
-            free_child(w, child, now)
+            free_child(w, child, now, 0)
         else:
             close(w, child, now, CANCELLED)
             give_slot(w, child)

@@ -8,6 +8,7 @@ import numpy as np
 
 from comptroller.serving.jit import jit, part
 from comptroller.serving.kernel.cache import move_on
+from comptroller.serving.kernel.curves import curve
 from comptroller.serving.state import LEVEL_FIELDS, NEVER, TICKS_PER_S, GroupActivity, KernelWorld
 
 LEVELS = len(LEVEL_FIELDS)
@@ -24,19 +25,6 @@ def _segment(w: KernelWorld, rank: Any, kv: int) -> int:
         else:
             high = middle - 1
     return int(low)
-
-
-@jit
-def _curve(w: KernelWorld, base: int, count: int, part: int, x: float) -> float:
-    low, high = 0, count - 2
-    while low < high:
-        middle = (low + high + 1) >> 1
-        if w.floats[base + middle] <= x:
-            low = middle
-        else:
-            high = middle - 1
-    value = w.floats[base + part * count + low]
-    return float(value + w.floats[base + (part + 1) * count + low] * (x - w.floats[base + low]))
 
 
 @jit
@@ -176,8 +164,8 @@ def prompt_ticks(w: KernelWorld, r: int) -> int:
     """Ticks of a step with prompt tokens, decode attention included."""
     rank = w.ranks[r]
     beside = rank.batch * rank.verify if rank.step_decode else 0
-    seconds = _curve(w, rank.tokens, rank.nt, 1, float(rank.step_prompt + beside))
-    seconds += _curve(w, rank.pairs, rank.np, 1, rank.step_pairs)
+    seconds = curve(w, rank.tokens, rank.nt, 1, float(rank.step_prompt + beside))
+    seconds += curve(w, rank.pairs, rank.np, 1, rank.step_pairs)
     ticks = int(seconds * TICKS_PER_S + 0.5)
     if beside > 0:
         kv = rank.sum + rank.batch * rank.g
@@ -191,8 +179,8 @@ def _mixed_j(w: KernelWorld, r: int) -> tuple[float, float, float, float]:
     tokens, and of each of those."""
     rank = w.ranks[r]
     beside = rank.batch * rank.verify if rank.step_decode else 0
-    joules = _curve(w, rank.tokens, rank.nt, 3, float(rank.step_prompt + beside))
-    pairs_j = _curve(w, rank.pairs, rank.np, 3, rank.step_pairs)
+    joules = curve(w, rank.tokens, rank.nt, 3, float(rank.step_prompt + beside))
+    pairs_j = curve(w, rank.pairs, rank.np, 3, rank.step_pairs)
     if beside == 0:
         return joules, pairs_j, 0.0, 0.0
     row = rank.batch * rank.nk

@@ -1,6 +1,7 @@
 """Trajectories of agents as traffic: a call waits for the one before and for its tools, and goes on from its prompt.
 
-Runs have no common clock: tasks arrive as a Poisson stream (`--rate`, in calls per second over all tasks). Prompts
+Runs have no common clock: tasks arrive as a Poisson stream (`--rate`, in calls per second over all tasks), their first
+calls after the start of container and agent where that is recorded. Prompts
 share blocks with the prompt before, never with other tasks, for nothing tells what those have in common.
 """
 
@@ -54,11 +55,12 @@ def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> Tr
     arrivals = rng.permutation(np.cumsum(rng.exponential(1 / rate, tasks)))
     size = reading.columns.block_tokens or BLOCK_TOKENS
     waits = calls.waits
-    before_s = np.where(calls.step == 0, 0.0, np.roll(waits.seconds, 1))
+    start_up_s = calls.start_up_s[calls.run]
+    before_s = np.where(calls.step == 0, start_up_s, np.roll(waits.seconds, 1))
     parent = np.where(calls.step == 0, NO_PARENT, np.arange(len(calls.run)) - 1)
     return TraceRows(
         calls.line,
-        arrivals[calls.run] + _start_s(calls),
+        arrivals[calls.run] + start_up_s + _start_s(calls),
         calls.input_tokens,
         calls.output_tokens,
         blocks=prefix_blocks(list(_blocks(calls, size)), size),
