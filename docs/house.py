@@ -68,7 +68,8 @@ ROOM_LINES = {
     # large evidence in arrays, the best of n over all choices (110 lines)
     # what each law needs of evidence, intervals of the law of saturation (115 lines)
     # the start of a task (10 lines)
-    "work": 14_550,
+    # tables of Parquet as traces (30 lines)
+    "work": 14_590,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -128,7 +129,9 @@ ROOM_LINES = {
     # two engines on the same devices (55 lines)
     # a deployment as words (15 lines)
     # the start of a task (5 lines)
-    "report": 9_220,
+    # loads of adapters (5 lines)
+    # strategies side by side (20 lines)
+    "report": 9_260,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -186,7 +189,8 @@ ROOM_LINES = {
     # hours of a grid of a fleet over time (35 lines)
     # two engines on the same devices (50 lines)
     # pools of requests (90 lines)
-    "cli": 7_240,
+    # strategies side by side (15 lines)
+    "cli": 7_255,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

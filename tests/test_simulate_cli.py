@@ -81,6 +81,30 @@ def test_a_gate_says_what_it_was_trained_on_and_that_it_decides_nothing(
 
 
 SMALL, LARGE = "meta-llama/Llama-3.1-8B-Instruct", "llama_3_1_70b"
+
+
+def test_strategies_stand_side_by_side_on_the_same_questions(
+    trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each as it is when asked for alone, where all can solve the same questions; one row each on screen and page."""
+    names, page = ("once", "sample_and_vote(n=2)", "sample_and_vote(n=4)"), tmp_path / "page.html"
+    words = ("--trace", trace, *ASKED[:4])
+    alone = []
+    for name in names:
+        assert ends(*words, "--strategy", name, "--json") == 0
+        alone.append(json.loads(capsys.readouterr().out)["questions"])
+    beside = [word for name in names for word in ("--strategy", name)]
+    assert ends(*words, *beside, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [document["questions"], *(one["questions"] for one in document["beside"])] == alone
+    assert ends(*words, *beside, "--html", page) == 0
+    table = capsys.readouterr().out.rpartition("Strategies on the same questions and fleet")[2]
+    assert [line.split()[0] for line in table.splitlines() if line.startswith(("once", "sample"))] == list(names)
+    assert "Strategies on the same questions and fleet" in page.read_text(encoding="utf-8")
+    assert ends(*words, *beside, "--routing", "least_request", "--routing", "round_robin") == 2
+    assert "several of both" in capsys.readouterr().err
+
+
 CASCADE = ("--strategy", "verdict_cascade", "--role", f"weak={SMALL}", "--role", f"strong={LARGE}")
 
 

@@ -137,6 +137,21 @@ def test_the_command_tells_who_was_slowed_by_whom(file: Path, capsys: pytest.Cap
     assert {group["name"] for group in document["slowdown"]["groups"]} == {"0", "1"}
 
 
+def test_the_command_tells_how_often_adapters_were_fetched(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With room for all each replica fetches each at most once; with one slot more often than that."""
+    wanted = sum(bool(row.split(",")[4]) for row in file.read_text().split()[1:])
+    loads = {}
+    for slots in (1, 3):
+        assert ends("--trace", file, "--adapter-slots", slots, "--adapter-load", 50, "--json") == 0
+        tokens = json.loads(capsys.readouterr().out)["tokens"]
+        assert tokens["adapter_calls"] == wanted
+        loads[slots] = tokens["adapter_loads"]
+    replicas = sum(pool.replicas for one in chat().services for pool in one.deployment.pools)
+    assert 3 <= loads[3] <= 3 * replicas and loads[3] < loads[1] <= wanted
+    assert ends("--trace", file, "--adapter-slots", 1, "--adapter-load", 50) == 0
+    assert f"loads of adapters, {1 - loads[1] / wanted:.1%} found" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("role", "says"), [("moon", "not by 'moon'"), ("tenant", "needs the column 'tenant'")])
 def test_the_command_refuses_what_it_cannot_tell(
     role: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

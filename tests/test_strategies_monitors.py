@@ -29,6 +29,8 @@ from comptroller.strategies.monitors import monitor, monitors
 from comptroller.work.trajectories import COUNTED, AgentTrajectories
 from comptroller.work.trajectory_files import read_trajectories
 
+SOURCES = (("a", "m1"), ("a", "m2"), ("b", "m3"))
+
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> AgentTrajectories:
@@ -112,6 +114,17 @@ def test_the_command_prints_every_monitor_by_source(tmp_path: Path, capsys: pyte
     assert document["most_lost"] == 0.1 and {one["monitor"] for one in document["findings"]} == set(monitors())
     assert ends(path, "--kind", "clairvoyance") == 2
     assert "agent_stop" in capsys.readouterr().err
+
+
+def test_a_file_for_a_gateway_of_several_sources_says_which_models_to_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "calls.csv"
+    rows = [f"{source},{model},r{n % 3}-{n},0,10,5,0.1,{n % 2}\n" for source, model in SOURCES for n in range(12)]
+    path.write_text("source,model,instance,step,input_tokens,output_tokens,cost_usd,resolved\n" + "".join(rows))
+    assert ends(path, "--kind", "step_budget", "--out", tmp_path / "stop.json") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--model m1 --model m2 for a; --model m3 for b" in said
 
 
 def test_recorded_runs_by_repository() -> None:

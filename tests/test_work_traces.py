@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,46 @@ def test_tables_in_parquet_are_those_in_csv(tmp_path: Path) -> None:
         }
         write_columns(tmp_path / f"pool_{part}.parquet", columns, {})
     assert read_trace(tmp_path).arrival_s.tolist() == read_trace(TABLES).arrival_s.tolist()
+
+
+CELLS = {"customer": ["a", "b", None], "input_tokens": [10, 20, 30], "output_tokens": [1, 2, 3]}
+
+
+@pytest.mark.parametrize(
+    ("arrival", "columns"),
+    [
+        ({"arrival_s": [0.5, 1.0, 2.25]}, {"tenant": "customer"}),
+        ({"sent": [datetime(2024, 5, 10, 2, 0, second) for second in (0, 1, 5)]}, {}),
+        ({"sent": [datetime(2024, 5, 10, 2, 0, second, tzinfo=UTC) for second in (0, 1, 5)]}, {}),
+        ({"sent": [{"ms": 500}, {"ms": 1000}, {"ms": 2250}]}, {"arrival": "sent.ms", "unit": "ms"}),
+    ],
+)
+def test_a_table_is_read_from_parquet_as_from_text(
+    tmp_path: Path, arrival: dict[str, list[Any]], columns: dict[str, Any]
+) -> None:
+    """Known by its columns or named; times as such, values inside of others, empty cells."""
+    cells = {**arrival, **CELLS}
+    write_columns(tmp_path / "requests.parquet", cells, {})
+    rows = [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
+    text = put(
+        tmp_path, "requests.jsonl", "\n".join(json.dumps(row, default=lambda at: at.isoformat()) for row in rows)
+    )
+    given = {"arrival": "sent", "input": "input_tokens", "output": "output_tokens", "tenant": "customer"}
+    named = TraceColumnNames(**(columns if "arrival_s" in cells else given | columns))
+    stored, told = (read_trace(file, TraceReadOptions(columns=named)) for file in (tmp_path / "requests.parquet", text))
+    assert stored.arrival_s.tolist() == told.arrival_s.tolist() and stored.arrival_s[-1] in (1.75, 2.25, 5.0)
+    assert stored.input_tokens.tolist() == [10, 20, 30] and stored.output_tokens.tolist() == [1, 2, 3]
+    assert stored.tenant is not None and told.tenant is not None
+    assert stored.tenant.tolist() == told.tenant.tolist() and stored.tenants == told.tenants
+
+
+@pytest.mark.parametrize("name", ["requests.csv", "requests.parquet", "requests.csv.gz"])
+def test_a_file_that_is_none_of_these_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(bytes(range(128, 256)) * 4)
+    named = TraceColumnNames(arrival="when", input="prompt", output="reply")
+    for reading in (TraceReadOptions(columns=named), TraceReadOptions()):
+        with pytest.raises(FactError, match=r"requests\.[a-z.]*: file"):
+            read_trace(tmp_path / name, reading)
 
 
 def _number(cell: str) -> object:

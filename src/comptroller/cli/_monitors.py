@@ -57,7 +57,8 @@ def fit_monitors(
         write_all({"table": table}, {"table": lambda: as_table(monitors_sheet(found))})
     if out:
         (source,) = _one_source(calls)
-        about = {"command": f"comptroller fit monitors {path.name} --kind {names[0]}", "source": source}
+        of_models = "".join(f" --model {name}" for name in wish.models)
+        about = {"command": f"comptroller fit monitors {path.name} --kind {names[0]}{of_models}", "source": source}
         train_monitor(names[0], sources_of(calls)[source], most_lost, about).save(out)
         say(f'wrote {out}; [monitors.NAME] file = "{out}" stops runs at the gateway by it')
     if as_json:
@@ -85,7 +86,10 @@ def _of_model(calls: AgentTrajectories, models: Sequence[str]) -> AgentTrajector
 def _one_source(calls: AgentTrajectories) -> tuple[str, ...]:
     sources = tuple(sources_of(calls))
     if len(sources) > 1:
-        raise InputError(f"--out: a monitor learns from one source, and these runs have {', '.join(sources)}: --model")
+        models = dict.fromkeys((run.source, run.model) for run in calls.runs)
+        of = {one: " ".join(f"--model {model}" for source, model in models if source == one) for one in sources}
+        each = "; ".join(f"{said} for {source}" for source, said in of.items())
+        raise InputError(f"--out: a monitor learns from one source, and these runs have several; say {each}")
     return sources
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from math import inf
 from pathlib import Path
 from typing import Annotated
@@ -33,9 +35,11 @@ from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import flag_truncated
 
 HowSolved = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
-        help="Let recorded questions arrive instead, each solved like this, as best_of_n(n=8).", show_default=False
+        help="Let recorded questions arrive instead, each solved like this, as best_of_n(n=8); again for others to "
+        "compare on the same questions.",
+        show_default=False,
     ),
 ]
 Recorded = Annotated[
@@ -49,7 +53,8 @@ Served = Annotated[
         show_default=False,
     ),
 ]
-AskedQuestions = QuestionArrivals | None
+AskedQuestions = tuple[QuestionArrivals, ...]
+"""The same questions for each strategy; none where requests arrive."""
 Lead = Annotated[
     float,
     typer.Option(
@@ -61,7 +66,7 @@ Limits = Annotated[str, typer.Option(help="Per question, as '2000 tokens, 30 s'.
 
 
 def question_arrivals(
-    strategy: HowSolved = "",
+    strategy: HowSolved = None,
     evidence: Recorded = "",
     named_columns: ColumnTexts = None,
     model: Whose = "",
@@ -72,12 +77,12 @@ def question_arrivals(
     reward: Rewards = "",
     lead: Lead = inf,
 ) -> AskedQuestions:
-    """The recorded questions and how they are solved, where they are asked for."""
+    """The recorded questions and how they are solved, by each strategy, where they are asked for."""
     if not strategy and not evidence:
         if role or served or model or named_columns or reward or checker != NEVER_WRONG or lead != inf:
             options = "--model, --role, --served, --map, --checker, --reward and --lead"
             raise InputError(f"{options} go with --strategy and --evidence")
-        return None
+        return ()
     if not evidence or not strategy:
         raise InputError("--strategy and --evidence go together: how questions are solved, and which")
     records = records_of(Path(evidence), DEFAULT_SAMPLES, 0, evidence_map(named_columns))
@@ -86,12 +91,28 @@ def question_arrivals(
     pairs = named_pairs("served", "NAME=MODEL", served or [])
     if not lead >= 0:
         raise InputError(f"--lead {lead:g}: seconds before its first question a context is known, from 0 up")
-    return QuestionArrivals(parse(strategy), replay, QuestionBudget.parse(budget), pairs, lead)
+    strategies, within = [parse(one) for one in dict.fromkeys(strategy)], QuestionBudget.parse(budget)
+    return tuple(QuestionArrivals(one, replay, within, pairs, lead, strategies) for one in strategies)
 
 
-def say_gates(questions: AskedQuestions, solved: QuestionStreamOutcome | None) -> None:
-    """What there is to know of the trained parts of a strategy whose questions were simulated."""
-    for note in gate_notes(questions, solved) if questions and solved else ():
+def simulation_choices(
+    routing: Sequence[str] | None, questions: AskedQuestions
+) -> list[tuple[str, QuestionArrivals | None]]:
+    """Routing policy, the plan's own where it is empty, and questions of each simulation.
+
+    Raises:
+        InputError: several policies and several strategies.
+    """
+    names = list(dict.fromkeys(routing or [""]))
+    if len(names) > 1 and len(questions) > 1:
+        raise InputError("--routing and --strategy: several of both; name one of either")
+    return [(name, one) for name in names for one in questions or (None,)]
+
+
+def say_gates(questions: AskedQuestions, solved: Sequence[QuestionStreamOutcome | None]) -> None:
+    """What there is to know of the trained parts of strategies whose questions were simulated."""
+    notes = [gate_notes(one, outcome) for one, outcome in zip(questions, solved, strict=False) if outcome]
+    for note in dict.fromkeys(chain.from_iterable(notes)):
         say(note)
 
 

@@ -19,7 +19,7 @@ from comptroller.report.sharing_tables import slowdown_sheet
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.simulation_figures import record, round_floats
 from comptroller.report.simulation_page import page, picture
-from comptroller.report.simulation_tables import headline, routings, setting, sheets
+from comptroller.report.simulation_tables import headline, setting, sheets, side_by_side
 from comptroller.report.terminal import console, print_sheet
 from comptroller.work.call import CallTable
 
@@ -57,11 +57,11 @@ def show_compared(
 
 
 def print_simulations(simulations: Sequence[PlanSimulation], slowdowns: Sequence[SharingSlowdown]) -> None:
-    """The first simulation in tables, with the routings of all side by side."""
+    """The first simulation in tables, with all side by side."""
     to = console()
     to.print(f"[bold]{escape(simulations[0].plan.name)}[/]: [bold green]{escape(headline(simulations[0]))}[/]")
     to.print(f"[dim]{escape(setting(simulations[0]))}[/]\n", soft_wrap=True)
-    for sheet in (*sheets(simulations[0]), *map(slowdown_sheet, slowdowns[:1]), routings(simulations)):
+    for sheet in (*sheets(simulations[0]), *map(slowdown_sheet, slowdowns[:1]), side_by_side(simulations)):
         print_sheet(sheet, to)
 
 

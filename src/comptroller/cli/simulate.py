@@ -22,7 +22,7 @@ from comptroller.cli._faults import CallCopyOptions, ReplicaFaultOptions, copy_o
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
 from comptroller.cli._plan_calibration import plan_with_calibration
 from comptroller.cli._power import RowPowerOptions, power_options
-from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates
+from comptroller.cli._question_arrivals import AskedQuestions, question_arrivals, say_gates, simulation_choices
 from comptroller.cli._scaling import ReplicaScalingOptions, scaling_options
 from comptroller.cli._simulation_output import print_simulations, simulation_document, writable, write_files
 from comptroller.cli._simulation_uses import refuse_unused
@@ -109,10 +109,10 @@ def run(
     if gaps:
         return show_tool_gaps(fleet_plan, requests, replace(settings, routing=one_routing(routing)), priced, json)
     simulations = [
-        simulate_plan(fleet_plan, requests, replace(settings, routing=name), priced, questions)
-        for name in dict.fromkeys(routing or [""])
+        simulate_plan(fleet_plan, requests, replace(settings, routing=name), priced, asked_for)
+        for name, asked_for in simulation_choices(routing, questions)
     ]
-    say_gates(questions, simulations[0].solved)
+    say_gates(questions, [one.solved for one in simulations])
     slowdowns = slowdowns_of(simulations, slowdown)
     write_files(simulations, paths, as_calls)
     if json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from math import inf
 
 import numpy as np
@@ -29,7 +30,7 @@ class QuestionArrivals:
     """What arrives in place of the trace's own lengths: recorded questions, each solved by a strategy on a budget.
 
     served: a plan's model by the recorded name that it plays, where the names differ.  lead_s: seconds before its first
-    question from which a context is known.
+    question from which a context is known.  beside: other strategies, which must be able to solve the same questions.
     """
 
     strategy: Strategy
@@ -37,14 +38,17 @@ class QuestionArrivals:
     budget: QuestionBudget = UNLIMITED
     served: Mapping[str, str] = field(default_factory=dict)
     lead_s: float = inf
+    beside: Sequence[Strategy] = ()
 
 
 def question_arrivals_of(
     questions: QuestionArrivals, trace: RequestTrace, services: Sequence[ServiceDocument], rng: np.random.Generator
 ) -> QuestionStream:
     """A recorded question for every arrival of a trace: each once, in an order drawn, before any comes again."""
-    require_inputs(questions.strategy, questions.replay, spell(questions.strategy))
-    recorded = questions.replay.covered(uses(questions.strategy))
+    strategies = questions.strategy, *questions.beside
+    for one in strategies:
+        require_inputs(one, questions.replay, spell(one))
+    recorded = reduce(np.intersect1d, [questions.replay.covered(uses(one)) for one in strategies])
     if not recorded.size:
         raise UnsupportedError("no question has replies of every model and role, so there is nothing to solve")
     rounds = [rng.permutation(recorded) for _ in range(-(-len(trace) // recorded.size))]

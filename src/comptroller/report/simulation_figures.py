@@ -75,7 +75,7 @@ def spending_totals(simulation: PlanSimulation) -> dict[str, float]:
 
 
 def token_counts(simulation: PlanSimulation) -> dict[str, int]:
-    """Tokens of all calls by what became of them, and preemptions."""
+    """Tokens of all calls by what became of them, preemptions, and calls with an adapter and loads for them."""
     outcome = simulation.outcome
     done = outcome.requests
     return {
@@ -85,6 +85,8 @@ def token_counts(simulation: PlanSimulation) -> dict[str, int]:
         "output": int(done.generated.sum()),
         "preemptions": int(done.preemptions.sum()),
         "recomputed": int(outcome.meters.recomputed_tokens.sum()),
+        "adapter_calls": int(((outcome.jobs.adapter > 0) & (done.started >= 0)).sum()),
+        "adapter_loads": int(done.adapter_loads.sum()),
     }
 
 

@@ -31,7 +31,7 @@ MOST_LINES = 6
 
 
 def page(simulation: PlanSimulation, beside: Sequence[PlanSimulation] = ()) -> str:
-    """The page as text; beside: the same requests under other routings.
+    """The page as text; beside: the same requests under other routings, or questions by other strategies.
 
     Raises:
         InputError: the simulation was not sampled.
@@ -69,7 +69,7 @@ def _sections(simulation: PlanSimulation, beside: Sequence[PlanSimulation]) -> t
     )
     tables = (
         ("Scored by the record. What the unsolved took is paid for by the solved.", simulation_tables.questions),
-        ("The same requests on the same fleet.", lambda one: simulation_tables.routings((one, *beside))),
+        ("The same requests on the same fleet.", lambda one: simulation_tables.side_by_side((one, *beside))),
         (
             "The percentile asked for, as it came out; requests that never got there count as infinitely late.",
             simulation_tables.objectives,

@@ -172,6 +172,12 @@ def ends(simulation: PlanSimulation) -> ReportSheet:
         ("preemptions", tokens["preemptions"]),
         (INSET + "tokens computed again", tokens["recomputed"]),
     ]
+    if asked := tokens["adapter_calls"]:
+        found = max(1 - tokens["adapter_loads"] / asked, 0.0)
+        rows += [
+            ("begun with an adapter", asked),
+            (INSET + f"loads of adapters, {found:.1%} found", tokens["adapter_loads"]),
+        ]
     return ReportSheet("Requests and tokens", (left("what", ""), right("count")), tuple(rows))
 
 
@@ -237,8 +243,23 @@ ROUTINGS: SheetColumns[PlanSimulation] = (
 )
 
 
-def routings(simulations: Sequence[PlanSimulation]) -> ReportSheet:
-    """The same requests under several routings, side by side; nothing for one alone."""
+STRATEGIES: SheetColumns[Record] = (
+    left("strategy", None, lambda one: one["strategy"]),
+    right("share", "solved", lambda one: f"{one['share']:.1%}"),
+    right("calls", "calls each", lambda one: number(one["calls_per_question"])),
+    right("p50", "time p50", lambda one: seconds(one["answer_s"]["p50"])),
+    right("p95", "time p95", lambda one: seconds(one["answer_s"]["p95"])),
+    right("usd", "$ per solved", lambda one: dollars(one["usd_per_solved"])),
+    right("j", "J per solved", lambda one: with_prefix(one["j_per_solved"], "J")),
+    right("gco2e", "CO2e per solved", lambda one: with_prefix(one["gco2e_per_solved"], "g")),
+)
+
+
+def side_by_side(simulations: Sequence[PlanSimulation]) -> ReportSheet:
+    """The same questions by several strategies, or the same requests under several routings; nothing for one alone."""
+    solved = [solving(one) for one in simulations]
+    if len({one.get("strategy") for one in solved}) > 1:
+        return ReportSheet.of("Strategies on the same questions and fleet", STRATEGIES, solved)
     return ReportSheet.of("Routing", ROUTINGS, simulations if len(simulations) > 1 else ())
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from comptroller.errors import FactError
 from comptroller.facts.calibration_document import CalibrationDocument
 
-FOLDERS = {"trace": ("traces", "agents"), "evidence": ("evidence", "agents"), "hourly table": ("fleet",)}
-"""Kind of file that a workload names -> data folders that it is looked for in; runs of agents are both."""
+FOLDERS = {"trace": ("traces", "agents", "fleet"), "evidence": ("evidence", "agents"), "hourly table": ("fleet",)}
+"""Kind of file that a workload names -> data folders that it is looked for in; runs of agents are of two kinds."""
 
 
 def data_folders(kind: str, file: Path) -> Iterator[Path]:

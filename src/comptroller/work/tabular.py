@@ -6,6 +6,7 @@ import csv
 import gzip
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import StringIO
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import IO, Any
@@ -50,6 +51,17 @@ def header(head: str) -> list[str]:
         return [cell.strip() for cell in next(csv.reader([head.split("\n", 1)[0]], delimiter=separator(head)), [])]
     except csv.Error:
         return []
+
+
+def head_of(names: Sequence[str]) -> str:
+    """The first line of a CSV file with these columns.
+
+    >>> header(head_of(["a", "b, c"]))
+    ['a', 'b, c']
+    """
+    line = StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
 
 
 def columns_of(path: Path) -> list[str]:

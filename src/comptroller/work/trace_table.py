@@ -1,11 +1,13 @@
-"""Traces that are tables: CSV with a heading, or JSON objects, read by the names of their columns."""
+"""Traces that are tables: CSV with a heading, JSON objects or Parquet, read by the names of their columns."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from gzip import BadGzipFile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import FactError
+from comptroller.work.arrow import PARQUET
+from comptroller.work.arrow import read_columns as read_parquet
 from comptroller.work.documents import inside, unpack_json
 from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows
 from comptroller.work.tabular import header, numbers, open_text, read_columns
@@ -51,12 +55,14 @@ class CellNumbering:
 
 @dataclass(frozen=True, slots=True)
 class TraceTable:
-    """A trace file as a table. names: of its columns. records: of a JSON file, with the numbers of their lines."""
+    """A trace file as a table. names: of its columns.  records: of a JSON file, with the numbers of their lines.
+    stored: columns of a Parquet file, with the numbers of their rows."""
 
     path: Path
     names: tuple[str, ...]
     line: Ints | None = None
     records: tuple[Record | None, ...] = ()
+    stored: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def columns(self, names: Sequence[str], convert: Sequence[Converter]) -> tuple[Ints, list[npt.NDArray[Any]]]:
         """Line numbers and the named columns, each converted by the function at its place."""
@@ -67,6 +73,9 @@ class TraceTable:
 
     def _cells(self, name: str) -> list[Any]:
         path = name.split(".")
+        if self.stored:
+            own, within = (name, []) if name in self.stored else (path[0], path[1:])
+            return [_cell(inside(value, *within)) for value in self.stored[own]]
         return [_cell(_value(record, name, path)) for record in self.records]
 
     def problems(self) -> dict[int, str]:
@@ -75,19 +84,33 @@ class TraceTable:
 
 
 def trace_table(path: Path) -> TraceTable:
-    """The table of a CSV file with a heading, of JSON lines, or of a JSON list of objects.
+    """The table of a CSV file with a heading, of JSON lines, of a JSON list of objects, or of a Parquet file.
 
     Raises:
-        FactError: the file is not text.
+        FactError: the file is none of them.
+        UnsupportedError: it is Parquet, and pyarrow is not installed.
     """
-    with open_text(path) as file:
-        start = file.readline()
-        if start.lstrip()[:1] not in ("{", "["):
-            return TraceTable(path, tuple(header(start)))
-        content = start + file.read()
+    if path.suffix in PARQUET:
+        return _stored_table(path)
+    try:
+        with open_text(path) as file:
+            start = file.readline()
+            if start.lstrip()[:1] not in ("{", "["):
+                return TraceTable(path, tuple(header(start)))
+            content = start + file.read()
+    except (UnicodeDecodeError, EOFError, BadGzipFile) as error:
+        raise FactError(path.name, "file", f"not text in UTF-8: {error}") from error
     lines, records = _json_records(content)
     names = dict.fromkeys(name for record in records[:SEEN] for name in leaves(record or {}))
     return TraceTable(path, tuple(names), np.array(lines, np.int64), tuple(records))
+
+
+def _stored_table(path: Path) -> TraceTable:
+    stored, _ = read_parquet(path)
+    cells = {name: column if isinstance(column, list) else column.tolist() for name, column in stored.items()}
+    firsts = {name: next((cell for cell in column[:SEEN] if cell is not None), None) for name, column in cells.items()}
+    count = len(next(iter(cells.values()), ()))
+    return TraceTable(path, tuple(leaves(firsts)), np.arange(1, count + 1), stored=cells)
 
 
 def _json_records(content: str) -> tuple[list[int], list[Record | None]]:
@@ -126,9 +149,11 @@ def _value(record: Record | None, name: str, path: Sequence[str]) -> Any:
 
 
 def _cell(value: Any) -> Any:
-    """A JSON value as a cell of a CSV file would be: text; lists and objects as they are."""
+    """A value as a cell of a CSV file would be: text; lists and objects as they are, times as ISO 8601 has them."""
     if isinstance(value, str | list | dict):
         return value
+    if isinstance(value, datetime):
+        return value.isoformat()
     return "" if value is None or isinstance(value, bool) else repr(value)
 
 

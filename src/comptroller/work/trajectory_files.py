@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from comptroller.errors import FactError, RecordError
-from comptroller.work.arrow import column_names, read_columns
+from comptroller.work.arrow import PARQUET, read_columns
 from comptroller.work.rows import SHOWN
 from comptroller.work.tabular import json_numbers, numbers
 from comptroller.work.trace_table import names_of_head, trace_table
 from comptroller.work.trajectories import COUNTED, AgentRun, AgentTrajectories
 
-PARQUET = (".parquet", ".pq")
 NEEDED = ("instance", "step", "input_tokens", "output_tokens")
 NAMED = {"usd": "cost_usd", "to_next_s": "to_next_call_s", "observation": "observation_chars"}
 """What columns are called in the file where it is not their name here; their own name is read too."""
@@ -32,7 +31,7 @@ def are_trajectories(path: Path, head: str) -> bool:
     """Whether a file holds trajectories, by the names of its columns."""
     if path.is_dir():
         return False
-    return set(NEEDED) <= (column_names(path) if path.suffix in PARQUET else names_of_head(head))
+    return set(NEEDED) <= names_of_head(head)
 
 
 def read_trajectories(path: Path) -> AgentTrajectories:

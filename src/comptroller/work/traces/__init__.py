@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from comptroller.errors import FactError
 from comptroller.facts.document_faults import fact_error
+from comptroller.work.arrow import PARQUET, column_names
 from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows, chosen_tenants, trace_of_rows
-from comptroller.work.tabular import open_text
+from comptroller.work.tabular import head_of, open_text
 from comptroller.work.trace import RequestTrace
 from comptroller.work.trace_columns import TraceColumnNames
 from comptroller.work.trace_table import rows_of_table, trace_table
-from comptroller.work.trajectory_files import PARQUET
 
 HEAD_CHARACTERS = 65536
 """Characters of a file by which its format is recognised. Names of columns and keys are in the first line, except those
@@ -123,8 +123,10 @@ def read_trace(
 
 
 def _head(path: Path) -> str:
-    if path.is_dir() or (path.suffix in PARQUET and path.exists()):
+    if path.is_dir():
         return ""
+    if path.suffix in PARQUET and path.exists():
+        return head_of(sorted(column_names(path)))
     try:
         with open_text(path) as file:
             return file.read(HEAD_CHARACTERS)

@@ -135,8 +135,6 @@ def _read(path: Path, reading: TraceReadOptions, rng: np.random.Generator) -> Tr
 def _recognises(path: Path, head: str) -> bool:
     if path.is_dir():
         return any(path.glob("*_arrivals.*")) and any(path.glob("*_lengths.*"))
-    if path.suffix == ".parquet":
-        return path.stem.endswith(PARTS)
     return any(set(names) <= set(header(head.split("\n", 1)[0])) for names in (ARRIVALS, LENGTHS))
 
 
