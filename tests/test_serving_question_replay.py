@@ -17,9 +17,9 @@ from comptroller.serving.question_replay import replay_stream, solve_recorded
 from comptroller.serving.ticks import linear
 from comptroller.serving.world import ELSEWHERE, Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy, solve
 from comptroller.strategies.protocol import All, Answer, Ask, Next, QuestionBudget, Strategy
+from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker
 from comptroller.strategies.replay import RecordedService as Recorded
-from comptroller.strategies.results import uses
 from comptroller.strategies.spelling import parse
 from comptroller.work.evidence_readers import read_evidence
 

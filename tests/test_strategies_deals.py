@@ -17,6 +17,8 @@ from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, Recor
 from comptroller.strategies.results import replay_strategy
 from comptroller.strategies.sample_pools import SampleTable
 from comptroller.strategies.spelling import parse, spell
+from comptroller.strategies.studied_samples import studied_samples
+from comptroller.strategies.study import ReplayConditions, study
 from comptroller.work.evidence import Evidence, RecordedModel, RecordedQuestion, columns
 
 DEALS = 400
@@ -138,3 +140,78 @@ def test_what_can_be_dealt_in_one_way_is_dealt_once(text, checker, deals):
 def test_a_strategy_that_draws_lots_is_dealt_again():
     only = evidence_of([[(0.0, "a", 1.0)]])
     assert dealt(Lottery(), replay_of(only), 40).deals == 40
+
+
+GOOD, NONE, LEFT = ("a", True), (None, False), ("a", False)
+
+
+def judged_evidence(*questions, role="verifier", verdict=1.0):
+    """Questions of samples (answer, whether a row of a role comes after it); right where there is an answer."""
+    rows = [(number, -1, "solver", *sample) for number, samples in enumerate(questions) for sample in samples]
+    rows += [(row[0], parent, role, "b", False) for parent, row in enumerate(rows) if row[-1]]
+    question, parent, kind = (np.array([row[place] for row in rows]) for place in range(3))
+    whose = np.array([row[3] for row in rows], object)
+    sample = np.concatenate([*(np.arange(len(samples)) for samples in questions), np.zeros((parent >= 0).sum())])
+    table = columns(
+        len(rows),
+        question=question,
+        sample=sample.astype(np.int64),
+        parent=parent,
+        role=kind,
+        answer=whose,
+        temperature=np.ones(len(rows)),
+        score=(whose == "a").astype(float),
+        judgement=np.where(parent >= 0, verdict, np.nan),
+        finish=np.full(len(rows), "stop"),
+        input_tokens=np.full(len(rows), 10.0),
+        output_tokens=np.ones(len(rows)),
+    )
+    items = tuple(RecordedQuestion(f"q{number}") for number in range(len(questions)))
+    return Evidence(items, (RecordedModel("m"),), table, source="judged")
+
+
+@pytest.mark.parametrize(
+    ("questions", "studied"),
+    [
+        (([GOOD, GOOD, LEFT], [GOOD, NONE, NONE]), [True, True, False, True, True, False]),
+        (([GOOD, LEFT, GOOD], [GOOD, NONE, GOOD]), [True, False, True, True, False, True]),
+        (([(None, True), NONE], [NONE, (None, True)]), [True, False, False, True]),
+    ],
+    ids=["the first two of each", "picked answers", "replies without answers"],
+)
+def test_a_sample_without_an_answer_belongs_to_the_study_of_its_number(questions, studied):
+    found = studied_samples(judged_evidence(*questions), "verifier", True)
+    assert found[: len(studied)].tolist() == studied
+
+
+@pytest.mark.parametrize(
+    ("role", "text"),
+    [("verifier", "generative_verification(s=1,v=1)"), ("reviser", "sequential_revision(rounds=1,pick=vote)")],
+)
+def test_who_reads_verdicts_is_dealt_samples_without_an_answer_as_often_as_they_came(role, text):
+    evidence = judged_evidence([GOOD, NONE, GOOD, GOOD, LEFT], [GOOD, GOOD, NONE, NONE, LEFT], role=role)
+    who = RecordedService(evidence.arms[0], pace=PER_TOKEN)
+    told = dealt(parse(text), EvidenceReplay(evidence, {"solver": who, role: who}, seed=3))
+    np.testing.assert_allclose(told.score, [0.75, 0.5], atol=0.1)
+    assert told.deals == DEALS and not told.deals_left_out
+
+
+def test_deals_that_ask_beyond_the_record_are_left_out_counted_and_told():
+    """Of three samples two are judged; the third has an answer without a verdict, or none and needs no verdict."""
+    found = study(
+        judged_evidence([GOOD, GOOD, LEFT, NONE]),
+        [parse("generative_verification(s=3,v=1)")],
+        ReplayConditions(deals=40),
+    )
+    told = found.settings[-1].results
+    assert told.deals + told.deals_left_out == 40 and 10 <= told.deals <= 30
+    assert f"{told.deals_left_out} of 40 deals left out" in " ".join(found.notes)
+
+
+def test_a_recorded_checker_is_asked_where_it_judged():
+    """The second question has no verdicts, and of the first the second sample alone."""
+    evidence = judged_evidence([LEFT, GOOD], [LEFT, LEFT])
+    roles = dict.fromkeys(("weak", "strong", "verifier"), evidence.arms[0])
+    asked = parse("verdict_cascade(roles=(weak,strong),checker=verifier)")
+    told = study(evidence, [asked], ReplayConditions(roles=roles)).settings[-1].results
+    assert told.question.tolist() == [0] and told.mean("calls") == 2.0

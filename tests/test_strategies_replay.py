@@ -22,9 +22,10 @@ from comptroller.facts.engine import engine_facts
 from comptroller.strategies.drive import StrategyDriver, play
 from comptroller.strategies.protocol import UNLIMITED, Answer, Ask, QuestionBudget
 from comptroller.strategies.recorded_price import recorded_price
+from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
 from comptroller.strategies.replay_intervals import estimate, setting_estimates
-from comptroller.strategies.results import nested_results, replay_strategy, uses
+from comptroller.strategies.results import nested_results, replay_strategy
 from comptroller.strategies.rules.cascade import CascadeStrategy
 from comptroller.strategies.spelling import names, parse
 from comptroller.strategies.study import ReplayConditions, study

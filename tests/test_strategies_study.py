@@ -315,6 +315,16 @@ def test_a_price_may_be_that_of_a_service_on_a_day(recorded, capsys):
     assert command(*words, "--price", "openai/none@2026-01-01") == 2
 
 
+def test_a_price_of_one_model_is_of_all_that_its_name_finds(recorded, capsys):
+    """By a part of the name, as roles are bound, and told as declared."""
+    words = ("once", "--evidence", recorded, "--json", "--price")
+    assert command(*words, "smal=1,2") == 0
+    part = json.loads(capsys.readouterr().out)
+    assert command(*words, "small=1,2") == 0
+    assert json.loads(capsys.readouterr().out)["settings"] == part["settings"]
+    assert "modelled: dollars of smal from the declared 1,2 per million tokens" in part["notes"]
+
+
 def test_a_budget_in_joules_needs_joules_per_token(recorded, capsys):
     words = ("sample_and_vote(n=4)", "--evidence", recorded, "--budget", "20 j", "--json")
     assert command(*words) == 2
@@ -349,6 +359,10 @@ def test_the_same_command_prints_the_same_bytes(recorded, capsys):
         (("once", "--over", "luck"), "one of usd"),
         (("once", "--shape", "lama_3_1_8b"), "nearest: llama_3_1_8b"),
         (("once", "--price", "openai/gpt-4o-mini@soon"), "write the date as"),
+        (("once", "--price", "1,2", "--price", "small=1,2"), "'1,2' is of all models beside small"),
+        (("once", "--price", "small=1,2", "--price", "small=1,3"), "small is 1,2 already"),
+        (("once", "--price", "smal=1,2", "--price", "small=1,3"), "small has that of 'smal' already"),
+        (("once", "--price", "medium=1,2"), "has no such model; it has small, large"),
         (("once", "--spread", "300"), "difficulty is predicted from texts"),
         (("once", "--table", "x.doc"), "ends in one of"),
     ],

@@ -111,9 +111,9 @@ def run(
     for path in filter(None, (png, html, table)):
         check(path)
     as_table = writer_of(table) if table else None
-    records, for_all = records_at_prices(records_of(evidence, samples, seed, columns), price or [])
+    records, for_all, price_notes = records_at_prices(records_of(evidence, samples, seed, columns), price or [])
     conditions = replace(
-        _declared_conditions(judges, for_all, joules, pace),
+        _declared_conditions(judges, for_all, price_notes, joules, pace),
         arms=arms_of(records, model or []),
         roles=roles_of(records, role or []),
         budget=QuestionBudget.parse(budget),
@@ -162,14 +162,16 @@ def _print(replayed: StrategyStudy, wasted: ReportSheet | None) -> None:
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
 
 
-def _declared_conditions(judges: ModelledJudges, price: str, joules: str, pace: str) -> ReplayConditions:
+def _declared_conditions(
+    judges: ModelledJudges, price: str, price_notes: tuple[str, ...], joules: str, pace: str
+) -> ReplayConditions:
     """The conditions that are declared, not recorded."""
-    usd, price_note = declared_price(price) if price else (None, ())
+    usd, price_notes = declared_price(price) if price else (None, price_notes)
     return ReplayConditions(
         checker=judges.checker,
         reward=judges.reward,
         pace=ServicePace(*numbers("pace", pace, 3)) if pace else None,
         price=usd,
         joules=TokenPrice(*numbers("joules", joules, 2)) if joules else None,
-        told=price_note,
+        told=price_notes,
     )

@@ -15,7 +15,7 @@ import numpy as np
 from comptroller.strategies.expected_runs import formed_results
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay
-from comptroller.strategies.results import COLUMNS, ReplayResults
+from comptroller.strategies.results import COLUMNS, ReplayResults, replay_strategy
 from comptroller.strategies.sample_pools import SampleTable as SampleTable  # noqa: PLC0414 - for studies too
 from comptroller.strategies.sample_pools import combined_cost
 from comptroller.strategies.spelling import spell
@@ -31,6 +31,7 @@ def results_over_deals(
     """The results of every strategy as means over the deals that are recorded, the first as the replay deals.
 
     Where nothing that was asked could have been dealt otherwise, every deal is that one: no further ones are replayed.
+    A deal in which a strategy asks for what is not recorded is left out of its means, and counted.
     """
     by_deal: list[dict[str, ReplayResults]] = []
     for again in deals_of(replay, deals):
@@ -38,7 +39,8 @@ def results_over_deals(
         if not again.chances:
             break
     names = dict.fromkeys(name for found in by_deal for name in found)
-    return [_mean([found[name] for found in by_deal if name in found]) for name in names]
+    means = {name: _mean([found[name] for found in by_deal if name in found]) for name in names}
+    return [replace(one, deals_left_out=len(by_deal) - one.deals) for one in means.values()]
 
 
 def expected_results(
@@ -56,6 +58,21 @@ def expected_results(
     dealt = results_over_deals(table.replay, table.deals, lambda again: results_of(again, others)) if others else []
     found = formed | {one.strategy: one for one in dealt}
     return [found[name] for name in map(spell, points) if name in found]
+
+
+def expected_replay(
+    strategy: Strategy, replay: EvidenceReplay, questions: Sequence[int], deals: int = DEALS
+) -> ReplayResults:
+    """A strategy without a budget on questions, indices into the evidence, as the mean over all that may be dealt it.
+
+    Raises:
+        UnsupportedError: an ask that the evidence does not hold.
+    """
+
+    def dealt(again: EvidenceReplay, some: Sequence[Strategy]) -> list[ReplayResults]:
+        return [replay_strategy(one, again, questions) for one in some]
+
+    return expected_results(SampleTable(replay, questions, deals), [strategy], UNLIMITED, dealt)[0]
 
 
 def deals_of(replay: EvidenceReplay, deals: int) -> Iterator[EvidenceReplay]:
@@ -84,3 +101,7 @@ def deal_notes(results: Iterable[ReplayResults]) -> Iterator[str]:
         points = f"{widest.deal_deviation * 100:.1f} points (standard deviation, {widest.strategy})"
         scored = "" if np.isnan(widest.deal_deviation) else f"; one deal alone differs by {points}"
         yield f"means over {f'{deals} deals' if deals else 'all choices'} of the recorded samples{scored}"
+    short = max(given, key=lambda one: one.deals_left_out, default=None)
+    if short is not None and short.deals_left_out:
+        count = f"up to {short.deals_left_out} of {short.deals + short.deals_left_out} deals"
+        yield f"{count} left out, where a strategy asks for more than is recorded ({short.strategy})"

@@ -21,6 +21,7 @@ from comptroller.errors import UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.protocol import Answer, Ask, Reply, Strategy, StrategyQuestion
 from comptroller.strategies.recorded_price import recorded_price
+from comptroller.strategies.recorded_roles import BESIDE, RECORDED, uses
 from comptroller.strategies.recorded_service import (
     RIGHT,
     TICKS,
@@ -31,17 +32,12 @@ from comptroller.strategies.recorded_service import (
     cells,
     zero_for_nan,
 )
-from comptroller.work.evidence import ASIDE, REVISER, SLEEPER, SOLVER, STEP, VERIFIER, Evidence, Ints, RecordedAskKey
+from comptroller.strategies.studied_samples import studied_samples
+from comptroller.work.evidence import REVISER, SOLVER, STEP, VERIFIER, Evidence, Ints, RecordedAskKey
 
 Bools = npt.NDArray[np.bool_]
 
 __all__ = ["RIGHT", "EvidenceReplay", "ModelledChecker", "RecordedService", "ReplayWorld", "ServicePace"]
-
-RECORDED = {"verifier": VERIFIER, "reviser": REVISER, "reward": VERIFIER, "step": STEP, "sleeper": SLEEPER}
-RECORDED |= {role: role for role in ASIDE}
-BESIDE = {"sleeper", *ASIDE}
-"""Role of a strategy -> role of its replies in the evidence; every other role reads a solver's replies, or steps where
-it asks for one (`Ask.stop`)."""
 
 
 class PreparedContext(NamedTuple):
@@ -77,7 +73,8 @@ class EvidenceReplay:
         self._records: dict[tuple[str, int], RecordedReply] = {}
         self.dealt: dict[RecordedAskKey, list[int]] = {}
         self.chances: set[RecordedAskKey | str] = set()
-        self.read: frozenset[str] = frozenset()
+        self.dealt_first: Bools | None = None
+        self._studies: dict[tuple[frozenset[str], bool], Bools] = {}
         self.prepared: dict[tuple[Strategy, int], PreparedContext] = {}
         of_arms = np.isin(evidence.rows.arm, list(self._arms.values()))
         recorded = not np.isnan(evidence.rows.latency_s[of_arms]).any()
@@ -89,34 +86,25 @@ class EvidenceReplay:
         other.seed, other.dealt, other.chances, other.prepared = seed, {}, set(), {}
         return other
 
-    def for_readers(self, uses: Sequence[str]) -> EvidenceReplay:
+    def for_readers(self, strategy: object) -> EvidenceReplay:
         """The same for a strategy that reads verdicts on samples, or revisions of them: of each question those samples
-        are dealt first that have some, in as random an order, since a study seldom judges all that it records."""
-        read = {RECORDED[role] for role in uses if RECORDED.get(role) in (VERIFIER, REVISER)}
+        are dealt first that the study of these looked at, in as random an order. Those without an answer are among
+        them only for a strategy that never asks for a verdict on such a one (`reads_answers`)."""
+        read = {RECORDED[role] for role in uses(strategy) if RECORDED.get(role) in (VERIFIER, REVISER)}
         if not read:
             return self
+        key = (frozenset(read), bool(getattr(strategy, "reads_answers", False)))
+        if key not in self._studies:
+            self._studies[key] = np.all([studied_samples(self.evidence, role, key[1]) for role in read], axis=0)
         other = copy(self)
-        other.dealt, other.read = {}, frozenset(read)
+        other.dealt, other.dealt_first = {}, self._studies[key]
         return other
 
     def world_of(
         self, strategy: object, question: int, known: Mapping[Ask, RecordedReply] | None = None
     ) -> ReplayWorld:
         """A world for one run of a strategy: what it reads is dealt first."""
-        return self.for_readers(getattr(strategy, "uses", ())).world(question, known)
-
-    @cached_property
-    def _answered_by(self) -> Mapping[str, Bools]:
-        """By role in the evidence, which rows some row of that role was recorded after."""
-        rows, found = self.evidence.rows, dict[str, Bools]()
-        for role in (VERIFIER, REVISER):
-            after = rows.parent[(rows.role == role) & (rows.parent >= 0)]
-            found[role] = np.isin(np.arange(len(rows)), after)
-        return found
-
-    def is_read(self, row: int) -> bool:
-        """Whether a row has a verdict, or a revision, of every kind that the strategy reads."""
-        return all(bool(self._answered_by[role][row]) for role in self.read)
+        return self.for_readers(strategy).world(question, known)
 
     @cached_property
     def strong_roles(self) -> frozenset[str]:
@@ -126,8 +114,8 @@ class EvidenceReplay:
             return frozenset()
         return frozenset(name for name, arm in arms.items() if arm == arms.get("solver"))
 
-    def covered(self, uses: Sequence[str] = ()) -> Ints:
-        """Questions (indices) where every bound model has a reply or steps, and every role in `uses` what it reads."""
+    def covered(self, roles: Sequence[str] = ()) -> Ints:
+        """Questions (indices) where every bound model has a reply or steps, and every role in `roles` what it reads."""
         rows, count = self.evidence.rows, len(self.evidence.items)
         arms = {role: self._arms[who.arm] for role, who in self.roles.items() if isinstance(who, RecordedService)}
         needed = {
@@ -137,7 +125,7 @@ class EvidenceReplay:
         }
         needed |= {
             (self._arms[self._service(role).arm], (RECORDED[role],))
-            for role in uses
+            for role in roles
             if role in RECORDED and role in self.roles
         }
         recorded = [
@@ -372,8 +360,8 @@ class ReplayWorld:
             seeds = [self.replay.seed, key.question, key.arm, key.parent + 1, len(key.role)]
             dealt = np.random.default_rng(seeds).permutation(rows).tolist()
             dealt = sorted(dealt, key=self._refused) if key.role == STEP else dealt
-        if self.replay.read and key.role == SOLVER and key.parent < 0:
-            dealt.sort(key=lambda row: not self.replay.is_read(row))
+        if (studied := self.replay.dealt_first) is not None and key.role == SOLVER and key.parent < 0:
+            dealt.sort(key=lambda row: not studied[row])
         return dealt
 
     def _is_drawn(self, rows: list[int], role: str) -> bool:

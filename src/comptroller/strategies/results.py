@@ -22,6 +22,7 @@ from comptroller.strategies.prepared_contexts import (
     with_share,
 )
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Reply, Strategy
+from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, PreparedContext, ReplayWorld
 from comptroller.strategies.spelling import spell
 from comptroller.strategies.world_inputs import lacking_inputs as lacking_inputs  # noqa: PLC0414 - for rooms to its right
@@ -39,7 +40,7 @@ class ReplayResults:
     reply.  lost: replies that were truncated, failed or refused.  unanswered: 1 without an answer.  expired: 1 if the
     budget ended the run.  strong_calls: asks of the solver's model, NaN where no other model is bound.  deals: that the
     columns are means over, 0 for all choices of the recorded samples.  deal_deviation: standard deviation of the mean
-    score from one deal to another.
+    score from one deal to another.  deals_left_out: that asked for what is not recorded.
     """
 
     strategy: str
@@ -55,6 +56,7 @@ class ReplayResults:
     strong_calls: Floats
     deals: int = 1
     deal_deviation: float = nan
+    deals_left_out: int = 0
 
     def column(self, name: str) -> Floats:
         """A column by name: a field, or a part of the cost, per question.
@@ -173,12 +175,6 @@ def _questions(
     if not chosen:
         raise InputError("no question has replies of every bound model, so there is nothing to replay")
     return chosen
-
-
-def uses(strategy: object) -> tuple[str, ...]:
-    """Roles beside the solver whose recorded replies a strategy needs."""
-    roles: tuple[str, ...] = getattr(strategy, "uses", ())
-    return roles
 
 
 def _replay_question(

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from comptroller.errors import UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
-from comptroller.strategies.replay import RECORDED, EvidenceReplay, RecordedService
+from comptroller.strategies.recorded_roles import RECORDED
+from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.work.cell_codes import cell_numbers
 from comptroller.work.evidence import SOLVER, Evidence
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from comptroller.errors import UnsupportedError
 from comptroller.strategies.protocol import QuestionBudget, Strategy
+from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.replay import EvidenceReplay
-from comptroller.strategies.results import runs, uses
+from comptroller.strategies.results import runs
 from comptroller.strategies.spelling import settings
 from comptroller.work.evidence import STEP
 

@@ -19,6 +19,7 @@ from comptroller.errors import InputError, UnsupportedError
 from comptroller.strategies.choosing import DifficultyAllocation, spread
 from comptroller.strategies.deals import SampleTable, deal_notes, deals_of, expected_results
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
+from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
 from comptroller.strategies.replay_intervals import ReplayEstimate, SettingEstimates, setting_estimates
 from comptroller.strategies.results import (
@@ -29,7 +30,6 @@ from comptroller.strategies.results import (
     nested_families,
     replay_strategy,
     require_inputs,
-    uses,
 )
 from comptroller.strategies.routing import RoutingComparison
 from comptroller.strategies.spelling import parse, settings, spell
