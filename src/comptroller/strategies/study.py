@@ -158,7 +158,7 @@ def study(
     >>> own = read_evidence("own")
     >>> found = study(own, [parse("sample_and_vote(n=2)")], ReplayConditions(arms=own.arms[:1]))
     >>> [(setting.strategy, f"{setting.score.value:.1%}") for setting in found.settings]
-    [('once', '25.5%'), ('sample_and_vote(n=2)', '24.3%')]
+    [('once', '25.5%'), ('sample_and_vote(n=2)', '23.6%')]
     """
     conditions = conditions or ReplayConditions()
     if over and over not in AMOUNTS:
