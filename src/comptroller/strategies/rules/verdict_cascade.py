@@ -18,6 +18,7 @@ import numpy.typing as npt
 from comptroller.errors import InputError
 from comptroller.strategies.checks import between
 from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Run, StrategyQuestion
+from comptroller.strategies.stage_runs import CheckedStage, StagedRun
 from comptroller.strategies.votes import candidates
 
 
@@ -37,6 +38,12 @@ class VerdictCascadeStrategy:
             raise InputError(
                 f"verdict_cascade: roles must be two or more different ones beside {self.checker!r}, not {self.roles}"
             )
+
+    @property
+    def closed_form(self) -> StagedRun:
+        """One checked sample of each model but the last."""
+        checked = tuple((role, CheckedStage(self.accept, self.checker)) for role in self.roles[:-1])
+        return StagedRun((*checked, (self.roles[-1], CheckedStage(self.accept))))
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Asks one model after the other; an accepted answer has the verdict for its confidence."""
