@@ -88,8 +88,8 @@ ROOM_LINES = {
     # thirteen strategies more (1,100 lines) and how alike texts are
     # agents: react, reflexion, plan and execute (210 lines)
     # strategies in closed form, in arrays over all questions, and their intervals (640 lines)
-    # stops at success and cascades in closed form (510 lines)
-    "strategies": 10_050,
+    # stops at success and cascades in closed form (510 lines); models on all of their own questions (40)
+    "strategies": 10_080,
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live

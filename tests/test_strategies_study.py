@@ -392,6 +392,21 @@ def test_all_that_is_compared_stands_on_the_questions_that_all_are_recorded_on()
     assert {len(item.results.question) for item in study(one_short, strategies("once")).settings} == {9}
 
 
+def test_a_model_that_was_asked_more_is_shown_on_all_of_it_too():
+    evidence = drawn(questions=10)
+    rows = evidence.rows
+    short = evidence.only((rows.question > 2) | (rows.arm == 0))
+    found = study(short, strategies("sample_and_vote(n=4)"), ReplayConditions(deals=4))
+    (own,) = found.by_model
+    alone = study(short, strategies("sample_and_vote(n=4)"), ReplayConditions(arms=evidence.arms[:1], deals=4))
+    assert [item.score for item in own] == [item.score for item in alone.settings] and not alone.by_model
+    (sheet,) = report.by_model(found)
+    assert sheet.title == "small: all its 10 questions" and len(sheet.rows) == 2
+    assert [len(group) for group in report.record(found)["by_model"]] == [2]
+    assert "small: all its 10 questions" in report.page(found)
+    assert not study(evidence, strategies("once")).by_model
+
+
 def test_what_all_models_have_in_common_is_not_repeated(shown):
     one, two = shown.settings[0], shown.settings[1]
     named = replace(

@@ -152,6 +152,8 @@ def _print(replayed: StrategyStudy, wasted: ReportSheet | None) -> None:
     to.print(f"[bold green]{escape(replay_report.headline(replayed))}[/]")
     to.print(f"[dim]{escape(replay_report.setting(replayed))}[/]\n", soft_wrap=True)
     print_sheet(replay_report.settings(replayed), to, titled=False)
+    for sheet in replay_report.by_model(replayed):
+        print_sheet(sheet, to)
     print_sheet(replay_report.spread(replayed), to)
     for routed in replayed.routed:
         print_sheet(router_sheet(routed), to)

@@ -17,9 +17,8 @@ import numpy as np
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, elasticity
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.strategies.choosing import DifficultyAllocation, spread
-from comptroller.strategies.deals import SampleTable, deal_notes, deals_of, expected_results
+from comptroller.strategies.deals import SampleTable, deal_notes, expected_results
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
-from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
 from comptroller.strategies.replay_intervals import ReplayEstimate, SettingEstimates, setting_estimates
 from comptroller.strategies.results import (
@@ -33,8 +32,9 @@ from comptroller.strategies.results import (
 )
 from comptroller.strategies.routing import RoutingComparison
 from comptroller.strategies.spelling import parse, settings, spell
-from comptroller.strategies.step_support import searches, within_record
+from comptroller.strategies.step_support import searches
 from comptroller.strategies.study_notes import GatedPlay, checker_notes, reward_notes, sleep_notes, trained_notes
+from comptroller.strategies.study_questions import common_questions, questions_of_tasks
 from comptroller.strategies.study_routing import routing_comparisons
 from comptroller.work.evidence import ASIDE, Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
@@ -114,7 +114,8 @@ class StrategyStudy(ResultViews):
     """Settings of a comparison, with what was left out and why.
 
     source: name of the evidence.  missing: (strategy, reason).  notes: statements about the figures.  over: quantity of
-    the frontier.  routed: curves of the routers.  spread: allocations by difficulty, one per solver.
+    the frontier.  routed: curves of the routers.  spread: allocations by difficulty, one per solver.  by_model: the
+    settings of each binding on all questions recorded for it, where these are more than the compared ones.
     """
 
     source: str
@@ -124,6 +125,7 @@ class StrategyStudy(ResultViews):
     over: str = "tokens"
     routed: tuple[RoutingComparison, ...] = ()
     spread: tuple[DifficultyAllocation, ...] = ()
+    by_model: tuple[tuple[ReplayedSetting, ...], ...] = ()
 
     def frontier(self) -> tuple[ReplayedSetting, ...]:
         """The Pareto-optimal settings in mean score and mean amount of `over`, from the cheapest on."""
@@ -163,10 +165,10 @@ def study(
     conditions = conditions or ReplayConditions()
     if over and over not in AMOUNTS:
         raise InputError(f"a frontier is over one of {', '.join(AMOUNTS)}, not {over!r}")
-    keep = _questions_of_tasks(evidence, conditions.tasks)
     replays = _replays(flag_truncated(evidence), conditions)
-    questions, coverage_notes = _common_questions(replays, strategies, keep)
-    questions, step_notes = _within_record(questions, searches(strategies, grid), conditions)
+    asked = common_questions(replays, strategies, questions_of_tasks(evidence, conditions.tasks))
+    asked = asked.within(searches(strategies, grid), conditions.deals, conditions.budget)
+    questions = asked.compared
     compared: list[ReplayedSetting] = []
     missing: list[tuple[str, str]] = (
         [] if questions else [("every strategy", "no question has a reply of every model bound")]
@@ -186,8 +188,7 @@ def study(
         settings=tuple(compared),
         missing=tuple(dict.fromkeys(missing)),
         notes=(
-            *coverage_notes,
-            *step_notes,
+            *asked.notes,
             *_notes(evidence, conditions, compared),
             *sleep_notes(questions, strategies, conditions.seed),
         ),
@@ -208,16 +209,12 @@ def study(
             for group in groups
             if not isnan(conditions.spread)
         ),
+        by_model=tuple(
+            tuple(_settings_of_binding(replay, strategies, conditions, sorted(chosen), grid)[0])
+            for replay, chosen in asked.own.items()
+            if chosen
+        ),
     )
-
-
-def _questions_of_tasks(evidence: Evidence, tasks: tuple[str, ...]) -> list[bool]:
-    """Whether each question belongs to one of the domains; all do where none is named."""
-    recorded = {item.task for item in evidence.items}
-    unknown = [task for task in tasks if task not in recorded]
-    if unknown:
-        raise InputError(f"no task {unknown[0]!r} in the evidence; it has {', '.join(sorted(filter(None, recorded)))}")
-    return [not tasks or item.task in tasks for item in evidence.items]
 
 
 def _replays(evidence: Evidence, conditions: ReplayConditions) -> list[EvidenceReplay]:
@@ -241,45 +238,6 @@ def solving_roles(roles: Mapping[str, RecordedModel]) -> dict[str, RecordedModel
     {'solver': 'large', 'reviser': 'large', 'weak': 'small', 'strong': 'large'}
     """
     return dict.fromkeys(SOLVERS, roles.get("solver", list(roles.values())[-1])) | dict(roles)
-
-
-def _common_questions(
-    replays: Sequence[EvidenceReplay], strategies: Sequence[Strategy], keep: Sequence[bool]
-) -> tuple[dict[EvidenceReplay, set[int]], list[str]]:
-    """Questions of each binding to compare on, and the notes that explain them.
-
-    They are the questions recorded for every binding, and for every strategy that needs verdicts or revisions and has
-    any. Bindings without a common question keep their own.
-    """
-    every: set[int] = set()
-    by_replay: dict[EvidenceReplay, set[int]] = {}
-    for replay in replays:
-        covered = {int(number) for number in replay.covered() if keep[number]}
-        every |= covered
-        for roles in dict.fromkeys(map(uses, strategies)):
-            covered = covered & {int(number) for number in replay.covered(roles)} or covered
-        if covered:
-            by_replay[replay] = covered
-    shared = set.intersection(*by_replay.values()) if by_replay else set()
-    if shared:
-        notes = [f"on {len(shared):,} of {len(every):,} questions: those recorded for all that is compared"]
-        return dict.fromkeys(by_replay, shared), notes if len(shared) < len(every) else []
-    return by_replay, ["the models were asked different questions, so they do not compare"] if by_replay else []
-
-
-def _within_record(
-    questions: dict[EvidenceReplay, set[int]], points: Sequence[Strategy], conditions: ReplayConditions
-) -> tuple[dict[EvidenceReplay, set[int]], list[str]]:
-    """Questions on which every search over steps stays within the record, and what is left out for it."""
-    if not points:
-        return questions, []
-    kept = {
-        replay: within_record(list(deals_of(replay, conditions.deals)), points, chosen, conditions.budget)
-        for replay, chosen in questions.items()
-    }
-    left = sum(len(chosen) - len(kept[replay]) for replay, chosen in questions.items())
-    notes = [f"{left} questions left out: a search continues a step there that was never continued in the record"]
-    return kept, notes if left else []
 
 
 def _settings_of_binding(
