@@ -29,10 +29,10 @@ from comptroller.gateway.formats import RequestOptions
 from comptroller.gateway.live import run
 from comptroller.gateway.runtime import GatewayRequest, GatewayRuntime
 from comptroller.strategies.drive import FinishedRun
+from comptroller.strategies.recorded_roles import SOLVERS
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.strategies.results import replay_strategy
 from comptroller.strategies.spelling import names, parse, spell
-from comptroller.strategies.study import SOLVERS
 from comptroller.strategies.world_inputs import needs, require_inputs
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence

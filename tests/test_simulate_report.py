@@ -69,8 +69,8 @@ def test_the_document_is_json_without_nan(simulation: PlanSimulation) -> None:
 
 def test_routings_are_compared_only_where_there_are_several(simulation: PlanSimulation) -> None:
     other = simulate_plan(PLAN, stream(50), TraceReplaySettings(routing="round_robin"))
-    assert not simulation_tables.routings([simulation]).rows
-    assert [row[0] for row in simulation_tables.routings([simulation, other]).rows] == [
+    assert not simulation_tables.side_by_side([simulation]).rows
+    assert [row[0] for row in simulation_tables.side_by_side([simulation, other]).rows] == [
         simulation.routing,
         "round_robin",
     ]

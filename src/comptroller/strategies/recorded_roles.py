@@ -9,6 +9,8 @@ RECORDED |= {role: role for role in ASIDE}
 BESIDE = {"sleeper", *ASIDE}
 """Role of a strategy -> role of its replies in the evidence; every other role reads a solver's replies, or steps where
 it asks for one (`Ask.stop`)."""
+SOLVERS = ("solver", "verifier", "reviser", "step", "sleeper", *ASIDE)
+"""Roles that the solver's model plays unless they are bound to another."""
 JUDGING = ("checker", "tool")
 """Parameters whose value names the role that checks answers."""
 

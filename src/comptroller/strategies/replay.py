@@ -21,7 +21,7 @@ from comptroller.errors import UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.protocol import Answer, Ask, Reply, Strategy, StrategyQuestion
 from comptroller.strategies.recorded_price import recorded_price
-from comptroller.strategies.recorded_roles import BESIDE, RECORDED, uses
+from comptroller.strategies.recorded_roles import BESIDE, RECORDED, SOLVERS, uses
 from comptroller.strategies.recorded_service import (
     RIGHT,
     TICKS,
@@ -37,7 +37,7 @@ from comptroller.work.evidence import REVISER, SOLVER, STEP, VERIFIER, Evidence,
 
 Bools = npt.NDArray[np.bool_]
 
-__all__ = ["RIGHT", "EvidenceReplay", "ModelledChecker", "RecordedService", "ReplayWorld", "ServicePace"]
+__all__ = ["RIGHT", "SOLVERS", "EvidenceReplay", "ModelledChecker", "RecordedService", "ReplayWorld", "ServicePace"]
 
 
 class PreparedContext(NamedTuple):

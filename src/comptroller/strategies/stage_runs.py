@@ -73,8 +73,8 @@ class CheckedStage:
         return StageMeans(
             trusted=accepted.mean(axis=1),
             kept=kept.mean(axis=1),
-            trusted_score=_scored(accepted, pool),
-            kept_score=_scored(kept, pool),
+            trusted_score=_score_means(accepted, pool),
+            kept_score=_score_means(kept, pool),
             cost=mean + judge.cost * checks,
             asked=np.ones(len(whole)),
             checks=checks,
@@ -93,7 +93,7 @@ def acceptance(pool: SamplePool, checker: object, accept: float) -> Floats | Non
     return np.where(whole, np.where(pool.score >= RIGHT, checker.tpr, checker.fpr), 0.0)
 
 
-def _scored(chance: Floats, pool: SamplePool) -> Floats:
+def _score_means(chance: Floats, pool: SamplePool) -> Floats:
     """(2, questions): mean over the samples of the score, and of its square, times a chance."""
     paid = np.where(chance > 0.0, pool.score, 0.0)
     return np.stack([(chance * paid).mean(axis=1), (chance * paid**2).mean(axis=1)])
@@ -170,9 +170,9 @@ def _stage_means(role: str, choice: StageChoice, table: SampleTable) -> StageMea
             whole[..., pool.place] = part
         return whole
 
-    return _combined(known, gathered)
+    return _together(known, gathered)
 
 
-def _combined(means: Sequence[StageMeans], combine: Callable[[Sequence[Floats]], Floats]) -> StageMeans:
+def _together(means: Sequence[StageMeans], combine: Callable[[Sequence[Floats]], Floats]) -> StageMeans:
     columns = {name: combine([getattr(one, name) for one in means]) for name in StageMeans._fields if name != "cost"}
     return StageMeans(**columns, cost=combined_cost([one.cost for one in means], combine))

@@ -17,9 +17,9 @@ import numpy as np
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, elasticity
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.strategies.choosing import DifficultyAllocation, spread
-from comptroller.strategies.deals import SampleTable, deal_notes, expected_results
+from comptroller.strategies.deals import DEALS, SampleTable, deal_notes, expected_results
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
-from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
+from comptroller.strategies.replay import SOLVERS, EvidenceReplay, ModelledChecker, RecordedService, ServicePace
 from comptroller.strategies.replay_intervals import ReplayEstimate, SettingEstimates, setting_estimates
 from comptroller.strategies.results import (
     ReplayResults,
@@ -32,11 +32,10 @@ from comptroller.strategies.results import (
 )
 from comptroller.strategies.routing import RoutingComparison
 from comptroller.strategies.spelling import parse, settings, spell
-from comptroller.strategies.step_support import searches
 from comptroller.strategies.study_notes import GatedPlay, checker_notes, reward_notes, sleep_notes, trained_notes
 from comptroller.strategies.study_questions import common_questions, questions_of_tasks
 from comptroller.strategies.study_routing import routing_comparisons
-from comptroller.work.evidence import ASIDE, Evidence, RecordedModel
+from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
 
 AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "flops", "eflops", "strong_calls", "calls")
@@ -44,9 +43,6 @@ AMOUNTS = ("usd", "j", "tokens", "elapsed_s", "flops", "eflops", "strong_calls",
 
 BASELINES = ("once", "once(greedy=False)")
 """What a setting is compared with: the first of these that is recorded."""
-
-SOLVERS = ("solver", "verifier", "reviser", "step", "sleeper", *ASIDE)
-"""Roles that the solver's model plays unless they are bound to another."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,7 @@ class ReplayConditions:
     budget: QuestionBudget = UNLIMITED
     tasks: tuple[str, ...] = ()
     deal: int | None = None
-    deals: int = 1
+    deals: int = DEALS
     seed: int = 0
 
 
@@ -160,14 +156,14 @@ def study(
     >>> own = read_evidence("own")
     >>> found = study(own, [parse("sample_and_vote(n=2)")], ReplayConditions(arms=own.arms[:1]))
     >>> [(setting.strategy, f"{setting.score.value:.1%}") for setting in found.settings]
-    [('once', '25.5%'), ('sample_and_vote(n=2)', '23.6%')]
+    [('once', '25.5%'), ('sample_and_vote(n=2)', '22.5%')]
     """
     conditions = conditions or ReplayConditions()
     if over and over not in AMOUNTS:
         raise InputError(f"a frontier is over one of {', '.join(AMOUNTS)}, not {over!r}")
     replays = _replays(flag_truncated(evidence), conditions)
     asked = common_questions(replays, strategies, questions_of_tasks(evidence, conditions.tasks))
-    asked = asked.within(searches(strategies, grid), conditions.deals, conditions.budget)
+    asked = asked.within(strategies, grid, conditions.deals, conditions.budget)
     questions = asked.compared
     compared: list[ReplayedSetting] = []
     missing: list[tuple[str, str]] = (

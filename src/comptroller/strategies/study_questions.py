@@ -10,7 +10,7 @@ from comptroller.strategies.deals import deals_of
 from comptroller.strategies.protocol import QuestionBudget, Strategy
 from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.replay import EvidenceReplay
-from comptroller.strategies.step_support import within_record
+from comptroller.strategies.step_support import searches, within_record
 from comptroller.work.evidence import Evidence
 
 ByBinding = dict[EvidenceReplay, set[int]]
@@ -27,8 +27,10 @@ class StudyQuestions:
     own: ByBinding
     notes: tuple[str, ...]
 
-    def within(self, points: Sequence[Strategy], deals: int, budget: QuestionBudget) -> StudyQuestions:
-        """The questions on which every one of some searches over steps stays within the record, in every deal."""
+    def within(self, strategies: Sequence[Strategy], grid: bool, deals: int, budget: QuestionBudget) -> StudyQuestions:
+        """The questions on which every search over steps among strategies stays within the record, in every deal. grid:
+        at every point of their grids."""
+        points = searches(strategies, grid)
         if not points:
             return self
         compared, own = (

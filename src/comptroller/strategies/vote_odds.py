@@ -111,7 +111,7 @@ def _mean_over_deals(
     for start in range(0, len(pool.place), step):
         some = slice(start, start + step)
         order = _random_orders(pool.label[some].shape, deals, max(sizes), rng)
-        label, weigh, pays = (_dealt(values[some], order, deals) for values in (pool.label, weight, pool.score))
+        label, weigh, pays = (_in_orders(values[some], order, deals) for values in (pool.label, weight, pool.score))
         score[some] = vote_prefixes(label, weigh, pays, sizes).reshape(deals, -1, len(sizes)).mean(axis=0)
         again = score[some]
         if not plain:
@@ -126,7 +126,7 @@ def _random_orders(shape: tuple[int, ...], deals: int, most: int, rng: np.random
     return rng.permuted(order, axis=1, out=order)[:, :most]
 
 
-def _dealt(values: npt.NDArray[Any], order: Ints, deals: int) -> npt.NDArray[Any]:
+def _in_orders(values: npt.NDArray[Any], order: Ints, deals: int) -> npt.NDArray[Any]:
     """The values of samples in the orders of `_random_orders`."""
     return np.take_along_axis(np.tile(values, (deals, 1)), order, axis=1)
 

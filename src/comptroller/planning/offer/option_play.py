@@ -17,12 +17,11 @@ from comptroller.planning.offer.question_judges import played_scores, replay_of
 from comptroller.planning.offer.stage_plays import StagePlayCache
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Strategy
-from comptroller.strategies.recorded_roles import uses
+from comptroller.strategies.recorded_roles import SOLVERS, uses
 from comptroller.strategies.results import grid_runs, lacking_inputs
 from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.spelling import names, parse, settings, spell
 from comptroller.strategies.stages import StagedStrategy
-from comptroller.strategies.study import SOLVERS
 from comptroller.work.evidence import STEP, Evidence
 from comptroller.work.laws.caps import flag_truncated
 from comptroller.work.quality import WorkloadQuality
