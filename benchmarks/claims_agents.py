@@ -29,9 +29,10 @@ def worlds() -> list[Claim]:
     rests = f"strategy_worlds.md: {len(cells)} strategies, least parameters; that they run, not that they are right"
     live = f"{sum(one['live'].startswith('1 of 1 answered') for one in cells.values())} of {len(cells)} answer"
     drawn = f"{sum(one['drawn'].startswith('3 of 3 answered') for one in cells.values())} of {len(cells)} answer"
-    recorded = f"{len(cells) - len(own)} of {len(cells)}; the others on their own live runs alone: {', '.join(own)}"
-    told = (("replayed on a record", recorded, "recorded"), ("played in a drawn world", drawn, "drawn"),
-            ("run live on the embedded model", live, "live"))  # fmt: skip
+    recorded = f"{len(cells) - len(own)} of {len(cells)}; of the other {len(own)} nobody publishes what they ask"
+    again = f"{', '.join(own)}: their own live runs, replayed ask by ask"
+    told = (("replayed on a record", recorded, "recorded"), ("replayed, if not on a record", again, "live"),
+            ("played in a drawn world", drawn, "drawn"), ("run live on the embedded model", live, "live"))  # fmt: skip
     return [Claim(f"every strategy is {way}", "–", here, rests, standing) for way, here, standing in told]
 
 

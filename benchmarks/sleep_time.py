@@ -28,10 +28,10 @@ from comptroller.gateway.contexts import ContextRequest
 from comptroller.gateway.formats import RequestOptions
 from comptroller.gateway.live import run
 from comptroller.gateway.runtime import GatewayRequest, GatewayRuntime
+from comptroller.strategies.bindings import solving_roles
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.sleep_break_even import SleepBreakEven, recorded_break_even
 from comptroller.strategies.spelling import parse
-from comptroller.strategies.study import solving_roles
 from comptroller.work.evidence import SLEEPER, SOLVER, Evidence
 from comptroller.work.evidence_readers import SHIPPED, read_evidence
 from comptroller.work.evidence_readers.parquet import write_evidence

@@ -28,8 +28,8 @@ from comptroller.gateway.contexts import ContextRequest
 from comptroller.gateway.formats import RequestOptions
 from comptroller.gateway.live import run
 from comptroller.gateway.runtime import GatewayRequest, GatewayRuntime
+from comptroller.strategies.bindings import SOLVERS
 from comptroller.strategies.drive import FinishedRun
-from comptroller.strategies.recorded_roles import SOLVERS
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.strategies.results import replay_strategy
 from comptroller.strategies.spelling import names, parse, spell

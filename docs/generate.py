@@ -254,6 +254,18 @@ WORLDS = (
 )
 
 
+def without_record() -> str:
+    """Which strategies no record has the replies of, and by what they are shown."""
+    cells = _figures("strategy_worlds")
+    own = sorted(name for name, one in cells.items() if "live runs" in one["recorded"])
+    return (
+        f"Replayed on public or shipped records are {len(cells) - len(own)} of {len(cells)} strategies. Of {len(own)} "
+        f"no public record has the replies that they ask for ({', '.join(f'`{name}`' for name in own)}: thoughts that "
+        "go on from their own words, outlines, memories, words among teams); what is said of those is drawn or live, "
+        "and a replay needs a table of your own runs."
+    )
+
+
 def _figures(name: str) -> Any:
     """The figures of a benchmark."""
     return json.loads((HERE.parent / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["figures"]
@@ -313,7 +325,7 @@ def strategies_page() -> str:
         "difficulty, names the shadow price "
         "and the ceiling, and judges the choice on questions that had no say in it. `--table` writes CSV and Parquet "
         "with raw values, Markdown or LaTeX; `--html` a page, `--png` the frontier, `--json` everything.\n\n"
-        f"{strategies().markdown()}\n\n## Worlds and inputs\n\n{WORLDS}\n\n{sleep_section()}\n\n"
+        f"{strategies().markdown()}\n\n## Worlds and inputs\n\n{WORLDS}\n\n{without_record()}\n\n{sleep_section()}\n\n"
         f"{world_inputs().markdown()}\n\n"
         f"{searched}\n\n## Rules\n{told}\n\n## Trained parts\n\n"
         "Quality is cross-fitted: measured on folds that did not train. `python benchmarks/train_strategies.py` makes "

@@ -45,7 +45,8 @@ ROOM_LINES = {
     # the error of a reward model (45 lines)
     # two engines on the devices of a plan's service (105 lines)
     # a plan's requests in pools of their own layouts and clocks (280 lines)
-    "planning": 18_175,
+    # one sample as a way, classes of one question, the target that is out of reach (85 lines)
+    "planning": 18_260,
     # launch lines
     # 600 lines of what evidence supports: shrinkage, frontiers of ways, cross-fitting
     # what pictures show, and what the pool answers at once (220 lines)
@@ -69,7 +70,9 @@ ROOM_LINES = {
     # what each law needs of evidence, intervals of the law of saturation (115 lines)
     # the start of a task (10 lines)
     # tables of Parquet as traces (30 lines)
-    "work": 14_600,
+    # trees of changed solutions, pools of models, what is recorded of steps (150 lines); shares of an agent's calls,
+    # runs that a budget cuts (145); tools and notes of calls (20)
+    "work": 14_930,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -88,8 +91,10 @@ ROOM_LINES = {
     # thirteen strategies more (1,100 lines) and how alike texts are
     # agents: react, reflexion, plan and execute (210 lines)
     # strategies in closed form, in arrays over all questions, and their intervals (640 lines)
-    # stops at success and cascades in closed form (510 lines); models on all of their own questions (40)
-    "strategies": 10_080,
+    # who plays which role, who may score, drawn rewards that leave a record (100 lines)
+    # cascades on a check in closed form (145 lines)
+    # stops at success and cascades by a predictor in closed form (450 lines); models on all of their own questions (40)
+    "strategies": 10_300,
     # what each strategy needs and who supplies it in which world, contexts prepared once and when that pays (400 lines)
     # the event engine as one kernel, compiled or not, and every policy; 480 lines of call graphs of questions, recorded
     # once and played by the engine, call by call as live
@@ -132,7 +137,7 @@ ROOM_LINES = {
     # the start of a task (5 lines)
     # loads of adapters (5 lines)
     # strategies side by side (20 lines)
-    "report": 9_260,
+    "report": 9_275,
     # one function per physical quantity, each with its docstring of symbols, equation, source and example; reserves of
     # engines term by term, windows and states; what an own calibration measured; usage in the dialects of providers;
     # 600 lines of levers: split pools, speculative decoding, adapters; causes that a fit shares between replicas
@@ -158,7 +163,8 @@ ROOM_LINES = {
     # drift of services (130 lines)
     # who waited for whom (110 lines)
     # calls of agents' runs, and what monitors stopped (130 lines)
-    "books": 5_650,
+    # patterns of tables of calls (35 lines)
+    "books": 5_660,
     # one reader and one resolver, nine kinds of facts; configurations of models: fields, mixers, layers, quantisation,
     # what a checkpoint spares, and keys that look like structure, so that nothing of a user's own is passed over
     # what engines can load and what converts checkpoints, a table each; sellers and their kinds; prices that a workload
@@ -191,7 +197,8 @@ ROOM_LINES = {
     # two engines on the same devices (50 lines)
     # pools of requests (90 lines)
     # strategies side by side (15 lines)
-    "cli": 7_255,
+    # audits without prices (10 lines)
+    "cli": 7_285,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
 from safetensors.numpy import save_file
 
 from agent_runs import write_runs
@@ -118,6 +120,20 @@ def _traces(folder: Path) -> None:
     (folder / "zones.csv").write_text(record_file(["a,0,5,4", "a,5,9,0", "a,9,60,4", "b,0,60,4"]))
     (folder / "requests.csv").write_text("\n".join([head, *rows]) + "\n")
     write_runs(folder / "agent_calls.csv")
+    _images(folder / "genai_requests.parquet")
+
+
+def _images(path: Path) -> None:
+    """Requests for images with the columns of the recorded ones; one without a prompt."""
+    rows = range(40)
+    columns: dict[str, list[object]] = {
+        "created": [f"2024-11-15 16:{n:02d}:00" for n in rows],
+        "prompt_length": [None if n == 7 else 60 + n for n in rows],
+        "steps": [30 + n % 3 for n in rows],
+        "group": [f"G{n % 3}" for n in rows],
+        "base_model": [f"M{n % 5}" for n in rows],
+    }
+    parquet.write_table(pa.table(columns), path)
 
 
 def _loads(folder: Path) -> None:

@@ -14,8 +14,8 @@ from agent_runs import write_runs
 DATA = Path(os.environ.get("COMPTROLLER_DATA", Path(__file__).parents[2] / "shared" / "data")) / "evidence"
 
 
-def measured(name):
-    path = DATA / name
+def measured(name, folder="evidence"):
+    path = DATA.parent / folder / name
     if not path.exists():
         pytest.skip(f"measured data is absent: {path}")
     return path

@@ -48,7 +48,7 @@ def test_every_line_has_a_standing_and_says_on_what_it_rests():
         ("every strategy is run live", "live", "38 of 38"),
         ("a memory within a budget", "live", "fewer tokens"),
         ("a chat query of an 8B model", "modelled", "of the device alone"),
-        ("tools and the operating system", "recorded", "in its histograms"),
+        ("tools and the operating system", "recorded", "by its histograms"),
         ("the best place of a cache while a tool runs", "modelled", "host_memory"),
         ("a monitor cuts failing runs", "recorded", "repositories held out"),
         ("a monitor's file does live", "live", "0 lost"),

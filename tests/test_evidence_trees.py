@@ -131,7 +131,7 @@ def scored(tmp_path: Path, solutions: int = 40) -> Evidence:
 def test_scored_steps_are_chains_with_verdicts(tmp_path: Path) -> None:
     evidence = scored(tmp_path)
     rows = evidence.rows
-    steps, verdicts = rows.role == STEP, rows.role == VERIFIER
+    steps, verdicts = (rows.role == STEP) & (rows.finish != "refused"), rows.role == VERIFIER
     assert steps.sum() == verdicts.sum() == 120 and (rows.parent[steps] >= 0).sum() == 80
     assert rows.score[steps].mean() == pytest.approx((60 + 20) / 120)
     assert [str(arm) for arm in evidence.arms] == ["writer", "judge"]

@@ -105,6 +105,7 @@ PUBLISHED_DENSE = [
     ("trainium2", "bf16", 667),
     # what no ratio holds: devices with one rate, and those that state no rate of their vector units
     ("apple_m4_max", "fp16", 34),
+    ("apple_m2_ultra", "fp16", 27.2),
     ("epyc_9654", "fp32", 5),
     ("ascend_910c", "bf16", 780),
     ("rtx_pro_6000", "bf16", 467.8),

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from comptroller.books.agent_runs import calls_of_runs
+from comptroller.books.inefficiency import patterns_of_runs
 from comptroller.books.insight import patterns
 from comptroller.books.ledger import CallLedger
 from comptroller.gateway.tool_waits import tool_rounds
 from comptroller.work.tool_notes import KNOWN, MALFORMED, NOTHING
+from comptroller.work.trajectory_files import read_trajectories
 from gateway_houses import House, config, held, rows, running
 from gateway_upstream import Upstream, upstream
 
@@ -119,6 +122,19 @@ def test_each_of_the_four_patterns_is_told_from_rows_that_the_gateway_wrote(
     found = shares(tmp_path / "books.sqlite")
     assert {name for name in CASES if found[name] > 0} == {pattern}
     assert found[pattern] == (1.0 if pattern == "tool mixing" else 0.5)
+
+
+@pytest.mark.parametrize("pattern", [*CASES, ""])
+def test_a_table_of_the_calls_tells_the_patterns_that_the_books_tell(
+    up: Upstream, tmp_path: Path, pattern: str
+) -> None:
+    played(up, tmp_path, *CASES.get(pattern, PLAIN))
+    books, table = tmp_path / "books.sqlite", tmp_path / "calls.csv"
+    with CallLedger.open(str(books)) as ledger, table.open("w") as to:
+        calls_of_runs(ledger, to)
+    found = patterns_of_runs(read_trajectories(table), gamma=0.0)
+    told, kept = {one.name: one.tokens / found.tokens for one in found.found}, shares(books)
+    assert {name: told[name] for name in CASES} == pytest.approx({name: kept[name] for name in CASES})
 
 
 def test_a_task_without_a_pattern_has_none(up: Upstream, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
 
 import numpy as np
@@ -9,14 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence
 from comptroller.work.laws import LawQuery, law
+from comptroller.work.laws.call_shares import call_shares, run_reads
 from comptroller.work.laws.curve_shape import SHAPES, fitted_shape, horizon_of, missed_at
 from comptroller.work.laws.forecast import parameter_bands, power_law_of
 from comptroller.work.laws.price_order import rank_agreement
 from comptroller.work.laws.sequential import SaturationLaw, rounds_solved, saturation_law
 from comptroller.work.laws.source_shares import _drawn_shares, shapley_shares
-from comptroller.work.laws.target_compute import average_efficiency, cost_at_target
+from comptroller.work.laws.target_compute import average_efficiency, budget_curve, cost_at_target
 from comptroller.work.vote_means import expected_vote
 from evidence_files import measured
 
@@ -110,6 +113,64 @@ def test_compute_to_a_target_scales_with_price_and_grows_with_the_target(gains: 
     assert low <= high <= cost[-1]
     assert cost_at_target(price * cost, score, 0.5 * float(score[-1])) == pytest.approx(price * low)
     assert average_efficiency(price * cost, score) == pytest.approx(average_efficiency(cost, score) / price)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 10.0), st.booleans()), min_size=2, max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_a_budget_cuts_runs_and_every_run_takes_no_more_than_it(runs: list[tuple[float, bool]]) -> None:
+    cost, score = np.array([one for one, _ in runs]), np.array([float(right) for _, right in runs])
+    spent, solved = budget_curve(cost, score)
+    for place, budget in enumerate(np.sort(cost), 1):
+        assert spent[place] == pytest.approx(np.minimum(cost, budget).mean())
+        if place == len(cost) or np.sort(cost)[place] > budget:
+            assert solved[place] == pytest.approx((score * (cost <= budget)).mean())
+    assert (spent[0], solved[0], solved[-1]) == (0.0, 0.0, pytest.approx(score.mean()))
+
+
+def test_single_runs_have_a_cost_to_a_target_and_an_efficiency() -> None:
+    evidence = read_evidence(measured("agent_calls.parquet", "agents"))
+    found = {(one.subject, one.quantity): one for one in law("target_compute").find(evidence, FEW)}
+    gemini = found["gemini-3-pro-preview", "AE, share solved per dollar"]
+    assert isinstance(evidence, Evidence)
+    usd = evidence.rows.usd[np.isfinite(evidence.rows.usd) & np.isfinite(evidence.rows.score)]
+    assert gemini.low < gemini.value < gemini.high and 1.0 < gemini.value < 1.0 / np.median(usd) * 2
+    costs = [one.value for (who, what), one in found.items() if who.startswith("gemini") and what.startswith("C@")]
+    assert costs == sorted(costs) and len(costs) == 3
+
+
+def tokens_of(chosen: Sequence[int], left: Sequence[float], output: Sequence[float]) -> float:
+    """Tokens of a run of some calls alone: each reads a first prompt of ten, and what those before it left."""
+    return sum(10.0 + output[call] + sum(left[before] for before in chosen if before < call) for call in chosen)
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 9.0), st.floats(0.0, 9.0)), min_size=1, max_size=5))
+@settings(max_examples=20, deadline=None)
+def test_shares_of_calls_are_means_over_all_orders_in_which_they_are_added(calls: list[tuple[float, float]]) -> None:
+    left, output = [one for one, _ in calls], [one for _, one in calls]
+    prompt = 10.0 + np.concatenate([[0.0], np.cumsum(left)[:-1]])
+    means = np.zeros(len(calls))
+    orders = list(permutations(range(len(calls))))
+    for order in orders:
+        for place, call in enumerate(order):
+            with_it, without = sorted(order[: place + 1]), sorted(order[:place])
+            means[call] += tokens_of(with_it, left, output) - tokens_of(without, left, output)
+    shares = call_shares(prompt, np.array(output))
+    assert shares == pytest.approx(means / len(orders)) and shares.sum() == pytest.approx(prompt.sum() + sum(output))
+
+
+def test_a_prompt_that_was_cut_keeps_its_parts_in_proportion() -> None:
+    reads = run_reads(np.array([10.0, 20.0, 12.0, 15.0]))
+    assert reads.sum(axis=1) == pytest.approx([10.0, 20.0, 12.0, 15.0])
+    assert reads[2].tolist() == pytest.approx([6.0, 6.0, 0.0, 0.0, 0.0]) and reads[3, 3] == pytest.approx(3.0)
+
+
+def test_early_calls_of_recorded_runs_cost_more_than_they_send() -> None:
+    evidence = read_evidence(measured("agent_calls.parquet", "agents"))
+    found = [one for one in law("call_shares").find(evidence, FEW) if one.subject == "gemini-3-pro-preview"]
+    shares = [one.value for one in found[:5]]
+    assert sum(shares) == pytest.approx(1.0) and shares[0] > 1.2 * shares[-1]
+    assert found[0].note.startswith("7.6% by the calls that send them")
+    assert not law("call_shares").find(read_evidence("own"), FEW), "no calls of agents"
 
 
 SLOW = pytest.param("verification_gap", marks=pytest.mark.slow)

@@ -190,6 +190,12 @@ def test_prompts_and_dollars_are_told_before_anything_is_sent(capsys: pytest.Cap
     assert "dollars at most" in capsys.readouterr().out
     assert ends(nobody, "--reference", nobody, "--price", "1e6,1e6", "--most-usd", 1) == 2
     assert "more than --most-usd" in capsys.readouterr().err
+    assert ends(nobody, "--reference", nobody, "--most-usd", 1) == 2
+    assert "--most-usd needs --price" in capsys.readouterr().err
+    words = ("--record", "own.json", "--prompts", 10, "--dry-run", "--json")
+    assert ends(nobody, *words) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["calls"] == 20 and told["usd_at_most"] is None
     assert ends(nobody, "--reference", nobody) == 2
     assert "does not answer" in capsys.readouterr().err
 

@@ -179,6 +179,7 @@ def test_a_single_model_of_several_goes_to_its_own_services(
         ((*CASCADE, "--role", "weak"), "write it as ROLE=MODEL"),
         ((*CASCADE, "--role", f"weak={LARGE}"), f"weak is {SMALL} already"),
         (("--strategy", "cascade", "--role", "weak=gpt-5"), "none is recorded"),
+        (("--strategy", "best_of_n:by=reward", "--role", f"reward={SMALL}"), "--model: whose replies?"),
     ],
 )
 def test_roles_that_cannot_be_played_are_refused_by_name(

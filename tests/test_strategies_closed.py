@@ -103,7 +103,7 @@ def test_closed_forms_are_means_of_the_generator_over_every_order(samples, size,
     expected = over_every_order(strategy, evidence)
     for name in COLUMNS:
         assert told.column(name)[0] == pytest.approx(expected[name], abs=1e-9), name
-    assert told.column("strong_calls")[0] == pytest.approx(expected["strong_calls"])
+    assert told.column("strong_calls")[0] == pytest.approx(expected["strong_calls"], nan_ok=True)
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=4), st.integers(1, 4), st.sampled_from(TEXTS))

@@ -11,11 +11,12 @@ from comptroller.errors import UnsupportedError
 from comptroller.serving.fleet import SimulatedFleet
 from comptroller.serving.ticks import linear
 from comptroller.serving.world import QuestionStream, SimulatedStrategy, solve
+from comptroller.strategies.bindings import solving_roles
 from comptroller.strategies.prepared_contexts import prepared_context
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.results import replay_strategy
 from comptroller.strategies.spelling import parse
-from comptroller.strategies.study import ReplayConditions, solving_roles, study
+from comptroller.strategies.study import ReplayConditions, study
 from comptroller.work.evidence import SLEEPER, SOLVER, RecordedModel
 from comptroller.work.evidence_rows import RawEvidence, evidence_of_rows
 

@@ -166,6 +166,22 @@ def test_patterns_of_recorded_runs_are_counted_in_prefill_token_equivalents(tmp_
     assert told["long tool answers"] == (2, pytest.approx(20 + 40))
 
 
+def test_tools_and_notes_of_a_table_tell_the_patterns_that_need_words(tmp_path: Path) -> None:
+    """A run with two tools whose first result was known, one with arguments that were no JSON, one with neither."""
+    file = tmp_path / "calls.csv"
+    file.write_text(
+        "run,instance,step,input_tokens,output_tokens,tools,tool_notes\n"
+        "a,x,0,100,10,search;python,known before\na,x,1,200,10,,\n"
+        "b,y,0,100,10,search,arguments are no JSON\nb,y,1,300,10,,\nc,z,0,100,10,search,\nc,z,1,100,10,,\n"
+    )
+    runs = read_trajectories(file)
+    told = {one.name: (one.requests, one.tokens) for one in patterns_of_runs(runs, gamma=0.0).found}
+    assert told["tool mixing"] == (1, 300.0) and told["confirmatory use"] == (1, 200.0)
+    assert told["format collapse"] == (1, 100.0) and told["lack of tool priors"] == (0, 0.0)
+    kept = runs.take(np.array([False, True, True]))
+    assert kept.tools == (("search",), (), ("search",), ()) and kept.notes[0] == ("arguments are no JSON",)
+
+
 def test_a_replay_of_calls_tells_the_patterns_of_their_runs(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["replay", "once(greedy=false)", "--evidence", str(SAMPLE), "--shape", "llama_3_1_8b", "--json"]
     with pytest.raises(SystemExit, match="0"):

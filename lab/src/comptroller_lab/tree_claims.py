@@ -11,17 +11,32 @@ TOLD = """## Search over steps
 `arbitrage` ask for a solution step by step: an ask that ends at a blank line, continued from any step before, so that
 what paths have in common is read once. A step is scored by the reply itself (`by=score`, as recorded), its likelihood
 (`by=likelihood`) or the role `reward`: a model live, a recorded one (`--role reward=NAME`), one of stated error rates
-(`--reward TPR,FPR`), or one that errs as a recorded one does (`--reward EVIDENCE:MODEL`). A step with an answer ends
-a solution; live, name a text that only last steps hold (`ends`), and services that go on from their own words
-(`prefill`). A replay continues any step that was continued in the record; a question on which a search leaves the
-record is left out and counted; one that leaves it everywhere is refused (other rewards than the recorded ones take
-other steps: keep few). Every deal keeps the recorded order of steps, since ties fall otherwise in another and a search
-soon leaves a tree that was pruned; only steps that are recorded as sampled (a `temperature` above 0) come in any order.
-Modelled errors are drawn anew in each deal, so `--deals 1` leaves out fewer questions:
+(`--reward TPR,FPR`), or one that errs as a recorded one does (`--reward EVIDENCE:MODEL`). Bound alone, a reward model
+stands beside every model that solves, or those of `--model`; `--pool` takes these for one, so that questions of which
+each recorded one solution have several. A step with an answer ends a solution; live, name a text that only last steps
+hold (`ends`), and services that go on from their own words (`prefill`). A replay continues any step that was continued
+in the record; a question on which a search leaves the record is left out and counted; one that leaves it everywhere is
+refused (other rewards than the recorded ones take other steps: keep few). Every deal keeps the recorded order of
+steps, since ties fall otherwise in another and a search soon leaves a tree that was pruned; only steps that are
+recorded as sampled (a `temperature` above 0), those of `step_rewards.parquet` and of a pool come in any order.
 
+Drawn errors (`--reward`) lead a search to other steps than the recorded one took. Where that leaves the record on more
+than a tenth of the questions, the setting is refused, with the share solved that the record allows at least and at
+most: what is left would be those questions on which the errors do not matter. They are drawn on trees in which every
+step was continued to its end, as in `step_rewards.parquet`:
+
+    comptroller show evidence step_rewards.parquet
+    comptroller replay "rebase(width=1,depth=64)" "rebase(depth=64)" "hyper(depth=64)" \
+--evidence step_rewards.parquet --task perturbed --role reward=math_shepherd_7b
+    comptroller replay "beam_search(depth=64)" --evidence step_rewards.parquet --task perturbed --reward 0.8,0.3
+    comptroller replay "beam_search(depth=64)" \
+--evidence step_rewards.parquet --task perturbed --reward step_rewards.parquet:reasoneval_llemma_34b
+    comptroller replay "dvts(width=4,branch=2,depth=64)" \
+--evidence step_rewards.parquet --task mr-math --pool --role reward=reasoneval_mistral_7b
     comptroller replay "beam_search(width=200,keep=5,depth=4,by=score,pick=best)" --evidence tree24_nodes.csv
     comptroller replay "depth_first(by=score,ends=never)" --evidence tree_crosswords.csv --model dfs_prune
-    comptroller replay "beam_search(width=200,keep=1,depth=4)" --evidence tree24_nodes.csv --deals 1 --reward 0.9,0.1
+
+The first of the second line takes one way by chance: what rewards are worth is seen beside it.
 
 The error of a reward model is a parameter of a replay (`--reward`) and of a plan (`reward` in `[quality]`,
 [quality.md](quality.md))."""
@@ -43,6 +58,21 @@ def _of_records(figures: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
         ("HumanEval by LATS, GPT-3.5 and GPT-4", "83.8%, 92.7%",
          f"{weak:.1%}, {strong:.1%} of {solved['tasks']:.0f} tasks; GPT-4 only where own tests fail {both:.1%}, asked "
          f"in {asked:.0%} (`verdict_cascade`)", "recorded"),
+    )  # fmt: skip
+
+
+def _of_trees(figures: Mapping[str, Any]) -> tuple[str, ...]:
+    """The claim on trees of changed solutions. figures: of benchmarks/results/recorded_searches.json."""
+    shares = figures["trees"]["shares"]
+    chance, *searches = shares.values()
+    told = []
+    for judge in (judge for judge in chance if "drawn" not in judge):
+        span, drawn = [of[judge] for of in searches], [of.get(f"{judge}, drawn", 0.0) for of in searches]
+        errs = f"; its errors drawn step by step {min(drawn):.0%} to {max(drawn):.0%}" if any(drawn) else ""
+        told.append(f"{min(span):.0%} to {max(span):.0%} ({judge}{errs})")
+    return (
+        f"{len(searches)} searches over steps, {figures['trees']['questions']} questions, trees of right and changed "
+        "solutions", "–", f"{', '.join(told)}; one way by chance {next(iter(chance.values())):.0%}", "recorded",
     )  # fmt: skip
 
 
@@ -104,6 +134,7 @@ def tree_rows(
         ("ETS serves more questions than REBASE, width 32", "1.4x", served, "drawn, simulated"),
         *_of_persistence(persistent),
         *_of_records(records),
+        _of_trees(records),
         _of_live(live),
     )  # fmt: skip
 

@@ -15,14 +15,17 @@ from comptroller.books.query import EVERYTHING, LedgerScope, rows
 from comptroller.books.schema import account
 from comptroller.books.traffic import request_scores
 from comptroller.work.tool_notes import MONITOR
+from comptroller.work.trajectory_files import APART, WORDS
 
 Row = Mapping[str, Any]
 
 COLUMNS = (
     "source", "run", "model", "instance", "step", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens",
-    "cost_usd", "llm_s", "tool_s", "to_next_call_s", "resolved",
+    "cost_usd", "llm_s", "tool_s", "to_next_call_s", "resolved", *WORDS,
 )  # fmt: skip
 """Columns of a table of calls, as `comptroller fit monitors` reads them."""
+TOOL = "tool:"
+"""What the role of a wait for a tool begins with, before its name."""
 SOLVED = 0.5
 """Least score of a request that counts as solved."""
 
@@ -77,7 +80,7 @@ def calls_of_runs(
     """
     runs: dict[tuple[str, int], list[Row]] = defaultdict(list)
     for row in rows(ledger, scope):
-        if row["input_tokens"] or row["role"].startswith("tool:"):
+        if row["input_tokens"] or row["role"].startswith(TOOL):
             runs[_place(row)].append(row)
     scores = request_scores(ledger)
     writer = csv.DictWriter(to, COLUMNS, lineterminator="\n")
@@ -97,8 +100,11 @@ def _cells(
     ordered = sorted(found, key=lambda row: (row["arrival_s"] or 0.0, row["number"]))
     calls = [row for row in ordered if row["input_tokens"] and row["output_tokens"]]
     waits: dict[int, float] = defaultdict(float)
+    rounds: dict[int, list[Row]] = defaultdict(list)
     for row in ordered:
         waits[row["parent"]] += row["wait_s"] or 0.0
+        if row["role"].startswith(TOOL):
+            rounds[row["parent"]].append(row)
     judged = [scores[row["request"]] for row in calls if row["request"] in scores]
     name = next((row["question"] for row in calls if row["question"]), "")
     about = {
@@ -107,7 +113,15 @@ def _cells(
         "resolved": str(judged[-1] >= SOLVED).lower() if judged else "",
     }  # fmt: skip
     ends = [row["arrival_s"] for row in calls[1:]]
-    return [about | _call_cells(row, step, ends, waits) for step, row in enumerate(calls)]
+    return [
+        about | _call_cells(row, step, ends, waits) | _round_cells(rounds[row["id"]]) for step, row in enumerate(calls)
+    ]
+
+
+def _round_cells(rounds: Sequence[Row]) -> dict[str, str]:
+    """The tools after a call, and what their rounds say of themselves."""
+    words = [row["role"].removeprefix(TOOL) for row in rounds], [row["note"] or "" for row in rounds]
+    return {name: APART.join(filter(None, told)) for name, told in zip(WORDS, words, strict=True)}
 
 
 def _call_cells(row: Row, step: int, ends: Sequence[float], waits: Mapping[int, float]) -> dict[str, Any]:

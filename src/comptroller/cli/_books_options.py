@@ -23,6 +23,7 @@ from comptroller.report import books as sheets
 from comptroller.report.sheet import ReportSheet
 from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
+from comptroller.work.data_files import found_evidence
 from comptroller.work.trajectories import AgentTrajectories
 from comptroller.work.trajectory_files import read_trajectories
 
@@ -85,8 +86,8 @@ def books_or_runs(where: WhereArgument) -> Iterator[CallLedger | AgentTrajectori
     Raises:
         InputError, RecordError: there is no such file, or its rows cannot be read.
     """
-    if Path(where).suffix in TABLES and Path(where).is_file():
-        yield read_trajectories(Path(where))
+    if Path(where).suffix in TABLES:
+        yield read_trajectories(found_evidence(Path(where)))
         return
     with open_books(where) as ledger:
         yield ledger

@@ -15,6 +15,7 @@ from comptroller.strategies.replay import ModelledChecker
 from comptroller.work.declared_prices import DeclaredTokenPrice, with_declared_prices
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.evidence_columns import EvidenceColumnNames
+from comptroller.work.evidence_pool import pool_of, solvers
 from comptroller.work.evidence_readers import read_evidence
 
 DEFAULT_SAMPLES = 100
@@ -108,6 +109,21 @@ def named_pairs(option: str, form: str, texts: list[str]) -> dict[str, str]:
     if faults:
         raise InputError("; ".join(faults))
     return pairs
+
+
+def players_of(
+    evidence: Evidence, names: list[str], texts: list[str], pool: bool
+) -> tuple[Evidence, tuple[RecordedModel, ...], dict[str, RecordedModel]]:
+    """The evidence, the models of the names, and who plays which role, of texts ROLE=MODEL.
+
+    pool: whether the models (where none is named, all that solve and play no role) are one, which is then recorded.
+    """
+    roles = roles_of(evidence, texts)
+    if not pool:
+        return evidence, arms_of(evidence, names), roles
+    every = [evidence.arms[arm] for arm in solvers(evidence) if evidence.arms[arm] not in roles.values()]
+    together = pool_of(evidence, arms_of(evidence, names) or every)
+    return together, together.arms[-1:], roles
 
 
 def arms_of(evidence: Evidence, names: list[str]) -> tuple[RecordedModel, ...]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from comptroller.books.inefficiency import patterns_of_runs
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, prefill_gamma
 from comptroller.facts.accelerator import accelerator
 from comptroller.facts.config import model
 from comptroller.report.inefficiency_report import inefficiency_sheet as inefficiency_sheet  # noqa: PLC0414 - of books too
 from comptroller.report.sheet import ReportSheet
-from comptroller.work.evidence_readers import reader_of
-from comptroller.work.evidence_readers.agent_calls import READER as AGENT_CALLS
+from comptroller.work.evidence import Evidence
 from comptroller.work.trajectories import AgentTrajectories
-from comptroller.work.trajectory_files import read_trajectories
 
 
 def gamma_like(text: str) -> float:
@@ -32,8 +28,8 @@ def sheet_of_runs(runs: AgentTrajectories, gamma: float) -> ReportSheet:
     return inefficiency_sheet(patterns_of_runs(runs, gamma))
 
 
-def inefficiency_of(evidence: Path, shape: ModelCostShape | None) -> ReportSheet | None:
+def inefficiency_of(evidence: Evidence, shape: ModelCostShape | None) -> ReportSheet | None:
     """The patterns in all runs of a table of agents' calls; None of other evidence, or without a model's shape."""
-    if shape is None or not evidence.is_file() or reader_of(evidence) is not AGENT_CALLS:
+    if shape is None or evidence.calls is None:
         return None
-    return sheet_of_runs(read_trajectories(evidence), prefill_gamma(shape, KINETICS_INTENSITY))
+    return sheet_of_runs(evidence.calls, prefill_gamma(shape, KINETICS_INTENSITY))

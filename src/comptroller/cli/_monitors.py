@@ -20,6 +20,7 @@ from comptroller.report.terminal import console, print_sheet
 from comptroller.strategies.monitor_file import judge_file, read_monitor, train_monitor
 from comptroller.strategies.monitor_study import MOST_LOST, MonitorFinding, findings, sources_of
 from comptroller.strategies.monitors import monitor
+from comptroller.work.data_files import found_evidence
 from comptroller.work.trajectories import AgentTrajectories
 from comptroller.work.trajectory_files import read_trajectories
 
@@ -41,7 +42,7 @@ def fit_monitors(
     made = {name: read_monitor(Path(name)) for name in wish.kinds if name.endswith(".json")}
     for name in names:
         monitor(name)
-    path = Path(evidence)
+    path = found_evidence(Path(evidence))
     if not path.is_file():
         raise FactError(evidence, "file", "is not there", "a table with one row per call of an agent")
     calls = _of_model(read_trajectories(path), wish.models)

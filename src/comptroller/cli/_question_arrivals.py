@@ -27,11 +27,12 @@ from comptroller.cli._output import say
 from comptroller.errors import InputError
 from comptroller.planning.question_arrivals import QuestionArrivals, gate_notes
 from comptroller.serving.world import QuestionStreamOutcome
+from comptroller.strategies.bindings import BESIDE_SOLVERS, bindings
 from comptroller.strategies.protocol import QuestionBudget
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.spelling import parse
-from comptroller.strategies.study import solving_roles
 from comptroller.work.evidence import Evidence, RecordedModel
+from comptroller.work.evidence_pool import solvers
 from comptroller.work.laws.caps import flag_truncated
 
 HowSolved = Annotated[
@@ -86,7 +87,7 @@ def question_arrivals(
     if not evidence or not strategy:
         raise InputError("--strategy and --evidence go together: how questions are solved, and which")
     records = records_of(Path(evidence), DEFAULT_SAMPLES, 0, evidence_map(named_columns))
-    played = {name: RecordedService(arm) for name, arm in solving_roles(_bound(records, model, role or [])).items()}
+    played = {name: RecordedService(arm) for name, arm in _players(records, model, role or []).items()}
     replay = EvidenceReplay(flag_truncated(records), {**modelled_judges(checker, reward).roles, **played})
     pairs = named_pairs("served", "NAME=MODEL", served or [])
     if not lead >= 0:
@@ -116,12 +117,17 @@ def say_gates(questions: AskedQuestions, solved: Sequence[QuestionStreamOutcome 
         say(note)
 
 
-def _bound(records: Evidence, model: str, roles: list[str]) -> dict[str, RecordedModel]:
-    """Who plays the roles that are bound: those named, or one model the solver."""
-    if roles and model:
+def _players(records: Evidence, model: str, texts: list[str]) -> dict[str, RecordedModel]:
+    """Who plays each role, of texts ROLE=MODEL: the roles as named, and one model all others.
+
+    Raises:
+        InputError: a model and a role that solves are both named, or neither where several models solve.
+    """
+    roles = roles_of(records, texts)
+    solve = set(roles) - BESIDE_SOLVERS
+    if solve and model:
         raise InputError("--model and --role: one model plays every role, or each role has its own; --role solver=NAME")
-    if roles:
-        return roles_of(records, roles)
-    if not model and len(records.arms) > 1:
-        raise InputError(f"--model: whose replies? recorded: {', '.join(map(str, records.arms))}")
-    return {"solver": records.find(model) if model else records.arms[0]}
+    arms = [records.find(model)] if model else [records.arms[arm] for arm in solvers(records)]
+    if not solve and len(arms) != 1:
+        raise InputError(f"--model: whose replies? recorded: {', '.join(map(str, arms))}")
+    return bindings(records, roles, arms)[0]

@@ -50,7 +50,7 @@ def run(
     prompts: Annotated[int, typer.Option(help="Prompts. [default: as the power needs]", show_default=False)] = 0,
     samples: Annotated[int, typer.Option(help="Samples of each prompt, for endpoints without log-probabilities.")] = 0,
     max_tokens: Annotated[int, typer.Option(help="Tokens of an answer at most.")] = 16,
-    price: Annotated[str, typer.Option(help="Dollars per million tokens: IN,OUT.", show_default=False)] = "0,0",
+    price: Annotated[str, typer.Option(help="Dollars per million tokens: IN,OUT.", show_default=False)] = "",
     most_usd: Annotated[
         float | None, typer.Option(help="Send nothing if it may cost more.", show_default=False)
     ] = None,
@@ -67,9 +67,12 @@ def run(
     asked = audit_design(AuditRequest(false_alarm, power, odd, prompts, samples, max_tokens))
     recorded = bool(reference) and not reference.startswith(("http://", "https://"))
     known = read_reference(Path(reference), asked.plan) if recorded else None
-    usd = 2 * asked.plan.usd(prices) if record else asked.usd(prices, recorded)
+    calls = 2 * asked.plan.calls if record else asked.calls(recorded)
+    usd = asked.plan.usd(prices) * calls / asked.plan.calls
+    if most_usd is not None and math.isnan(usd):
+        raise InputError("audit: --most-usd needs --price IN,OUT, dollars per million tokens")
     if not json or dry_run:
-        _show_design(asked, usd, recorded, json)
+        _show_design(asked, (calls, usd), json)
     if most_usd is not None and usd > most_usd:
         raise InputError(
             f"audit: may cost ${usd:.4g}, more than --most-usd {most_usd:g}; --prompts or --max-tokens less"
@@ -86,14 +89,18 @@ def run(
     if known is None:
         other = ServingTarget.of(reference, reference_model or model, key)
         known = AuditReference({}, asked.plan, tuple(_ask(other, asked, number) for number in range(2)))
-    _tell(target, asked, known, (said, usd, clients), json)
+    _tell(target, asked, known, (said, (calls, usd), clients), json)
 
 
 def _tell(
-    target: ServingTarget, asked: AuditDesign, known: AuditReference, how: tuple[dict[str, str], float, int], json: bool
+    target: ServingTarget,
+    asked: AuditDesign,
+    known: AuditReference,
+    how: tuple[dict[str, str], tuple[int, float], int],
+    json: bool,
 ) -> None:
     """Ask the endpoint, compare, and end with what is not borne out."""
-    said, usd, clients = how
+    said, sent, clients = how
     for name in set(said) & set(known.claims) - {"speculation"}:
         if said[name].lower() != known.claims[name].lower():
             raise InputError(f"--reference is {name}={known.claims[name]}, claimed is {said[name]}: record one of that")
@@ -103,7 +110,7 @@ def _tell(
     outcome = compare(asked, known.first(asked.plan), endpoint, beside)
     faults = claim_faults(said, outcome, endpoint.greedy[0].served, dict(known.claims))
     if json:
-        typer.echo(_document(audit_record(asked, usd, outcome, faults)))
+        typer.echo(_document(audit_record(asked, sent, outcome, faults)))
     else:
         for sheet in audit_sheets(outcome):
             print_sheet(sheet, console())
@@ -115,11 +122,11 @@ def _tell(
         raise typer.Exit(NOT_BORNE_OUT)
 
 
-def _show_design(asked: AuditDesign, usd: float, recorded: bool, json: bool) -> None:
+def _show_design(asked: AuditDesign, sent: tuple[int, float], json: bool) -> None:
     if json:
-        typer.echo(_document(audit_record(asked, usd, None, ())))
+        typer.echo(_document(audit_record(asked, sent, None, ())))
     else:
-        print_sheet(design_sheet(asked, usd, recorded), console())
+        print_sheet(design_sheet(asked, *sent), console())
 
 
 def _document(record: dict[str, Any]) -> str:
@@ -150,11 +157,13 @@ def _require(reference: str, record: Path | None, counts: tuple[int, int, int, i
 
 
 def _prices(text: str) -> tuple[float, float]:
-    """Dollars per million tokens of prompts and answers.
+    """Dollars per million tokens of prompts and answers; NaN where none are told.
 
     Raises:
         InputError: the text is not two numbers from 0 up.
     """
+    if not text:
+        return math.nan, math.nan
     try:
         first, second = (float(part) for part in text.split(","))
     except ValueError:

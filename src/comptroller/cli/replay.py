@@ -19,13 +19,12 @@ from comptroller.cli._evidence_options import (
     EvidenceMap,
     ModelledJudges,
     RoleTexts,
-    arms_of,
     evidence_map,
     modelled_judges,
     numbers,
+    players_of,
     records_at_prices,
     records_of,
-    roles_of,
 )
 from comptroller.cli._inefficiency import inefficiency_of
 from comptroller.cli._option_groups import SharedOptions, with_shared_options
@@ -43,6 +42,9 @@ from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import AMOUNTS, ReplayConditions, StrategyStudy, study
 
 File = Path | None
+Pooling = Annotated[
+    bool, typer.Option("--pool", help="Take the models (of --model, else all) for one: a reply may be any's.")
+]
 Prices = Annotated[
     list[str] | None,
     typer.Option(
@@ -74,6 +76,7 @@ def run(
     model: Annotated[
         list[str] | None, typer.Option(help="Only models of this name; again for others.", show_default=False)
     ] = None,
+    pool: Pooling = False,
     role: RoleTexts = None,
     task: Annotated[
         list[str] | None, typer.Option(help="Only questions of this task; again for others.", show_default=False)
@@ -112,10 +115,11 @@ def run(
         check(path)
     as_table = writer_of(table) if table else None
     records, for_all, price_notes = records_at_prices(records_of(evidence, samples, seed, columns), price or [])
+    records, arms, roles = players_of(records, model or [], role or [], pool)
     conditions = replace(
         _declared_conditions(judges, for_all, price_notes, joules, pace),
-        arms=arms_of(records, model or []),
-        roles=roles_of(records, role or []),
+        arms=arms,
+        roles=roles,
         budget=QuestionBudget.parse(budget),
         tasks=tuple(task or ()),
         deal=deal,
@@ -125,7 +129,7 @@ def run(
         spread=spread,
     )
     replayed = study(records, strategies, conditions, frontier, over)
-    wasted = inefficiency_of(evidence, conditions.shape)
+    wasted = inefficiency_of(records, conditions.shape)
     _write(replayed, {"png": png, "html": html, "table": table}, as_table)
     if json:
         told = replay_report.record(replayed) | ({"inefficiency": wasted.records()} if wasted else {})

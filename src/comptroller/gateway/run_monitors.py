@@ -119,7 +119,9 @@ class RunRecord:
         columns = {name: table[:, place] for place, name in enumerate(COUNTED)}
         run = AgentRun("live", "", "", "", nan)
         place = np.arange(len(table))
-        return AgentTrajectories((run,), np.zeros(len(table), np.int64), line=place, file="live", **columns)
+        return AgentTrajectories(
+            (run,), np.zeros(len(table), np.int64), line=place, file="live", tools=(), notes=(), **columns
+        )
 
 
 class RunMonitors:

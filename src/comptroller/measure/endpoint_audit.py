@@ -62,10 +62,6 @@ class AuditDesign:
         """Calls to both endpoints, with the second pass and the one side by side; a recorded reference is not asked."""
         return self.plan.calls + self.plan.prompts + (0 if recorded else 2 * self.plan.calls)
 
-    def usd(self, prices: tuple[float, float], recorded: bool) -> float:
-        """Dollars for them at most."""
-        return self.plan.usd(prices) * self.calls(recorded) / self.plan.calls
-
 
 @dataclass(frozen=True, slots=True)
 class AuditRequest:

@@ -10,12 +10,12 @@ from comptroller.report.figures import dollars, number, seconds
 from comptroller.report.sheet import Cell, ReportSheet, SheetColumns, left, right
 
 
-def design_sheet(of: AuditDesign, usd: float, recorded: bool) -> ReportSheet:
-    """What is asked and what decides, before anything is sent."""
+def design_sheet(of: AuditDesign, calls: int, usd: float) -> ReportSheet:
+    """What is asked and what decides, before anything is sent. usd: NaN without prices."""
     rows: list[tuple[Cell, ...]] = [
         ("prompts", of.plan.prompts),
         ("samples of each", of.plan.samples),
-        ("calls to both", of.calls(recorded)),
+        ("calls", calls),
         ("dollars at most", dollars(usd)),
         ("false alarms", f"{of.false_alarm:.1%}"),
     ]
@@ -54,13 +54,14 @@ def audit_sheets(of: AuditOutcome) -> Sequence[ReportSheet]:
 
 
 def audit_record(
-    design: AuditDesign, usd: float, outcome: AuditOutcome | None, faults: Sequence[str]
+    design: AuditDesign, asked: tuple[int, float], outcome: AuditOutcome | None, faults: Sequence[str]
 ) -> dict[str, Any]:
-    """An audit as a document."""
+    """An audit as a document. asked: how many calls, and what they may cost in dollars (NaN without prices)."""
     found: dict[str, Any] = {
         "prompts": design.plan.prompts,
         "samples": design.plan.samples,
-        "usd_at_most": usd,
+        "calls": asked[0],
+        "usd_at_most": asked[1],
         "false_alarm": design.false_alarm,
         "power": {name: test.power for name, test in design.tests.items()},
         "critical": {name: test.critical for name, test in design.tests.items()},

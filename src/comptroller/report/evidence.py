@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isinf, isnan
+from math import isfinite, isinf, isnan
 
 from comptroller.quantities import round_significant
 from comptroller.report.sheet import ReportSheet, SheetColumns, left, right
 from comptroller.work.evidence_readers import packaged_evidence, readers
-from comptroller.work.evidence_summary import EvidenceSummary, RecordedModelSummary
+from comptroller.work.evidence_summary import EvidenceSummary, RecordedModelSummary, StepTreeSummary
 from comptroller.work.laws import EvidenceLaw, LawFinding
 
 ARMS: SheetColumns[RecordedModelSummary] = (
@@ -23,6 +23,14 @@ ARMS: SheetColumns[RecordedModelSummary] = (
     right("usd_per_solved", "$/solved", lambda one: _number(one.usd_per_solved)),
     right("truncated", "cut", lambda one: _number(one.truncated)),
     right("missing"),
+)
+TREES: SheetColumns[StepTreeSummary] = (
+    left("task"),
+    left("arm", "model, format, effort", lambda tree: str(tree.arm)),
+    right("questions"),
+    right("steps"),
+    right("solutions"),
+    right("right", "solutions right", lambda tree: _number(tree.right)),
 )
 EXTRAS = (left("arm", "model, format, effort"), left("what", "to know"))
 
@@ -44,8 +52,10 @@ def summary_sheets(summary: EvidenceSummary) -> tuple[ReportSheet, ...]:
     """Arms, tasks, and what to know before relying on them."""
     arms = ReportSheet.of("Arms", ARMS, summary.arms)
     notes = tuple((str(arm.arm), note) for arm in summary.arms for note in _notes(arm))
-    sheets = [arms, ReportSheet("To know", EXTRAS, notes)]
-    if len(summary.tasks) > 1:
+    trees = ReportSheet.of("Steps of solutions", TREES, summary.trees)
+    sheets = [arms, trees, ReportSheet("To know", EXTRAS, notes)]
+    scored = any(isfinite(score) for task in summary.tasks for score in task.scores)
+    if len(summary.tasks) > 1 and (scored or not summary.trees):
         sheets.insert(1, _by_task(summary))
     return tuple(sheet for sheet in sheets if sheet.rows)
 
@@ -78,7 +88,7 @@ def _notes(arm: RecordedModelSummary) -> list[str]:
         notes.append(
             f"{arm.cap.hits:,} of {arm.cap.outputs:,} replies end at {arm.cap.tokens:,} tokens: a suspected cap"
         )
-    if arm.missing:
+    if arm.missing and (arm.questions or not (arm.steps or arm.verdicts)):
         named = ", ".join(arm.gaps) + (", ..." if arm.missing > len(arm.gaps) else "")
         notes.append(f"no reply to {arm.missing:,} questions: {named}")
     counted = (
@@ -88,7 +98,7 @@ def _notes(arm: RecordedModelSummary) -> list[str]:
         (arm.unpriced, "replies without dollars"),
     )
     notes += [f"{count:,} {what}" for count, what in counted if count]
-    recorded = ((arm.verdicts, "verdicts"), (arm.revisions, "revisions"))
+    recorded = ((arm.steps, "steps"), (arm.verdicts, "verdicts"), (arm.revisions, "revisions"))
     return notes + [f"{count:,} {what} recorded" for count, what in recorded if count]
 
 

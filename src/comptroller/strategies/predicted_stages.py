@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from comptroller.strategies.sample_pools import BLANK, CUT, LOST, NAMED, SamplePool, SampleTable, combined_cost
 from comptroller.strategies.sample_weights import likelihoods
-from comptroller.strategies.stage_runs import StageMeans
+from comptroller.strategies.stage_runs import TrustMeans
 from comptroller.strategies.success_prediction import success_predictor
 from comptroller.strategies.vote_odds import vote_prefixes
 from comptroller.work.best_means import expected_best
@@ -38,7 +38,7 @@ class PredictedStage:
     threshold: float
     by: str = ""
 
-    def means(self, pool: SamplePool, table: SampleTable) -> StageMeans | None:
+    def means(self, pool: SamplePool, table: SampleTable) -> TrustMeans | None:
         """Exact; None where samples are too few, choices too many, or a signal of the predictor is not recorded."""
         count = comb(pool.samples, self.samples)
         if not 0 < count * self.samples * len(pool.place) <= MOST_DRAWN:
@@ -54,14 +54,13 @@ class PredictedStage:
             found[:, some] = part
         trusted, kept, *scores = found
         mean = combined_cost([pool.cost], lambda one: np.mean(np.atleast_2d(one[0]), axis=1))
-        return StageMeans(
+        return TrustMeans(
             trusted=trusted,
             kept=kept,
             trusted_score=np.array(scores[:2]),
             kept_score=np.array(scores[2:]),
             cost=mean * float(self.samples),
-            asked=np.full(len(pool.place), float(self.samples)),
-            checks=np.zeros(len(pool.place)),
+            calls=np.full(len(pool.place), float(self.samples)),
             seconds=expected_best(pool.seconds, [pool.seconds], [self.samples])[0][:, 0],
             lost=self.samples * np.isin(pool.state, (LOST, CUT)).mean(axis=1),
         )

@@ -6,11 +6,9 @@ from comptroller.work.evidence import ASIDE, REVISER, SLEEPER, STEP, VERIFIER
 
 RECORDED = {"verifier": VERIFIER, "reviser": REVISER, "reward": VERIFIER, "step": STEP, "sleeper": SLEEPER}
 RECORDED |= {role: role for role in ASIDE}
-BESIDE = {"sleeper", *ASIDE}
+BESIDE = {"verifier", "reviser", "sleeper", *ASIDE}
 """Role of a strategy -> role of its replies in the evidence; every other role reads a solver's replies, or steps where
 it asks for one (`Ask.stop`)."""
-SOLVERS = ("solver", "verifier", "reviser", "step", "sleeper", *ASIDE)
-"""Roles that the solver's model plays unless they are bound to another."""
 JUDGING = ("checker", "tool")
 """Parameters whose value names the role that checks answers."""
 

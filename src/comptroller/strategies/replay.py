@@ -21,7 +21,7 @@ from comptroller.errors import UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.protocol import Answer, Ask, Reply, Strategy, StrategyQuestion
 from comptroller.strategies.recorded_price import recorded_price
-from comptroller.strategies.recorded_roles import BESIDE, RECORDED, SOLVERS, uses
+from comptroller.strategies.recorded_roles import BESIDE, RECORDED, uses
 from comptroller.strategies.recorded_service import (
     RIGHT,
     TICKS,
@@ -37,7 +37,7 @@ from comptroller.work.evidence import REVISER, SOLVER, STEP, VERIFIER, Evidence,
 
 Bools = npt.NDArray[np.bool_]
 
-__all__ = ["RIGHT", "SOLVERS", "EvidenceReplay", "ModelledChecker", "RecordedService", "ReplayWorld", "ServicePace"]
+__all__ = ["RIGHT", "EvidenceReplay", "ModelledChecker", "RecordedService", "ReplayWorld", "ServicePace"]
 
 
 class PreparedContext(NamedTuple):
@@ -108,8 +108,9 @@ class EvidenceReplay:
 
     @cached_property
     def strong_roles(self) -> frozenset[str]:
-        """Roles bound to the solver's model, where other models are bound too; empty for a single model."""
-        arms = {name: role.arm for name, role in self.roles.items() if isinstance(role, RecordedService)}
+        """Roles bound to the solver's model, where models beside it and its reward are; empty for a single model."""
+        others = {name: role for name, role in self.roles.items() if name != "reward"}
+        arms = {name: role.arm for name, role in others.items() if isinstance(role, RecordedService)}
         if len(set(arms.values())) < 2:
             return frozenset()
         return frozenset(name for name, arm in arms.items() if arm == arms.get("solver"))
@@ -172,8 +173,7 @@ class EvidenceReplay:
         return record
 
     def _service(self, role: str) -> RecordedService:
-        service = self.roles[role]
-        if not isinstance(service, RecordedService):
+        if not isinstance(service := self.roles[role], RecordedService):
             raise UnsupportedError(f"the role {role!r} is a modelled checker and gives no recorded reply")
         return service
 
@@ -253,9 +253,8 @@ class ReplayWorld:
         """
         role = self.replay.roles.get(ask.role)
         if role is None:
-            raise UnsupportedError(
-                f"nothing plays the role {ask.role!r}; bound: {', '.join(sorted(self.replay.roles))}"
-            )
+            bound = ", ".join(sorted(self.replay.roles))
+            raise UnsupportedError(f"nothing plays the role {ask.role!r} (`--role {ask.role}=MODEL`); bound: {bound}")
         if isinstance(role, ModelledChecker):
             return self._verdict(ask, role, at_s)
         record = self._rest(ask) or self._next(ask, role)
@@ -356,8 +355,9 @@ class ReplayWorld:
         if key.greedy:
             rows = rows[evidence.greedy_replies[rows]]
         dealt: list[int] = rows.tolist()
-        if self.replay.seed is not None and self._is_drawn(dealt, key.role):
-            seeds = [self.replay.seed, key.question, key.arm, key.parent + 1, len(key.role)]
+        any_order = self.replay.seed is not None or evidence.exchangeable
+        if any_order and self._is_drawn(dealt, key.role):
+            seeds = [self.replay.seed or 0, key.question, key.arm, key.parent + 1, len(key.role)]
             dealt = np.random.default_rng(seeds).permutation(rows).tolist()
             dealt = sorted(dealt, key=self._refused) if key.role == STEP else dealt
         if (studied := self.replay.dealt_first) is not None and key.role == SOLVER and key.parent < 0:
@@ -366,8 +366,10 @@ class ReplayWorld:
 
     def _is_drawn(self, rows: list[int], role: str) -> bool:
         """Whether several replies were drawn independently, so that any order is as good: steps only where they are
-        recorded with a temperature, since a search proposes them in an order of its own."""
-        return len(rows) > 1 and (role != STEP or bool((self.replay.evidence.rows.temperature[rows] > 0).all()))
+        recorded with a temperature or as exchangeable, since a search proposes them in an order of its own."""
+        evidence = self.replay.evidence
+        drawn = role != STEP or evidence.exchangeable or bool((evidence.rows.temperature[rows] > 0).all())
+        return len(rows) > 1 and drawn
 
     def _refused(self, row: int) -> bool:
         return bool(self.replay.evidence.rows.finish[row] == "refused")

@@ -22,7 +22,7 @@ from comptroller.strategies.prepared_contexts import (
     with_share,
 )
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Reply, Strategy
-from comptroller.strategies.recorded_roles import uses
+from comptroller.strategies.recorded_roles import uses as uses  # noqa: PLC0414 - for rooms to its right
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, PreparedContext, ReplayWorld
 from comptroller.strategies.spelling import spell
 from comptroller.strategies.world_inputs import lacking_inputs as lacking_inputs  # noqa: PLC0414 - for rooms to its right

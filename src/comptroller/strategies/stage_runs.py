@@ -16,18 +16,18 @@ import numpy.typing as npt
 
 from comptroller.quantities import Cost
 from comptroller.strategies.expected_runs import ExpectedRun
-from comptroller.strategies.recorded_service import RIGHT, ModelledChecker, RecordedService
-from comptroller.strategies.sample_pools import BLANK, CUT, LOST, SamplePool, SampleTable, combined_cost
+from comptroller.strategies.recorded_service import RecordedService
+from comptroller.strategies.sample_pools import SamplePool, SampleTable, combined_cost
 
 Floats = npt.NDArray[np.float64]
 
 
-class StageMeans(NamedTuple):
+class TrustMeans(NamedTuple):
     """What a stage comes to where it is reached; arrays of shape (questions,), scores (2, questions): with the square.
 
     trusted, kept: chance that it has an answer which is taken, or which is not.  trusted_score, kept_score: mean score
-    of such an answer times its chance.  asked, checks: replies of the model and of the checker.  seconds: until the
-    stage ends.  lost: replies that were truncated, failed or refused.
+    of such an answer times its chance.  calls: replies.  seconds: until the stage ends.  lost: replies that were
+    truncated, failed or refused.
     """
 
     trusted: Floats
@@ -35,8 +35,7 @@ class StageMeans(NamedTuple):
     trusted_score: Floats
     kept_score: Floats
     cost: Cost
-    asked: Floats
-    checks: Floats
+    calls: Floats
     seconds: Floats
     lost: Floats
 
@@ -44,59 +43,9 @@ class StageMeans(NamedTuple):
 class StageChoice(Protocol):
     """How the answer of a stage comes about, and whether it is trusted."""
 
-    def means(self, pool: SamplePool, table: SampleTable) -> StageMeans | None:
+    def means(self, pool: SamplePool, table: SampleTable) -> TrustMeans | None:
         """Of the questions of a pool; None where the record has no closed form for it."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedStage:
-    """One sample, which a checker of stated error rates judges.
-
-    accept: least score of an accepting check.  checker: its role; none checks the last stage, whose answer is taken.
-    """
-
-    accept: float
-    checker: str = ""
-
-    def means(self, pool: SamplePool, table: SampleTable) -> StageMeans | None:
-        """Exact; None where the verdicts are recorded, or a sample to be judged has no score."""
-        whole = pool.state >= BLANK
-        checker = table.replay.roles.get(self.checker)
-        accepted = acceptance(pool, checker, self.accept) if self.checker else whole.astype(float)
-        if accepted is None:
-            return None
-        judge = checker if isinstance(checker, ModelledChecker) else ModelledChecker()
-        checks = whole.mean(axis=1) if self.checker else np.zeros(len(whole))
-        kept = np.where(whole, 1.0 - accepted, 0.0)
-        mean = combined_cost([pool.cost], lambda one: np.mean(np.atleast_2d(one[0]), axis=1))
-        return StageMeans(
-            trusted=accepted.mean(axis=1),
-            kept=kept.mean(axis=1),
-            trusted_score=_score_means(accepted, pool),
-            kept_score=_score_means(kept, pool),
-            cost=mean + judge.cost * checks,
-            asked=np.ones(len(whole)),
-            checks=checks,
-            seconds=pool.seconds.mean(axis=1) + judge.seconds * checks,
-            lost=np.isin(pool.state, (LOST, CUT)).mean(axis=1),
-        )
-
-
-def acceptance(pool: SamplePool, checker: object, accept: float) -> Floats | None:
-    """(questions, samples): chance that a checker of stated error rates accepts each sample, 0 for those that it is not
-    asked about; None where the checker is another, a sample to be judged has no score, or `accept` is outside (0, 1],
-    where not every verdict of 1, or some verdict of 0, is accepted."""
-    whole = pool.state >= BLANK
-    if type(checker) is not ModelledChecker or not 0 < accept <= 1 or np.isnan(pool.score[whole]).any():
-        return None
-    return np.where(whole, np.where(pool.score >= RIGHT, checker.tpr, checker.fpr), 0.0)
-
-
-def _score_means(chance: Floats, pool: SamplePool) -> Floats:
-    """(2, questions): mean over the samples of the score, and of its square, times a chance."""
-    paid = np.where(chance > 0.0, pool.score, 0.0)
-    return np.stack([(chance * paid).mean(axis=1), (chance * paid**2).mean(axis=1)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +57,14 @@ class StagedRun:
     @classmethod
     def runs(cls, forms: Sequence[StagedRun], table: SampleTable) -> list[ExpectedRun | None]:
         """The means of each; None where two stages draw from one model's samples, or a stage has no closed form."""
-        known: dict[tuple[str, StageChoice], StageMeans | None] = {}
+        known: dict[tuple[str, StageChoice], TrustMeans | None] = {}
         for form in forms:
             for stage in form.stages:
                 if stage not in known:
                     known[stage] = _stage_means(*stage, table)
         return [form.run(known, table) for form in forms]
 
-    def run(self, known: dict[tuple[str, StageChoice], StageMeans | None], table: SampleTable) -> ExpectedRun | None:
+    def run(self, known: dict[tuple[str, StageChoice], TrustMeans | None], table: SampleTable) -> ExpectedRun | None:
         """The means from those of the stages."""
         asked = [table.replay.roles.get(role) for role, _ in self.stages]
         models = {service.arm for service in asked if isinstance(service, RecordedService)}
@@ -129,8 +78,7 @@ class StagedRun:
         costs: list[Cost] = []
         for (role, _), stage in zip(self.stages, stages, strict=True):
             none = 1.0 - stage.trusted - stage.kept
-            calls = stage.asked + stage.checks
-            amounts += reached * np.stack([calls, stage.seconds, stage.lost, stage.asked * (role in strong)])
+            amounts += reached * np.stack([stage.calls, stage.seconds, stage.lost, stage.calls * (role in strong)])
             costs.append(_where_reached(stage.cost, reached))
             score += reached * stage.trusted_score
             held_score = held_score * none + reached * stage.kept_score
@@ -156,7 +104,7 @@ def _where_reached(cost: Cost, reached: Floats) -> Cost:
     return combined_cost([cost], lambda one: np.where(reached > 0.0, reached * one[0], 0.0))
 
 
-def _stage_means(role: str, choice: StageChoice, table: SampleTable) -> StageMeans | None:
+def _stage_means(role: str, choice: StageChoice, table: SampleTable) -> TrustMeans | None:
     """What a stage comes to on all questions of a table."""
     pools = table.pools(role)
     means = [choice.means(pool, table) for pool in pools]
@@ -173,6 +121,6 @@ def _stage_means(role: str, choice: StageChoice, table: SampleTable) -> StageMea
     return _together(known, gathered)
 
 
-def _together(means: Sequence[StageMeans], combine: Callable[[Sequence[Floats]], Floats]) -> StageMeans:
-    columns = {name: combine([getattr(one, name) for one in means]) for name in StageMeans._fields if name != "cost"}
-    return StageMeans(**columns, cost=combined_cost([one.cost for one in means], combine))
+def _together(means: Sequence[TrustMeans], combine: Callable[[Sequence[Floats]], Floats]) -> TrustMeans:
+    columns = {name: combine([getattr(one, name) for one in means]) for name in TrustMeans._fields if name != "cost"}
+    return TrustMeans(**columns, cost=combined_cost([one.cost for one in means], combine))

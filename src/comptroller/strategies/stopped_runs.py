@@ -22,7 +22,6 @@ from comptroller.strategies.expected_runs import ExpectedRun, PoolMeans
 from comptroller.strategies.recorded_service import RIGHT, ModelledChecker
 from comptroller.strategies.sample_pools import BLANK, CUT, LOST, SamplePool, SampleTable, combined_cost
 from comptroller.strategies.sampled_runs import chance_of_at_most
-from comptroller.strategies.stage_runs import acceptance
 from comptroller.work.vote_means import log_choose
 
 Floats = npt.NDArray[np.float64]
@@ -90,7 +89,7 @@ def _family_runs(family: StoppedRun, caps: list[int], table: SampleTable) -> dic
         return {}
     gathered = PoolMeans(len(table.questions), caps)
     for pool in pools:
-        accepted = acceptance(pool, checker, family.accept)
+        accepted = _acceptance(pool, checker, family.accept)
         if accepted is None:
             return {}
         _add(gathered, pool, np.array(caps), checker, table)
@@ -167,3 +166,13 @@ def _going(count: tuple[int, ...], rates: tuple[float, ...]) -> Floats:
         drawn = np.arange(samples + 1)
         ways = np.convolve(ways, np.exp(log_choose(samples, drawn)) * (1.0 - rate) ** drawn)
     return np.asarray(ways / np.exp(log_choose(sum(count), np.arange(len(ways)))))
+
+
+def _acceptance(pool: SamplePool, checker: object, accept: float) -> Floats | None:
+    """(questions, samples): chance that a checker of stated error rates accepts each sample, 0 for those that it is not
+    asked about; None where the checker is another, a sample to be judged has no score, or `accept` is outside (0, 1],
+    where not every verdict of 1, or some verdict of 0, is accepted."""
+    whole = pool.state >= BLANK
+    if type(checker) is not ModelledChecker or not 0 < accept <= 1 or np.isnan(pool.score[whole]).any():
+        return None
+    return np.where(whole, np.where(pool.score >= RIGHT, checker.tpr, checker.fpr), 0.0)

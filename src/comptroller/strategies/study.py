@@ -7,7 +7,7 @@ with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from math import isnan, nan
@@ -16,10 +16,11 @@ import numpy as np
 
 from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape, TokenPrice, elasticity
 from comptroller.errors import InputError, UnsupportedError
+from comptroller.strategies.bindings import BESIDE_SOLVERS, SOLVERS, bindings
 from comptroller.strategies.choosing import DifficultyAllocation, spread
 from comptroller.strategies.deals import DEALS, SampleTable, deal_notes, expected_results
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
-from comptroller.strategies.replay import SOLVERS, EvidenceReplay, ModelledChecker, RecordedService, ServicePace
+from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
 from comptroller.strategies.replay_intervals import ReplayEstimate, SettingEstimates, setting_estimates
 from comptroller.strategies.results import (
     ReplayResults,
@@ -30,11 +31,10 @@ from comptroller.strategies.results import (
     replay_strategy,
     require_inputs,
 )
-from comptroller.strategies.routing import RoutingComparison
 from comptroller.strategies.spelling import parse, settings, spell
 from comptroller.strategies.study_notes import GatedPlay, checker_notes, reward_notes, sleep_notes, trained_notes
-from comptroller.strategies.study_questions import common_questions, questions_of_tasks
-from comptroller.strategies.study_routing import routing_comparisons
+from comptroller.strategies.study_questions import StudyQuestions, common_questions, questions_of_tasks
+from comptroller.strategies.study_routing import RoutingComparison, routing_comparisons
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
 
@@ -49,9 +49,9 @@ BASELINES = ("once", "once(greedy=False)")
 class ReplayConditions:
     """Conditions of a replay.
 
-    roles: role -> recorded model, for strategies of several models; if empty, each of `arms` (if empty: each recorded
-    model) plays all roles by itself.  checker: the modelled checker, with its error rates.  reward: who scores steps
-    where no recorded model is bound to; None for nobody.  pace, price, joules:
+    roles: role -> recorded model, for strategies of several models; where none of them solves, each of `arms` (if
+    empty: each recorded model) does, and plays the roles that are not bound.  checker: the modelled checker, with its
+    error rates.  reward: who scores steps where no recorded model is bound to; None for nobody.  pace, price, joules:
     declared rates of all services, in place of the record.  shape: of all models, for FLOPs and cache bytes.  spread:
     mean amount per question to allocate over the settings by predicted difficulty, NaN for none.  told: notes about the
     conditions, for the report.  tasks: domains to keep, empty for all.  deal: seed of the order of recorded samples,
@@ -170,7 +170,9 @@ def study(
         [] if questions else [("every strategy", "no question has a reply of every model bound")]
     )
     for replay, chosen in questions.items():
-        replayed, gaps = _settings_of_binding(replay, strategies, conditions, sorted(chosen), grid)
+        replayed, gaps = _settings_of_binding(
+            replay, (strategies, grid), conditions, sorted(chosen), asked.refused.get(replay, {})
+        )
         compared += replayed
         missing += gaps
     if not [item for item in compared if not item.baseline or BASELINES[0] in map(spell, strategies)]:
@@ -205,11 +207,7 @@ def study(
             for group in groups
             if not isnan(conditions.spread)
         ),
-        by_model=tuple(
-            tuple(_settings_of_binding(replay, strategies, conditions, sorted(chosen), grid)[0])
-            for replay, chosen in asked.own.items()
-            if chosen
-        ),
+        by_model=tuple(_on_own_questions(asked, (strategies, grid), conditions)),
     )
 
 
@@ -217,29 +215,34 @@ def _replays(evidence: Evidence, conditions: ReplayConditions) -> list[EvidenceR
     def service(arm: RecordedModel) -> RecordedService:
         return RecordedService(arm, conditions.pace, conditions.price, conditions.joules, conditions.shape)
 
-    bound = [conditions.roles] if conditions.roles else [{"solver": arm} for arm in conditions.arms or evidence.arms]
     judges: dict[str, RecordedService | ModelledChecker] = {"checker": conditions.checker}
     if conditions.reward is not None:
         judges["reward"] = conditions.reward
-    bindings = [{role: service(arm) for role, arm in solving_roles(roles).items()} for roles in bound]
-    return [EvidenceReplay(evidence, judges | services, conditions.deal) for services in bindings]
+    bound = bindings(evidence, conditions.roles, conditions.arms)
+    services = [{role: service(arm) for role, arm in roles.items()} for roles in bound]
+    return [EvidenceReplay(evidence, judges | playing, conditions.deal) for playing in services]
 
 
-def solving_roles(roles: Mapping[str, RecordedModel]) -> dict[str, RecordedModel]:
-    """Roles that are bound, and those of `SOLVERS` that are not, which the solver's model plays, else the last one's.
-
-    >>> weak, strong = RecordedModel("small"), RecordedModel("large")
-    >>> played = solving_roles({"weak": weak, "strong": strong})
-    >>> {role: played[role].model for role in ("solver", "reviser", "weak", "strong")}
-    {'solver': 'large', 'reviser': 'large', 'weak': 'small', 'strong': 'large'}
-    """
-    return dict.fromkeys(SOLVERS, roles.get("solver", list(roles.values())[-1])) | dict(roles)
+def _on_own_questions(
+    asked: StudyQuestions, asked_of: tuple[Sequence[Strategy], bool], conditions: ReplayConditions
+) -> Iterator[tuple[ReplayedSetting, ...]]:
+    for replay, chosen in asked.own.items():
+        found, _ = _settings_of_binding(replay, asked_of, conditions, sorted(chosen), asked.refused.get(replay, {}))
+        yield tuple(found)
 
 
 def _settings_of_binding(
-    replay: EvidenceReplay, strategies: Sequence[Strategy], conditions: ReplayConditions, chosen: list[int], grid: bool
+    replay: EvidenceReplay,
+    asked_of: tuple[Sequence[Strategy], bool],
+    conditions: ReplayConditions,
+    chosen: list[int],
+    refused: Mapping[str, str],
 ) -> tuple[list[ReplayedSetting], list[tuple[str, str]]]:
-    """The baseline and all settings of one binding, and what the evidence does not support."""
+    """The baseline and all settings of one binding, and what the evidence does not support.
+
+    asked_of: strategies, and whether every point of their grids.  refused: settings with why.
+    """
+    strategies, grid = asked_of
     missing: list[tuple[str, str]] = []
     table = SampleTable(replay, chosen, conditions.deals)
     tried = (_results_or_gap(once, table, conditions.budget, missing) for once in map(parse, BASELINES))
@@ -247,8 +250,10 @@ def _settings_of_binding(
     results = {base.strategy: base} if base else {}
     asked = list(map(spell, strategies))
     missing = [] if base else [gap for gap in missing if gap[0] in asked]  # the notes tell of the baseline
+    missing += refused.items()
     for points in map(settings, strategies) if grid else nested_families(strategies):
-        for one in _points(points, table, conditions.budget, missing):
+        borne = [point for point in points if spell(point) not in refused]
+        for one in _points(borne, table, conditions.budget, missing) if borne else ():
             results.setdefault(one.strategy, one)
     first = [*list(results)[: base is not None], *([] if grid else asked)]
     results = {name: results[name] for name in dict.fromkeys([*first, *results]) if name in results}
@@ -303,7 +308,9 @@ def _setting(
     if base is not None and base is not one:
         responds = elasticity((base.mean("score"), one.mean("score")), (base.mean("tokens"), one.mean("tokens")))
     models = {role: str(who.arm) for role, who in replay.roles.items() if isinstance(who, RecordedService)}
-    plays = {role: arm for role, arm in models.items() if role not in SOLVERS} or {"solver": models["solver"]}
+    plays = {role: arm for role, arm in models.items() if role not in SOLVERS}
+    if set(plays) <= BESIDE_SOLVERS:
+        plays = {"solver": models["solver"], **plays}
     return ReplayedSetting(
         strategy=one.strategy,
         models=plays if one is not base else {"solver": models["solver"]},

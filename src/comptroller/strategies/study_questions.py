@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from comptroller.errors import InputError
 from comptroller.strategies.deals import deals_of
@@ -21,11 +21,13 @@ class StudyQuestions:
     """Numbers of questions by binding of roles to models.
 
     compared: those to compare on.  own: all recorded for a binding, where these are more.  notes: that explain them.
+    refused: by binding the searches that the record does not bear, with why.
     """
 
     compared: ByBinding
     own: ByBinding
     notes: tuple[str, ...]
+    refused: dict[EvidenceReplay, dict[str, str]] = field(default_factory=dict)
 
     def within(self, strategies: Sequence[Strategy], grid: bool, deals: int, budget: QuestionBudget) -> StudyQuestions:
         """The questions on which every search over steps among strategies stays within the record, in every deal. grid:
@@ -33,16 +35,16 @@ class StudyQuestions:
         points = searches(strategies, grid)
         if not points:
             return self
-        compared, own = (
-            {
-                replay: within_record(list(deals_of(replay, deals)), points, chosen, budget)
-                for replay, chosen in questions.items()
-            }
-            for questions in (self.compared, self.own)
-        )
+        orders = {replay: list(deals_of(replay, deals)) for replay in self.compared}
+        found = {
+            replay: within_record(orders[replay], points, chosen, budget) for replay, chosen in self.compared.items()
+        }
+        compared = {replay: kept for replay, (kept, _) in found.items()}
+        own = {replay: within_record(orders[replay], points, chosen, budget)[0] for replay, chosen in self.own.items()}
         left = sum(len(chosen) - len(compared[replay]) for replay, chosen in self.compared.items())
         note = f"{left} questions left out: a search continues a step there that was never continued in the record"
-        return StudyQuestions(compared, own, (*self.notes, note) if left else self.notes)
+        refused = {replay: gaps for replay, (_, gaps) in found.items()}
+        return StudyQuestions(compared, own, (*self.notes, note) if left else self.notes, refused)
 
 
 def questions_of_tasks(evidence: Evidence, tasks: tuple[str, ...]) -> list[bool]:

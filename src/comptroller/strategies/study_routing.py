@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from comptroller.strategies import routers
 from comptroller.strategies.protocol import Strategy
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
-from comptroller.strategies.routing import RoutingComparison, outcomes, references, routing_curve
+from comptroller.strategies.routing import RoutingComparison as RoutingComparison  # noqa: PLC0414 - of studies too
+from comptroller.strategies.routing import outcomes, references, routing_curve
 from comptroller.strategies.rules.route import RouteStrategy
 from comptroller.work.evidence import RecordedModel
 

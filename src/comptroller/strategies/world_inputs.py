@@ -17,7 +17,7 @@ from comptroller.strategies.recorded_roles import JUDGING
 from comptroller.strategies.replay import EvidenceReplay
 from comptroller.strategies.success_prediction import names as predictors
 from comptroller.strategies.success_prediction import success_predictor
-from comptroller.work.evidence import ASIDE, REVISER, SLEEPER, SOLVER, STEP, VERIFIER
+from comptroller.work.evidence import ASIDE, REVISER, SLEEPER, SOLVER, STEP, VERIFIER, Evidence
 
 
 class WorldInput(NamedTuple):
@@ -52,6 +52,26 @@ def _goes_on(replay: EvidenceReplay) -> bool:
 
 def _on_contexts(replay: EvidenceReplay) -> bool:
     return any(item.context for item in replay.evidence.items) and _rows(SLEEPER)(replay)
+
+
+REWARD = "reward"
+"""The role that scores steps and samples."""
+
+
+def recorded_rewards(evidence: Evidence) -> tuple[str, ...]:
+    """Models with recorded verdicts, each a reward model, by the names that `--role reward=` takes."""
+    rows = evidence.rows
+    arms = np.unique(rows.arm[(rows.role == VERIFIER) & np.isfinite(rows.judgement)])
+    return tuple(str(evidence.arms[arm]) for arm in arms.tolist())
+
+
+def reward_offer(evidence: Evidence) -> str:
+    """Who may score steps on this evidence, for an error."""
+    offer, rows = INPUTS[REWARD].recorded, evidence.rows
+    if names := recorded_rewards(evidence):
+        return f"{offer}; MODEL is one of {', '.join(names)}"
+    own = np.isfinite(rows.judgement[np.isin(rows.role, (SOLVER, STEP))]).any()
+    return f"{offer}; no model's scores are recorded here{', but those of the steps, by=score' if own else ''}"
 
 
 OWN_RUNS = "a table of own runs with rows of the role {} and the `parent` that they go on from"
@@ -123,9 +143,9 @@ def _input_names(strategy: Any) -> Iterator[str]:
 
 def lacking_inputs(strategy: Any, replay: EvidenceReplay) -> list[str]:
     """What a replay lacks for a strategy, each input in words with who supplies it; nothing where all is there."""
-    return [
-        f"{INPUTS[name].what} ({INPUTS[name].recorded})" for name in needs(strategy) if not INPUTS[name].there(replay)
-    ]
+    lacking = [name for name in needs(strategy) if not INPUTS[name].there(replay)]
+    offers = {REWARD: reward_offer(replay.evidence)} if REWARD in lacking else {}
+    return [f"{INPUTS[name].what} ({offers.get(name, INPUTS[name].recorded)})" for name in lacking]
 
 
 def require_inputs(strategy: Any, replay: EvidenceReplay, spelled: str) -> None:

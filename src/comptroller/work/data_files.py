@@ -55,3 +55,12 @@ def find_calibration(name: str, file: Path) -> Path:
 def calibration_digest(folder: str) -> str:
     """SHA-256 of the content of a calibration's folder."""
     return CalibrationDocument.of_folder(Path(folder)).digest
+
+
+def found_evidence(path: Path) -> Path:
+    """The path of a file of evidence: as it is given, or of its name in a data folder.
+
+    Raises:
+        FactError: it is in neither; lists the folders searched.
+    """
+    return path if path.exists() or path.is_absolute() else find_data("evidence", str(path), Path(path.name))

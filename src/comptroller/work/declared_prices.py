@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
@@ -67,4 +68,4 @@ def with_declared_prices(evidence: Evidence, prices: Mapping[str, DeclaredTokenP
         made = rows.output_tokens[use] + np.nan_to_num(rows.reasoning_tokens[use])
         read = rows.input_tokens[use] + np.nan_to_num(rows.cached_tokens[use])
         rows.usd[use] = (read * price.input + made * price.output) * PER_MILLION
-    return Evidence(evidence.items, evidence.arms, rows, evidence.logprobs, evidence.source)
+    return replace(evidence, rows=rows)

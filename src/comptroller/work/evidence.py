@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
+from comptroller.work.trajectories import AgentTrajectories
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -129,7 +130,9 @@ class Evidence:
     """Recorded replies. Rows are ordered by question, arm, role, parent, greedy before sampled, sample.
 
     items: questions, by index.  arms: by index.  logprobs: per row the log-probability of each output token in nats,
-    None where not recorded.  source: name of the file.
+    None where not recorded.  source: name of the file.  exchangeable: whether steps that go on from one may come in
+    any order, as samples do; a search proposes them in an order of its own.  calls: of replies that are runs of
+    agents, where a row is a call.
     """
 
     items: tuple[RecordedQuestion, ...]
@@ -137,6 +140,8 @@ class Evidence:
     rows: EvidenceColumns
     logprobs: tuple[npt.NDArray[np.float32] | None, ...] | None = None
     source: str = ""
+    exchangeable: bool = False
+    calls: AgentTrajectories | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

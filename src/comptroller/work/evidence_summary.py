@@ -8,7 +8,17 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 
-from comptroller.work.evidence import REVISER, SOLVER, TOKENS, VERIFIER, Evidence, EvidenceCounts, Floats, RecordedModel
+from comptroller.work.evidence import (
+    REVISER,
+    SOLVER,
+    STEP,
+    TOKENS,
+    VERIFIER,
+    Evidence,
+    EvidenceCounts,
+    Floats,
+    RecordedModel,
+)
 from comptroller.work.laws.caps import LengthCap, caps, made_tokens
 
 NAMED = 5
@@ -26,6 +36,7 @@ class RecordedModelSummary:
     usd_per_solved: solvers' dollars over solvers' scores.  unpriced, uncounted: replies without dollars, without
     tokens.  truncated: share ended by length, of the replies whose end is recorded.  cap: suspected among the others.
     missing: number of questions without a reply.  gaps: ids of the first of them.
+    steps: of solutions, without refused ones.
     """
 
     arm: RecordedModel
@@ -47,6 +58,20 @@ class RecordedModelSummary:
     cap: LengthCap | None
     missing: int
     gaps: tuple[str, ...]
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepTreeSummary:
+    """Recorded steps of an arm on a task: of how many questions, how many, the solutions that they end, and the share
+    of those that is right (NaN where nobody judged them)."""
+
+    task: str
+    arm: RecordedModel
+    questions: int
+    steps: int
+    solutions: int
+    right: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +96,7 @@ class EvidenceSummary:
     arms: tuple[RecordedModelSummary, ...]
     tasks: tuple[TaskSummary, ...]
     counts_only: bool
+    trees: tuple[StepTreeSummary, ...] = ()
 
 
 def summarise(evidence: Evidence | EvidenceCounts) -> EvidenceSummary:
@@ -81,8 +107,26 @@ def summarise(evidence: Evidence | EvidenceCounts) -> EvidenceSummary:
     arms = tuple(_arm_summary(evidence, number, suspected.get(number)) for number in range(len(evidence.arms)))
     counts = evidence.counts()
     return EvidenceSummary(
-        evidence.source, len(evidence.items), len(evidence), arms, _task_summaries(counts), counts_only=False
+        evidence.source, len(evidence.items), len(evidence), arms, _task_summaries(counts), False, _trees(evidence)
     )
+
+
+def _is_step(evidence: Evidence) -> npt.NDArray[np.bool_]:
+    return np.asarray((evidence.rows.role == STEP) & (evidence.rows.finish != "refused"))
+
+
+def _trees(evidence: Evidence) -> tuple[StepTreeSummary, ...]:
+    """Recorded steps by task and arm."""
+    rows, step = evidence.rows, _is_step(evidence)
+    task = np.array([item.task for item in evidence.items] or [""])[rows.question]
+    ends = np.array([answer is not None for answer in rows.answer], bool)
+    found = []
+    for name, number in sorted(set(zip(task[step].tolist(), rows.arm[step].tolist(), strict=True))):
+        here = step & (task == name) & (rows.arm == number)
+        last = here & ends
+        sizes = len(np.unique(rows.question[here])), int(here.sum()), int(last.sum())
+        found.append(StepTreeSummary(name, evidence.arms[number], *sizes, _mean(rows.score[last])))
+    return tuple(found)
 
 
 def _arm_summary(evidence: Evidence, number: int, cap: LengthCap | None) -> RecordedModelSummary:
@@ -116,6 +160,7 @@ def _arm_summary(evidence: Evidence, number: int, cap: LengthCap | None) -> Reco
         cap=cap,
         missing=len(missing),
         gaps=tuple(evidence.items[question].id for question in missing[:NAMED]),
+        steps=int((_is_step(evidence) & of_arm).sum()),
     )
 
 

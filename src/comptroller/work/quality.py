@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -137,4 +138,4 @@ def with_declared_lengths(evidence: Evidence, lengths: RequestSizeTable, rng: np
     filled = rows.take(np.arange(len(rows)))
     filled.input_tokens[:] = np.where(np.isnan(rows.input_tokens), prompts[rows.question], rows.input_tokens)
     filled.output_tokens[:] = np.where(np.isnan(rows.output_tokens), outputs, rows.output_tokens)
-    return Evidence(evidence.items, evidence.arms, filled, evidence.logprobs, evidence.source)
+    return replace(evidence, rows=filled)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+CallWords = tuple[tuple[str, ...], ...]
+"""Words of each call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,8 @@ class AgentTrajectories:
 
     run: place in `runs`.  input_tokens: of the whole prompt, cached ones included.  output_tokens: reasoning included.
     llm_s, tool_s: seconds of the call, and of the tools after it.  to_next_s: of both together, to the next call.
-    observation: characters that the tools gave back.  file: name of the file.
+    observation: characters that the tools gave back.  file: name of the file.  tools, notes: by call the names of the
+    tools that it asked for, and what their rounds say of themselves (`work.tool_notes`); empty where no table says.
     """
 
     runs: tuple[AgentRun, ...]
@@ -52,6 +56,8 @@ class AgentTrajectories:
     to_next_s: Floats
     observation: Floats
     file: str
+    tools: CallWords = ()
+    notes: CallWords = ()
 
     @cached_property
     def starts(self) -> Ints:
@@ -97,7 +103,8 @@ class AgentTrajectories:
             for name in ("line", *COUNTED)
         }  # fmt: skip
         kept = tuple(run for run, keep in zip(self.runs, chosen.tolist(), strict=True) if keep)
-        return AgentTrajectories(kept, places[self.run[rows]], file=self.file, **columns)
+        tools, notes = (tuple(compress(words, rows.tolist())) for words in (self.tools, self.notes))
+        return AgentTrajectories(kept, places[self.run[rows]], file=self.file, tools=tools, notes=notes, **columns)
 
 
 COUNTED = (

@@ -13,13 +13,16 @@ from comptroller.work.arrow import PARQUET, read_columns
 from comptroller.work.rows import SHOWN
 from comptroller.work.tabular import json_numbers, numbers
 from comptroller.work.trace_table import names_of_head, trace_table
-from comptroller.work.trajectories import COUNTED, AgentRun, AgentTrajectories
+from comptroller.work.trajectories import COUNTED, AgentRun, AgentTrajectories, CallWords
 
 NEEDED = ("instance", "step", "input_tokens", "output_tokens")
 NAMED = {"usd": "cost_usd", "to_next_s": "to_next_call_s", "observation": "observation_chars"}
 """What columns are called in the file where it is not their name here; their own name is read too."""
 
 TEXTS = ("source", "run", "model", "instance", "group", "resolved")
+WORDS = ("tools", "tool_notes")
+"""Columns of words: of the tools after a call, and of what their rounds say of themselves."""
+APART = ";"
 TRUE = ("true", "1", "1.0", "yes")
 FALSE = ("false", "0", "0.0", "no")
 UNJUDGED = ("", "none", "nan", "null")
@@ -39,7 +42,8 @@ def read_trajectories(path: Path) -> AgentTrajectories:
 
     Columns beyond those needed are optional: run, model, source, group (the text before the last `-` or the first `__`
     of the instance otherwise), cached_tokens, reasoning_tokens, cost_usd, llm_s, tool_s, to_next_call_s,
-    observation_chars, resolved, start_up_s (of the run, in the row of its first call).
+    observation_chars, resolved, start_up_s (of the run, in the row of its first call), tools and tool_notes (names of
+    the tools after a call, and what their rounds say of themselves, `;` between them).
 
     Raises:
         FactError: the file is not readable, or lacks a column.
@@ -68,7 +72,14 @@ def read_trajectories(path: Path) -> AgentTrajectories:
     firsts = [int(order[np.searchsorted(run[order], place)]) for place in range(len(places))]
     runs = tuple(_run(texts, row, float(start_up_s[row])) for row in firsts)
     columns = {name: column[order] for name, column in found.items()}
-    return AgentTrajectories(runs, run[order], line=line[order], file=path.name, **columns)
+    tools, notes = (_words(cells.get(name), order) for name in WORDS)
+    return AgentTrajectories(runs, run[order], line=line[order], file=path.name, tools=tools, notes=notes, **columns)
+
+
+def _words(cells: Sequence[Any] | None, order: Any) -> CallWords:
+    """Words of each call in an order; none at all where the table has no such column."""
+    split = [tuple(word for part in _text(cell).split(APART) if (word := part.strip())) for cell in cells or ()]
+    return tuple(split[place] for place in order.tolist()) if split else ()
 
 
 def _cells(path: Path) -> tuple[Any, dict[str, Sequence[Any]]]:

@@ -13,12 +13,12 @@ from comptroller.errors import UnsupportedError
 from comptroller.planning.ground.executor import HERE, Progress, SearchExecutor, gather, no_progress
 from comptroller.planning.ground.strategy_plays import Floats, Ints, OptionCalls, PlaySet, StrategyPlay
 from comptroller.planning.offer.deployments import RejectionTally
-from comptroller.planning.offer.question_judges import played_scores, replay_of
+from comptroller.planning.offer.question_judges import answers_greedily, played_scores, replay_of
 from comptroller.planning.offer.stage_plays import StagePlayCache
+from comptroller.strategies.bindings import SOLVERS
 from comptroller.strategies.drive import FinishedRun
 from comptroller.strategies.protocol import Strategy
-from comptroller.strategies.recorded_roles import SOLVERS, uses
-from comptroller.strategies.results import grid_runs, lacking_inputs
+from comptroller.strategies.results import grid_runs, lacking_inputs, uses
 from comptroller.strategies.rules.once import OnceStrategy
 from comptroller.strategies.spelling import names, parse, settings, spell
 from comptroller.strategies.stages import StagedStrategy
@@ -30,6 +30,8 @@ LEAST_RECORDED = 0.95
 """A model with replies to fewer of the questions is left out, rather than the questions that it lacks: one that was
 asked half of a benchmark would otherwise halve the evidence of all others."""
 
+MOST_REASONS = 8
+"""Strategies up to which each is named with why it cannot be played; of all that ship the reasons alone are told."""
 
 S = TypeVar("S", bound=Strategy)
 
@@ -91,12 +93,15 @@ def plays_of(
     question = _questions(quality, evidence)
     arms, question = _arms(models, evidence, question, rejected)
     plays: list[StrategyPlay] = []
-    parts = list(_parts(quality, arms, evidence, question))
-    for options, fallen in gather(executor, OptionPlayer(quality, evidence, question), parts, progress):
+    parts, why = list(_parts(quality, arms, evidence, question)), dict[str, str]()
+    found = gather(executor, OptionPlayer(quality, evidence, question), parts, progress)
+    for (strategy, _), (options, fallen) in zip(parts, found, strict=True):
         plays += options
         rejected.merge(fallen)
+        why.setdefault(strategy, "; ".join(fallen.example.values()))
     if not plays:
-        raise UnsupportedError(f"{evidence.source}: no strategy can be replayed; {rejected}")
+        told = why.values() if len(why) <= MOST_REASONS else [str(rejected)]
+        raise UnsupportedError(f"{evidence.source}: no strategy can be replayed; {'; '.join(filter(None, told))}")
     names_ = tuple(sorted({evidence.items[number].task for number in question}))
     task = np.array([names_.index(evidence.items[number].task) for number in question])
     return PlaySet(evidence, question, task, names_, tuple(plays))
@@ -135,14 +140,22 @@ def _parts(
 ) -> Iterator[tuple[str, tuple[Mapping[str, int], ...]]]:
     """Strategies as spelled, all that ship where none is named, with some bindings of their roles each."""
     steps = bool((evidence.rows.role == STEP).any())
-    for text in dict.fromkeys((spell(OnceStrategy()), *(quality.strategies or names()))):
-        strategy = parse(text)
+    wanted = (*_baselines(quality, arms, evidence, question), *(quality.strategies or names()))
+    for strategy, text in {parse(text): text for text in wanted}.items():
         if not (steps or quality.strategies) and STEP in uses(strategy):
             continue
         bindings = list(_bindings(strategy, arms, evidence, question))
         size = len(bindings) if isinstance(strategy, StagedStrategy) else BOUND
         for start in range(0, len(bindings), size):
             yield text, tuple(bindings[start : start + size])
+
+
+def _baselines(quality: WorkloadQuality, arms: Sequence[int], evidence: Evidence, question: Ints) -> Iterator[str]:
+    """One answer of a model: the greedy one, and one sample where a model has no greedy reply to some question."""
+    yield spell(OnceStrategy())
+    for arm in arms:
+        if not answers_greedily(replay_of(evidence, dict.fromkeys(SOLVERS, arm), quality), question.tolist()):
+            yield spell(OnceStrategy(greedy=False))
 
 
 def _points(strategy: S, quality: WorkloadQuality) -> list[S]:

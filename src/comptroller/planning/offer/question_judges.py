@@ -9,9 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import UnsupportedError
+from comptroller.strategies.checked_runs import CheckedRun
+from comptroller.strategies.expected_runs import form_of
 from comptroller.strategies.modelled_reward import recorded_reward
 from comptroller.strategies.protocol import Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
+from comptroller.strategies.sample_pools import SampleTable
 from comptroller.strategies.vote_odds import exact_votes
 from comptroller.work.evidence import Evidence
 from comptroller.work.evidence_readers import read_evidence
@@ -43,6 +46,11 @@ def replay_of(evidence: Evidence, roles: Mapping[str, int], quality: WorkloadQua
     return EvidenceReplay(evidence, played | judges_of(quality))
 
 
+def answers_greedily(replay: EvidenceReplay, questions: Sequence[int]) -> bool:
+    """Whether the solver has a greedy reply to each of some questions, or a single one of an unknown temperature."""
+    return bool(SampleTable(replay, questions, 0).pools("solver", greedy=True))
+
+
 @lru_cache(maxsize=8)
 def _reward_of_scores(scores: str, model: str) -> ModelledChecker:
     records = read_evidence(scores)
@@ -55,9 +63,12 @@ def played_scores(
     replay: EvidenceReplay, strategy: Strategy, questions: Sequence[int], played: Sequence[float]
 ) -> npt.NDArray[np.float64]:
     """(questions,): what a strategy scores of each: the mean over all choices of its samples where there is a closed
-    form (a plain vote, one sample), else as played.
+    form (a plain vote, one sample, a cascade on a verdict), else as played.
 
     played: the scores of one run on each question.
     """
-    exact = exact_votes(replay, strategy, questions)
+    exact, form = exact_votes(replay, strategy, questions), form_of(strategy)
+    if isinstance(form, CheckedRun):
+        (run,) = CheckedRun.runs([form], SampleTable(replay, questions, 0))
+        exact = None if run is None else run.score
     return np.array(played, float) if exact is None else exact

@@ -29,6 +29,7 @@ from comptroller.planning.risk.cross_fit import (
     curves_of,
     folds_of,
     shares_with_floors,
+    variance_of_means,
 )
 from comptroller.planning.risk.question_draws import QuestionResamples
 from comptroller.planning.solve.bound import CallWorth
@@ -55,11 +56,21 @@ def draws_meeting_targets(problem: PlanningProblem, solved: Iterable[Floats], op
 
 
 def chance_met(problem: PlanningProblem, drawn: QuestionResamples, optimism: Mapping[str, float]) -> float:
-    """The chance that every target holds in a further set of as many questions, by resamples of the recorded ones."""
-    tasks = problem.space.plays.tasks
+    """The chance that every target holds in a further set of as many questions, by resamples of the recorded ones; and
+    by what questions that were not recorded may be (`cross_fit.variance_of_means`), which resamples of a few that are
+    all solved do not show."""
+    tasks, weight = problem.space.plays.tasks, problem.space.weight
+    counts, mean, spread = np.bincount(problem.space.plays.task), drawn.by_task.mean(axis=0), drawn.by_task.var(axis=0)
+    noise = np.random.default_rng([problem.workload.seed, 5]).standard_normal(drawn.by_task.shape)
+
+    def by_task(besides: Floats | float) -> Floats:
+        """(resamples, classes): shares of a further set, so many questions of either kind taken as seen besides."""
+        unseen = np.maximum(variance_of_means(mean, spread * counts**2, counts, besides) - spread, 0.0)
+        return np.asarray(mean + FURTHER * (drawn.by_task - mean + np.sqrt(unseen) * noise))
+
+    of_all, each = by_task(weight) @ weight, by_task(1.0)
     names = (task for task, _ in quality_targets(problem.quality))
-    solved = (drawn.by_task[:, tasks.index(task)] if task else drawn.solved for task in names)
-    further = (share.mean() + FURTHER * (share - share.mean()) for share in solved)
+    further = (each[:, tasks.index(task)] if task else of_all for task in names)
     return float(draws_meeting_targets(problem, further, optimism).mean())
 
 
@@ -72,7 +83,7 @@ def with_supported_ways(
     freedoms: among which is chosen; where there are several, one way for all may also be one of a family of ways
     (`ground.way_families`), which is the better chosen the fewer it has.  doubt: standard errors that more freedom has
     to be cheaper by (`cross_fit.DOUBT`).  As it is for plain requests, where nothing can be served,
-    and where a class has a single question: nothing of it is left then when it is left out.
+    and where a single question is recorded: nothing is left then when it is left out.
 
     Raises:
         InfeasibleError: no choice holds the targets with the confidence asked for; says what share the evidence
@@ -81,7 +92,14 @@ def with_supported_ways(
     found = None if problem.quality is None else way_outcomes(problem.search, problem.goal)
     if found is not None and len(freedoms) == 1:
         found = replace(found, families={})
-    if found is None or np.bincount(found.task).min() < 2:
+    if found is None:
+        return problem
+    if len(found.task) < 2:
+        if problem.quality is not None and problem.quality.confidence is not None:
+            raise InfeasibleError(
+                f"the targets do not hold with {problem.quality.confidence:.0%} confidence on other questions: "
+                f"{problem.search.space.plays.source} has a single question, which tells of no others; record more"
+            )
         return problem
     return _Support(problem, found, freedoms, doubt).problem_of()
 
@@ -230,25 +248,42 @@ class _Support:
         beside += ", which is within chance" if chance else ""
         return f"The evidence supports {curve.label}{beside}"
 
-    def _needed(self, curves: Sequence[OutOfFoldCurve]) -> int | None:
-        """Questions with which the bound of the choice that solves most would reach the target."""
-        z, least = float(ndtri(self.confidence)), float(self.least[0])
+    def _needed(self, curves: Sequence[OutOfFoldCurve], of: int = 0) -> int | None:
+        """Questions with which the bound of the choice that solves most would reach a target.
+
+        of: 0 for the target of all questions, 1 and on for that of a class.
+        """
+        z, least = float(ndtri(self.confidence)), float(self.least[of])
         needed = []
         for curve in curves:
-            place = int(curve.solved[:, 0].argmax())
-            room = float(curve.solved[place, 0]) - least
+            place = int(curve.solved[:, of].argmax())
+            room = float(curve.solved[place, of]) - least
             if room > 0 and z > 0:
-                needed.append(len(self.found.task) * (z * float(curve.deviation[place, 0]) / room) ** 2)
+                needed.append(self._questions(of) * (z * float(curve.deviation[place, of]) / room) ** 2)
         return ceil(min(needed)) if needed else None
 
+    def _questions(self, of: int) -> int:
+        return len(self.found.task) if of == 0 else int((self.found.task == of - 1).sum())
+
     def _beyond(self, curves: Sequence[OutOfFoldCurve]) -> str:
-        most = max(float(curve.bound(self.confidence)[:, 0].max()) for curve in curves)
-        needed = self._needed(curves)
-        would = f"about {needed:,} questions would support it" if needed else "no number of questions like these would"
+        """The target that the evidence is shortest of, what it supports and what would do."""
+        supported = np.max([curve.bound(self.confidence).max(axis=0) for curve in curves], axis=0)
+        of = int(np.where(self.least > 0.0, self.least - supported, -np.inf).argmax())
+        most, needed = float(supported[of]), self._needed(curves, of)
+        if most >= float(self.least[of]):
+            return (
+                f"the targets do not hold with {self.confidence:.0%} confidence on other questions: each alone would, "
+                "all at once are met by no choice; lower one of them, or measure more questions or other models"
+            )
+        named = f" of {self.problem.space.plays.tasks[of - 1]}" if of else ""
+        would = (
+            f"about {needed:,} questions{named} would support it; measure more questions or other models"
+            if needed
+            else "no number of questions like these would: measure other models, or name further strategies"
+        )
         return (
             f"the targets do not hold with {self.confidence:.0%} confidence on other questions: "
-            f"{len(self.found.task):,} questions support {max(most, 0.0):.1%} at most; {would}; "
-            "measure more questions or other models"
+            f"{self._questions(of):,} questions{named} support {max(most, 0.0):.1%} at most; {would}"
         )
 
 

@@ -7,8 +7,10 @@ with a weight learned there (`solve.shrinkage`), in the program's relaxation: ca
 
     solved = sum_c w_c mean_c(p),   variance = sum_c w_c^2 var_c(p) / n_c
 
-with one question solved and one not taken as seen besides in var_c, for all classes together (Agresti and Coull, The
-American Statistician 52 (1998) 119): what solves all of a few questions is not certain to solve others.
+with one question solved and one not taken as seen besides in var_c, for all classes together, and for a class by
+itself where it has a target (Agresti and Coull, The American Statistician 52 (1998) 119): what solves all of a few
+questions is not certain to solve others. A class of which nothing is left without a part is taken for the mean of the
+others there.
 
 A share holds with confidence k in a further set of as many questions if  solved - z_k sqrt(2 variance + choice) >= it,
 choice the jackknife variance of what the choices solve of all questions (Efron and Stein, Annals of Statistics 9 (1981)
@@ -28,7 +30,7 @@ from scipy.special import ndtri
 
 from comptroller.planning.ground.nouns import Bools, Floats, Ints
 from comptroller.planning.ground.way_freedom import WayFreedom
-from comptroller.planning.solve.shrinkage import class_sums, own_weight, shrunk
+from comptroller.planning.solve.shrinkage import class_means, class_sums, own_weight, shrunk
 from comptroller.planning.solve.way_frontiers import WHOLE_CLASSES, WayTable, shares_at, undominated_ways
 
 FOLDS = 10
@@ -103,7 +105,7 @@ class WayOutcomes:
 
     def table(self, sums: tuple[Floats, Floats], counts: Floats, own: float) -> WayTable:
         """The ways on some of the questions, their scores shrunk. sums: of scores and of costs, (classes, ways)."""
-        score, cost = (total / counts[:, None] for total in sums)
+        score, cost = (class_means(total, counts, self.weight) for total in sums)
         return WayTable(cost * self.weight[:, None], shrunk(score, self.weight, own), self.weight, self.floor)
 
 
@@ -140,7 +142,8 @@ class OutOfFoldCurve:
 
         least: (1 + classes,).  less: (aims, 1 + classes), taken off the bounds.
         """
-        holds = np.asarray((self.bound(confidence) - less >= least - SAME).all(axis=1))
+        # a class without a target may be solved by nobody: its bound lies below 0 then
+        holds = np.asarray(((self.bound(confidence) - less >= least - SAME) | (least <= 0.0)).all(axis=1))
         by_itself = np.flatnonzero(holds[: self.alone])
         if len(by_itself):
             return int(by_itself[0])
@@ -261,10 +264,27 @@ def _curve(
     by_class, usd = (np.stack([of[:, rows].mean(axis=1) for rows in rows_of], axis=1) for of in (solved, cost))
     counts = np.array([len(rows) for rows in rows_of])
     squares = np.stack([solved[:, rows].var(axis=1) for rows in rows_of], axis=1) * counts
-    unseen = found.weight * (by_class**2 + (1.0 - by_class) ** 2)
-    variance = (squares + unseen) / (counts + 2.0 * found.weight - 1.0) / counts
-    deviation = np.sqrt(2.0 * variance @ weights.T**2 + choice)
+    together, each_ = (variance_of_means(by_class, squares, counts, unseen) for unseen in (found.weight, 1.0))
+    variance = np.concatenate([(together @ found.weight**2)[:, None], each_], axis=1)
+    deviation = np.sqrt(2.0 * variance + choice)
     return OutOfFoldCurve(ways, aims, alone, solved, by_class @ weights.T, deviation, usd @ found.weight)
+
+
+def variance_of_means(mean: Floats, squares: Floats, counts: Ints, unseen: Floats | float) -> Floats:
+    """(..., classes): variances of the shares solved of each class, with questions solved and not taken as seen besides
+    (Agresti and Coull): what solves all of a few questions is not certain to solve others.
+
+    mean: (..., classes), shares solved.  squares: summed squares of what each question is off them.  counts:
+    (classes,), questions.  unseen: how many of either kind are taken as seen: 1 for a class by itself, its weight,
+    (classes,), for one of either kind in all classes together.
+
+    Three of three questions:
+
+    >>> float(variance_of_means(np.array([1.0]), np.array([0.0]), np.array([3]), 1.0)[0]).__round__(4)
+    0.0833
+    """
+    off = unseen * (mean**2 + (1.0 - mean) ** 2)
+    return np.asarray((squares + off) / (counts + 2.0 * unseen - 1.0) / counts)
 
 
 def cheapest_of(
@@ -290,8 +310,11 @@ def cheapest_of(
 
 
 def _errors_of_difference(found: WayOutcomes, curve: OutOfFoldCurve, other: Floats) -> Floats:
-    """(aims, 1 + classes): standard errors of what a curve solves more than another choice, on the same questions."""
+    """(aims, 1 + classes): standard errors of what a curve solves more than another choice, on the same questions. A
+    class of one question varies as all questions do."""
     rows_of = found.rows_by_class(np.ones(len(found.task), bool))
     apart = curve.each - other
-    variance = np.stack([apart[:, rows].var(axis=1, ddof=1) / len(rows) for rows in rows_of], axis=1)
+    whole = apart.var(axis=1, ddof=1)
+    each = [apart[:, rows].var(axis=1, ddof=1) / len(rows) if len(rows) > 1 else whole for rows in rows_of]
+    variance = np.stack(each, axis=1)
     return np.asarray(np.sqrt(variance @ found.weights.T**2))

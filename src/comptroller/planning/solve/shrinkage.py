@@ -13,6 +13,9 @@ import numpy as np
 
 from comptroller.planning.ground.nouns import Floats, Ints
 
+LEAST_WEIGHT = 1e-12
+"""Weight below which classes count for nothing: rounding of shares that add up to one. At twice the value the same."""
+
 
 def additive_scores(score: Floats, weight: Floats) -> Floats:
     """Way plus class alone. score: (classes, ways).  weight: (classes,), of each class in the traffic.
@@ -43,14 +46,25 @@ def own_weight(score: Floats, task: Ints, weight: Floats, fold: Ints) -> float:
     for number in range(len(counts)):
         rest = counts.sum(axis=0) - counts[number]
         seen = (counts[number] > 0) & (rest > 0)
-        if not seen.all():
-            continue
-        told = (sums.sum(axis=0) - sums[number]) / rest[:, None]
+        told = class_means(sums.sum(axis=0) - sums[number], rest, weight)
         smooth = additive_scores(told, weight)
-        apart, there = told - smooth, sums[number] / counts[number][:, None] - smooth
-        top += float((counts[number][:, None] * apart * there).sum())
-        bottom += float((counts[number][:, None] * apart * apart).sum())
+        apart, count = (told - smooth)[seen], counts[number][seen][:, None]
+        top += float((apart * (sums[number][seen] - count * smooth[seen])).sum())
+        bottom += float((count * apart * apart).sum())
     return float(np.clip(top / bottom, 0.0, 1.0)) if bottom > 0 else 0.0
+
+
+def class_means(sums: Floats, counts: Floats, weight: Floats) -> Floats:
+    """(classes, columns): means of each class; a class without questions is taken for the mean of the others.
+
+    sums: (classes, columns).  counts: (classes,), questions behind them.  weight: (classes,), in the traffic.
+
+    >>> class_means(np.array([[2.0], [0.0], [3.0]]), np.array([4, 0, 4]), np.ones(3) / 3).ravel().tolist()
+    [0.5, 0.625, 0.75]
+    """
+    seen = counts > 0
+    means = sums / np.where(seen, counts, 1.0)[:, None]
+    return np.where(seen[:, None], means, weight[seen] @ means[seen] / max(weight[seen].sum(), LEAST_WEIGHT))
 
 
 def class_sums(values: Floats, task: Ints, fold: Ints, classes: int) -> tuple[Floats, Floats]:

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError
+from comptroller.strategies.checked_runs import CheckedRun
 from comptroller.strategies.checks import between
 from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Run, StrategyQuestion
-from comptroller.strategies.stage_runs import CheckedStage, StagedRun
 from comptroller.strategies.votes import candidates
 
 
@@ -40,10 +40,9 @@ class VerdictCascadeStrategy:
             )
 
     @property
-    def closed_form(self) -> StagedRun:
-        """One checked sample of each model but the last."""
-        checked = tuple((role, CheckedStage(self.accept, self.checker)) for role in self.roles[:-1])
-        return StagedRun((*checked, (self.roles[-1], CheckedStage(self.accept))))
+    def closed_form(self) -> CheckedRun:
+        """One sample of each model and a modelled check."""
+        return CheckedRun(self.roles, self.accept, self.checker)
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Asks one model after the other; an accepted answer has the verdict for its confidence."""

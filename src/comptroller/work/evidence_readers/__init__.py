@@ -12,7 +12,7 @@ from typing import Any
 from comptroller.errors import FactError, InputError
 from comptroller.own_code import own_module
 from comptroller.work.arrow import column_names
-from comptroller.work.data_files import find_data
+from comptroller.work.data_files import found_evidence
 from comptroller.work.evidence import Evidence, EvidenceCounts
 from comptroller.work.evidence_columns import EvidenceColumnNames
 from comptroller.work.evidence_rows import EvidencePreview, EvidenceReader
@@ -72,8 +72,7 @@ def read_evidence(path: Path | str, columns: EvidenceColumnNames | None = None) 
     own, path = own_reader(str(path))
     if not path.exists() and str(path) in packaged_evidence():
         path = SHIPPED / f"{path}.parquet"
-    elif not path.exists() and not path.is_absolute():
-        path = find_data("evidence", str(path), Path(path.name))
+    path = found_evidence(path)
     if columns is not None and not columns.score:
         return columns.read(path, _preview(path).kind)
     reader = own or reader_of(path)

@@ -7,6 +7,7 @@ those from the first call to the end of the last, tools included, where they are
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def _read(path: Path) -> Evidence:
         for place, run in enumerate(calls.runs)
     ]
     lines = calls.line[calls.starts[:-1]].tolist()
-    return table(path, lines, [[row] for row in rows])
+    return replace(table(path, lines, [[row] for row in rows]), calls=calls)
 
 
 def _recognises(peek: EvidencePreview) -> bool:

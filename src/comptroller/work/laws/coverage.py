@@ -31,6 +31,8 @@ def pass_at_k(n: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -> Flo
 
     >>> pass_at_k(4, 1, [1, 2, 4]).round(3).tolist()
     [0.25, 0.5, 1.0]
+    >>> pass_at_k(3, 0, [1, 2, 3]).tolist()
+    [0.0, 0.0, 0.0]
     """
     total, successes, size = np.broadcast_arrays(np.asarray(n, float), np.asarray(correct, float), np.asarray(k, float))
     if (size > total).any():
@@ -39,7 +41,9 @@ def pass_at_k(n: npt.ArrayLike, correct: npt.ArrayLike, k: npt.ArrayLike) -> Flo
     missed = wrong >= size
     drawn_from = np.where(missed, wrong, size)
     log = gammaln(drawn_from + 1) - gammaln(drawn_from - size + 1) - gammaln(total + 1) + gammaln(total - size + 1)
-    return np.asarray(np.where(missed, -np.expm1(np.where(missed, np.minimum(log, 0.0), 0.0)), 1.0))
+    return np.asarray(
+        np.where(missed, 0.0 - np.expm1(np.where(missed & (successes > 0), np.minimum(log, 0.0), 0.0)), 1.0)
+    )
 
 
 def coverage(n: Ints, correct: npt.ArrayLike, ks: npt.ArrayLike) -> Floats:

@@ -1,13 +1,16 @@
 """Compute to a target, and score per unit of compute: C@tau and AE of curves of score over compute.
 
-R(C) is the coverage of a model's samples over their cumulated cost (dollars where they are recorded, tokens otherwise).
-C@tau is the least cost at which R reaches tau; AE, the average efficiency, what R gains per unit of cost on the way to
-the last recorded sample. Risk under pressure, arXiv 2606.11409, has them of attacks and FLOPs: a ranking at one number
-of samples hides orders of magnitude of cost.
+R(C) is the share solved over the mean cost of a question (dollars where they are recorded, tokens otherwise), from
+nothing on: the coverage of a model's samples over their cumulated cost; where one reply of a question is recorded, of
+runs that a budget cuts, which take the budget and solve nothing. Between two points some questions get the one and some
+the other, so that budgets need not be whole samples. C@tau is the least cost at which R reaches tau; AE, the average
+efficiency, what R gains per unit of cost from the first point to the last. Risk under pressure, arXiv 2606.11409, has
+them of attacks and FLOPs: a ranking at one number of samples hides orders of magnitude of cost.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from math import ceil, floor, inf
 
 import numpy as np
@@ -60,6 +63,29 @@ def average_efficiency(cost: Floats, score: Floats) -> float:
     return float((score[-1] - score[0]) / (cost[-1] - cost[0]))
 
 
+def budget_curve(cost: Floats, score: Floats) -> tuple[Floats, Floats]:
+    """Mean cost, and share solved, of runs that a budget cuts, at every budget that ends one; from nothing on.
+
+    cost, score: of the whole runs.
+
+    >>> budget_curve(np.array([1.0, 4.0]), np.array([1.0, 1.0]))
+    (array([0. , 1. , 2.5]), array([0. , 0.5, 1. ]))
+    """
+    order = np.argsort(cost, kind="stable")
+    ends, count = cost[order], len(cost)
+    spent = (np.cumsum(ends) + ends * np.arange(count - 1, -1, -1)) / count
+    return np.concatenate([[0.0], spent]), np.concatenate([[0.0], np.cumsum(score[order]) / count])
+
+
+def sample_curve(cost: Floats, covered: Floats) -> tuple[Floats, Floats]:
+    """Mean cost, and share solved, of k samples of every question, k = 0, 1, ...
+
+    cost: of a sample, shape (questions,).  covered: pass@k, shape (questions, samples).
+    """
+    spent = cost.mean() * np.arange(covered.shape[1] + 1)
+    return spent, np.concatenate([[0.0], covered.mean(axis=0)])
+
+
 def _target_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
     if not isinstance(evidence, Evidence):
         return []
@@ -69,35 +95,49 @@ def _target_findings(evidence: Known, query: LawQuery) -> list[LawFinding]:
     for number, arm in enumerate(names(counts)):
         n, correct = counts.of(number)
         each = costs[counts.n[:, number] > 0, number]
-        if not len(n) or n.min() < 2 or not np.isfinite(each).all():
+        known = np.isfinite(each)
+        n, correct, each = n[known], correct[known], each[known]
+        if len(n) < 2:
             continue
         sizes = np.arange(1, int(n.min()) + 1)
-        covered = pass_at_k(n[:, None], correct[:, None], sizes[None, :])
-        findings += _findings_of(arm, unit, (each, covered), query)
+        told = f"{len(n):,} questions"
+        if len(sizes) > 1:
+            made: Made = sample_curve, each, pass_at_k(n[:, None], correct[:, None], sizes[None, :])
+            note = f"up to {len(sizes)} samples of {told}"
+        else:
+            made, note = (budget_curve, each, correct / n), f"one run of each of {told}, cut by a budget"
+        findings += _findings_of(arm, unit, made, note, query)
     return findings
 
 
-def _findings_of(arm: str, unit: str, of: tuple[Floats, Floats], query: LawQuery) -> list[LawFinding]:
-    each, covered = of
-    sizes = np.arange(1, covered.shape[1] + 1)
+Made = tuple[Callable[[Floats, Floats], tuple[Floats, Floats]], Floats, Floats]
+"""How a curve is made, and of what, by question."""
+
+PER: Mapping[str, tuple[float, str]] = {"usd": (1.0, "dollar"), "tokens": (1000.0, "1,000 tokens")}
+"""Unit of cost -> how many of them AE is told of, and what they are called."""
+
+
+def _findings_of(arm: str, unit: str, made: Made, note: str, query: LawQuery) -> list[LawFinding]:
+    curve_of, each, solved = made
     rng = np.random.default_rng(query.seed)
     picks = rng.integers(0, len(each), (min(query.draws, MOST_DRAWS), len(each)))
-    curves = [(each[pick].mean() * sizes, covered[pick].mean(axis=0)) for pick in picks]
-    cost, score = each.mean() * sizes, covered.mean(axis=0)
-    note = f"up to {len(sizes)} samples of {len(each):,} questions, which solve {score[-1]:.1%}"
+    curves = [curve_of(each[pick], solved[pick]) for pick in picks]
+    cost, score = curve_of(each, solved)
+    note = f"{note}, which solve {score[-1]:.1%}"
     findings = []
-    for target in [target for target in TARGETS if score[0] < target <= score[-1]]:
+    for target in [target for target in TARGETS if target <= score[-1]]:
         ends = reach_band([cost_at_target(*curve, target) for curve in curves], query.level)
         value = cost_at_target(cost, score, target)
         findings.append(LawFinding("target_compute", arm, f"C@{target:g}, {unit} a question", value, *ends, note))
-    ends = band([average_efficiency(*curve) for curve in curves], query.level)
-    gain = average_efficiency(cost, score)
-    return [*findings, LawFinding("target_compute", arm, f"AE, score per {unit}", gain, *ends, note)]
+    times, name = PER[unit]
+    low, high = band([times * average_efficiency(*curve) for curve in curves], query.level)
+    gain = times * average_efficiency(cost, score)
+    return [*findings, LawFinding("target_compute", arm, f"AE, share solved per {name}", gain, low, high, note)]
 
 
 LAW = EvidenceLaw(
     "target_compute",
     "cost at which a share is solved (C@tau), score per unit of cost",
     _target_findings,
-    "2 or more scored samples of every question, with usd or tokens",
+    "scored replies to two questions or more, with usd or tokens",
 )
