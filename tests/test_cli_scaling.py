@@ -95,3 +95,16 @@ def test_a_picture_of_time_and_intervals_over_shifts(
     ):
         assert ends([*words, *more]) == 2
         assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "compared", [(), ("--scaling", "hpa", "--start-up", "10"), ("--hedge", "0.5")], ids=["alone", "scaling", "copies"]
+)
+def test_requests_longer_than_the_context_are_told_whatever_is_compared(
+    files: tuple[str, str], compared: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{second},{9_000_000 if second % 3 == 0 else 300},50" for second in range(60)]
+    trace = tmp_path / "long.csv"
+    trace.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *rows]) + "\n")
+    assert ends(["simulate", files[0], "--trace", str(trace), *compared]) == 0
+    assert "20 of 60 requests are longer than the" in " ".join(capsys.readouterr().err.split())

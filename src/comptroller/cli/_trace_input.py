@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from comptroller.cli._output import say
+from comptroller.planning.context_fit import long_calls_note
+from comptroller.planning.ground.plan_document import Plan
 from comptroller.quantities import HOUR_S
 from comptroller.work.data_files import find_data
 from comptroller.work.rows import TraceReadOptions
@@ -15,13 +17,14 @@ from comptroller.work.trace import RequestTrace
 from comptroller.work.traces import read_trace, reading_of
 
 
-def trace_requests(trace: str, plan: Path, reading: TraceReadOptions) -> RequestTrace:
-    """The requests of a trace, at the rate asked for; what its reader has to say is told."""
+def trace_requests(trace: str, plan: Path, reading: TraceReadOptions, served_by: Plan) -> RequestTrace:
+    """The requests of a trace, at the rate asked for; what its reader has to say is told, and how many of them are
+    longer than the plan's replicas take."""
     file = Path(trace)
     requests = read_trace(file if file.exists() else find_data("trace", trace, plan), reading)
     if reading.rate_per_s is not None and requests.rate_per_s > 0:
         requests = requests.scaled(reading.rate_per_s / requests.rate_per_s)
-    for note in requests.notes:
+    for note in (*requests.notes, *filter(None, [long_calls_note(served_by, requests)])):
         say(note)
     return requests
 

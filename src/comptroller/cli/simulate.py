@@ -91,7 +91,7 @@ def run(
     refuse_unused(context, asked | {"scaling": scaling.policies, "pools": scaling.pools.policies})
     as_calls = writer_of(calls) if calls else None
     fleet_plan, priced = plan_with_calibration(plan, calibration)
-    requests = trace_requests(trace, plan, reading)
+    requests = trace_requests(trace, plan, reading, fleet_plan)
     if spot.policies:
         return spot.show(fleet_plan, requests, scaling.start_up(scale), priced, json, {"html": html, "png": png})
     if faults.conditions:

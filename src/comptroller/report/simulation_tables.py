@@ -18,6 +18,7 @@ from comptroller.report.sheet import UNKNOWN, Cell, ReportSheet, SheetColumns, l
 from comptroller.report.simulation_figures import (
     Record,
     service_records,
+    session_counts,
     solving,
     spending_totals,
     tier_records,
@@ -174,6 +175,12 @@ def ends(simulation: PlanSimulation) -> ReportSheet:
         ("preemptions", tokens["preemptions"]),
         (INSET + "tokens computed again", tokens["recomputed"]),
     ]
+    if of := session_counts(simulation):
+        rows += [
+            ("sessions", of["sessions"]),
+            (INSET + "all calls within all objectives", of["within"]),
+            (INSET + "on one replica throughout", of["one_replica"]),
+        ]
     if asked := tokens["adapter_calls"]:
         found = max(1 - tokens["adapter_loads"] / asked, 0.0)
         rows += [

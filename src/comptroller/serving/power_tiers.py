@@ -44,7 +44,9 @@ def by_tier(
     present = np.unique(tier)
     if len(service.replicas) < present.size:
         told = ", ".join(names[one] for one in present)
-        raise InputError(f"{len(service.replicas)} replicas for the tiers {told}: at least {present.size} are needed")
+        raise InputError(
+            f"{len(service.replicas)} replicas for the tiers {told}: at least {present.size} are needed (--replicas)"
+        )
     work = np.bincount(np.searchsorted(present, tier), _work_s(service.replicas[0].table, calls)).astype(np.float64)
     counts = apportion(work, len(service.replicas))
     split = tuple(

@@ -32,7 +32,14 @@ from comptroller.strategies.results import (
     require_inputs,
 )
 from comptroller.strategies.spelling import parse, settings, spell
-from comptroller.strategies.study_notes import GatedPlay, checker_notes, reward_notes, sleep_notes, trained_notes
+from comptroller.strategies.study_notes import (
+    GatedPlay,
+    checker_notes,
+    reward_notes,
+    sleep_notes,
+    trained_notes,
+    unscored_notes,
+)
 from comptroller.strategies.study_questions import StudyQuestions, common_questions, questions_of_tasks
 from comptroller.strategies.study_routing import RoutingComparison, routing_comparisons
 from comptroller.work.evidence import Evidence, RecordedModel
@@ -334,7 +341,7 @@ def _notes(evidence: Evidence, conditions: ReplayConditions, compared: Sequence[
     notes = [*conditions.told, *deal_notes(item.results for item in compared)]
     asked = [(item.strategy, item.models, item.results.question) for item in compared]
     notes += checker_notes(evidence, conditions.checker, asked)
-    notes += reward_notes(conditions.reward, asked)
+    notes += [*reward_notes(conditions.reward, asked), *unscored_notes(evidence, [item.results for item in compared])]
     for label, declared in (("seconds", conditions.pace), ("dollars", conditions.price), ("joules", conditions.joules)):
         if declared is not None:
             notes.append(f"modelled: {label} from the declared {declared}")

@@ -98,9 +98,9 @@ def arrivals_by_step(trace: RequestTrace, name: str, step_s: float) -> LoadSerie
         raise InputError(f"steps of {step_s:g} s; allowed: above 0")
     steps = int(trace.span_s // step_s)
     if steps < LEAST_STEPS:
+        longest = f" (--every {trace.span_s / LEAST_STEPS:.3g} or less)" if trace.span_s else ""
         raise InputError(
-            f"{name}: {trace.span_s:,.0f} s hold {steps} steps of {step_s:g} s; needed: {LEAST_STEPS} "
-            f"(--every {trace.span_s / LEAST_STEPS:.3g} or less)"
+            f"{name}: {trace.span_s:,.0f} s hold {steps} steps of {step_s:g} s; needed: {LEAST_STEPS}{longest}"
         )
     counts = np.bincount((trace.arrival_s // step_s).astype(np.int64), minlength=steps)[:steps]
     return LoadSeries(name, step_s, counts / step_s)
