@@ -70,7 +70,9 @@ def agents() -> list[Claim]:
     ratios = ", ".join(f"{name} {cells['wh'] / designs['chat']['wh']:.0f}" for name, cells in designs.items()
                        if cells["calls"] > 1)  # fmt: skip
     shares = "; ".join(
-        f"{name} {each['tools']:.0%}, with its start {each['outside']:.0%}" for name, each in one["tool_share"].items()
+        f"{name} {each['tools']:.0%} of turns and tools, with its start {each['outside_mean']:.0%} (mean of tasks) to "
+        f"{each['outside']:.0%} (of all seconds)"
+        for name, each in one["tool_share"].items()
     )
     tools = ", ".join(f"{name} {cells['time']['tools']:.0%}" for name, cells in designs.items()
                       if cells["time"]["tools"])  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,18 @@ def test_a_reward_model_alone_stands_beside_every_model_that_solves(tmp_path: Pa
     assert found.over == "calls", "a judge's calls make no model strong"
     chosen = ReplayConditions(roles={"reward": evidence.find("judge")}, arms=(evidence.find("B"),))
     assert {one.solver for one in study(evidence, search, chosen).settings} == {"B"}
+
+
+def test_questions_whose_answers_nobody_judged_are_told_by_task(tmp_path: Path) -> None:
+    evidence = evidence_of(tmp_path)
+    blank = np.array([evidence.items[number].task == "natural" for number in evidence.rows.question])
+    rows = replace(evidence.rows, score=np.where(blank, np.nan, evidence.rows.score))
+    roles = {"reward": evidence.find("judge")}
+    found = study(replace(evidence, rows=rows), [parse("rebase(width=4)")], ReplayConditions(roles=roles))
+    assert (
+        f"no share solved where answers have no score, as on {QUESTIONS} questions of natural; --task names the others"
+        in (found.notes)
+    )
 
 
 @pytest.mark.parametrize("name", ["A", "W"])

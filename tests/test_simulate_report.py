@@ -76,6 +76,23 @@ def test_routings_are_compared_only_where_there_are_several(simulation: PlanSimu
     ]
 
 
+@pytest.mark.parametrize("routing", ["session_affinity", "round_robin"])
+def test_sessions_are_counted_with_those_that_one_replica_had(routing: str) -> None:
+    """By the sessions one after the other; calls beyond the context reach no replica and are not within."""
+    trace = stream(200)
+    inputs = np.where(np.arange(200) == 7, 200_000, trace.input_tokens)
+    sessions = np.where(np.arange(200) < 150, np.arange(200) % 30, -1)
+    found = simulate_plan(
+        PLAN, replace(trace, input_tokens=inputs, session=sessions), TraceReplaySettings(routing=routing)
+    )
+    of = [np.flatnonzero(sessions == number) for number in range(30)]
+    ranks = [set(found.outcome.requests.prompt_rank[rows].tolist()) - {-1} for rows in of]
+    within, alone = sum(found.within[rows].all() for rows in of), sum(len(some) == 1 for some in ranks)
+    assert record(found)["sessions"] == {"sessions": 30, "within": within, "one_replica": alone}
+    assert within < 30 and (alone == 30) == (routing == "session_affinity")
+    assert record(simulate_plan(PLAN, trace))["sessions"] is None
+
+
 def test_services_get_names_that_tell_them_apart() -> None:
     names = simulation_tables.service_names(PLAN)
     assert len(set(names.values())) == len(PLAN.services)

@@ -52,6 +52,12 @@ def test_the_strong_model_takes_over_where_nothing_moves() -> None:
     assert turns == ["solver", "reviser", "reviser", "reviser", "strong"]
 
 
+def test_the_run_stays_with_the_strong_model_once_it_has_it() -> None:
+    asks, _ = played(parse("react(steps=5,swap_after=1)"), [0.1, 0.1, 0.3, 0.3, 0.4])
+    turns = [ask.role for ask in asks if ask.role != "checker"]
+    assert turns == ["solver", "reviser", "strong", "strong", "strong"]
+
+
 def test_a_new_trial_begins_with_what_was_learned_and_not_with_the_failed_one() -> None:
     asks, answer = played(parse("reflexion(trials=3,memory=1)"), [0.0, 0.0, 1.0])
     trials = [ask for ask in asks if ask.role == "solver"]

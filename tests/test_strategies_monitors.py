@@ -116,6 +116,23 @@ def test_the_command_prints_every_monitor_by_source(tmp_path: Path, capsys: pyte
     assert "agent_stop" in capsys.readouterr().err
 
 
+def test_a_stated_budget_of_steps_is_judged_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs of n calls at $0.1: of those with more than ten, ten are paid for and none is solved."""
+    path, lengths = tmp_path / "calls.csv", [4, 10, 11, 30, 8, 20]
+    rows = [f"r{run}-{run},{step},10,5,0.1,{int(run % 2 == 0)}\n" for run, n in enumerate(lengths) for step in range(n)]
+    path.write_text("instance,step,input_tokens,output_tokens,cost_usd,resolved\n" + "".join(rows))
+    assert ends(path, "--json", "--kind", "step_budget=9", "--kind", "step_budget=29") == 0
+    ten, thirty = json.loads(capsys.readouterr().out)["findings"]
+    assert (ten["threshold"], ten["lost"], ten["successes"]) == (9, 1, 3)
+    assert ten["saved"] == pytest.approx(sum(max(n - 10, 0) for n in lengths) / sum(lengths))
+    assert ten["usd_per_solved_after"] == pytest.approx(0.1 * sum(min(n, 10) for n in lengths) / 2)
+    assert thirty["lost"] == 0 and thirty["saved"] == 0
+    for kind, said in (("step_budget=x", "a threshold is a number"), ("agent_stop=0.5", "learns from runs")):
+        assert ends(path, "--kind", kind) == 2
+        assert said in capsys.readouterr().err
+    assert ends(path, "--kind", "step_budget=9", "--out", tmp_path / "stop.json") == 2
+
+
 def test_a_file_for_a_gateway_of_several_sources_says_which_models_to_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

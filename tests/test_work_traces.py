@@ -592,7 +592,7 @@ def test_the_name_of_a_column_states_its_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "columns", "says"),
     [
-        (["5", "7", "9"], {}, "own.csv: when: numbers about 7 are no .*columns.unit: s, ms"),
+        (["5", "7", "9"], {}, "own.csv: when: numbers about 7 are no .*columns.unit: s, ms, us, ns; --column unit=s"),
         (["1e11", "1e11"], {}, "nothing says their unit"),
         (["1715299200500", "1715299201000"], {"unit": "s"}, "is after the year 2286; ms since 1970"),
         (["2024-05-10 00:00:00+02:00", "2024-05-10 00:00:01"], {}, "when: some time stamps have an offset from UTC"),

@@ -17,7 +17,7 @@ from comptroller.errors import FactError, InputError, UnknownIdError
 from comptroller.report.monitor_tables import monitors_sheet
 from comptroller.report.tables import writer_of
 from comptroller.report.terminal import console, print_sheet
-from comptroller.strategies.monitor_file import judge_file, read_monitor, train_monitor
+from comptroller.strategies.monitor_file import RunMonitor, judge_file, plain_monitor, read_monitor, train_monitor
 from comptroller.strategies.monitor_study import MOST_LOST, MonitorFinding, findings, sources_of
 from comptroller.strategies.monitors import monitor
 from comptroller.work.data_files import found_evidence
@@ -38,8 +38,8 @@ def fit_monitors(
     most_lost = _most_lost(wish, out, files)
     table = files["table"]
     as_table = writer_of(table) if table else None
-    names = tuple(dict.fromkeys(name for name in wish.kinds if not name.endswith(".json")))
-    made = {name: read_monitor(Path(name)) for name in wish.kinds if name.endswith(".json")}
+    names = _learners(wish.kinds)
+    made = {name: _as_it_is(name) for name in wish.kinds if name not in names}
     for name in names:
         monitor(name)
     path = found_evidence(Path(evidence))
@@ -49,7 +49,8 @@ def fit_monitors(
     told = list(findings(calls, names, most_lost)) if names or not made else []
     for name, one in made.items():
         sources = sources_of(calls).items()
-        told += [replace(judge_file(one, source, runs), monitor=f"{one.kind}, {name}") for source, runs in sources]
+        shown = f"{one.kind}, {name}" if name.endswith(".json") else one.kind
+        told += [replace(judge_file(one, source, runs), monitor=shown) for source, runs in sources]
     found = [one for one in told if isinstance(one, MonitorFinding)]
     refused = [one for one in told if isinstance(one, str)]
     if not found:
@@ -69,6 +70,27 @@ def fit_monitors(
     print_sheet(monitors_sheet(found), console())
     for reason in refused:
         console().print(f"[dim]{escape(reason)}[/]", soft_wrap=True)
+
+
+def _learners(kinds: Sequence[str]) -> tuple[str, ...]:
+    """Monitors that are fitted to the runs: those without a file or a threshold of their own."""
+    return tuple(dict.fromkeys(name for name in kinds if not name.endswith(".json") and "=" not in name))
+
+
+def _as_it_is(kind: str) -> RunMonitor:
+    """The monitor of a file, or one that learns nothing with the threshold after `=`.
+
+    Raises:
+        InputError: the threshold is no number, or the monitor learns from runs.
+        UnknownIdError: there is no such monitor.
+    """
+    if kind.endswith(".json"):
+        return read_monitor(Path(kind))
+    name, _, said = kind.partition("=")
+    try:
+        return plain_monitor(name, float(said))
+    except ValueError:
+        raise InputError(f"--kind {kind}: a threshold is a number, as step_budget=30") from None
 
 
 def _of_model(calls: AgentTrajectories, models: Sequence[str]) -> AgentTrajectories:
@@ -102,8 +124,7 @@ def _most_lost(wish: PartFitOptions, out: Path | None, files: Mapping[str, Path 
     if out:
         check(out)
         faults += [] if out.suffix == ".json" else [f"--out {out}: a monitor ends in .json"]
-        fitted = [name for name in wish.kinds if not name.endswith(".json")]
-        faults += [] if len(fitted) == 1 else ["--out: of one --kind, which is fitted to all runs"]
+        faults += [] if len(_learners(wish.kinds)) == 1 else ["--out: of one --kind, which is fitted to all runs"]
     faults += ["--cost: monitors have no use for it"] if wish.cost else []
     if len(wish.samples) > 1 or any(not 0 <= percent < 100 for percent in wish.samples):
         faults.append("--at: one per cent of solved runs that may be stopped, from 0 to 99")

@@ -26,4 +26,8 @@ MONITORS: SheetColumns[MonitorFinding] = (
 def monitors_sheet(found: Sequence[MonitorFinding]) -> ReportSheet:
     """Monitors by source, those that cut most of the failing dollars first."""
     ranked = sorted(found, key=lambda one: (one.source, -one.cut))
-    return ReportSheet.of("Monitors, every run judged by what other groups taught, a file as it is", MONITORS, ranked)
+    return ReportSheet.of(
+        "Monitors, every run judged by what other groups taught, a file or a stated threshold as it is",
+        MONITORS,
+        ranked,
+    )

@@ -90,6 +90,23 @@ def token_counts(simulation: PlanSimulation) -> dict[str, int]:
     }
 
 
+def session_counts(simulation: PlanSimulation) -> dict[str, int]:
+    """Sessions of the calls, those of them whose calls all were done within the objectives, and those whose calls, as
+    far as any replica had them, one had; empty without sessions."""
+    session, requests = simulation.asked["session"], simulation.outcome.requests
+    own = session >= 0
+    if not own.any():
+        return {}
+    _, place = np.unique(session[own], return_inverse=True)
+    rank = requests.prompt_rank[own]
+    count = int(place.max()) + 1
+    first, last = np.full(count, np.iinfo(np.int64).max), np.full(count, -1)
+    np.minimum.at(first, place, np.where(rank >= 0, rank, first[place]))
+    np.maximum.at(last, place, rank)
+    late = np.bincount(place, ~simulation.within[own], count)
+    return {"sessions": count, "within": int((late == 0).sum()), "one_replica": int((first == last).sum())}
+
+
 def tier_records(simulation: PlanSimulation) -> list[Record]:
     """Per cache tier, over all replicas: blocks that fit, loaded, written and forgotten; seconds that loads took."""
     outcome = simulation.outcome
@@ -172,6 +189,7 @@ def record(simulation: PlanSimulation) -> Record:
             for entry in simulation.attained()
         ],
         "tokens": token_counts(simulation),
+        "sessions": session_counts(simulation) or None,
         "spent": used,
         "per_request": {key: used[key] / requests for key in ("usd", "j", "gco2e")},
         "per_request_within": {key: used[key] / good if good else math.nan for key in ("usd", "j", "gco2e")},

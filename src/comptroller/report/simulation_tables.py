@@ -18,6 +18,7 @@ from comptroller.report.sheet import UNKNOWN, Cell, ReportSheet, SheetColumns, l
 from comptroller.report.simulation_figures import (
     Record,
     service_records,
+    session_counts,
     solving,
     spending_totals,
     tier_records,
@@ -40,10 +41,12 @@ def headline(simulation: PlanSimulation) -> str:
     if simulation.solved is None:
         return f"{len(simulation.trace):,} requests {rate}: {held}"
     answers = solving(simulation)
-    return (
-        f"{answers['questions']:,} questions {rate}: {answers['share']:.1%} solved at "
-        f"{dollars(answers['usd_per_solved'])} each; {len(simulation.asked):,} calls, {held}"
+    each = (
+        f"{answers['share']:.1%} solved at {dollars(answers['usd_per_solved'])} each"
+        if answers["share"]
+        else "none solved"
     )
+    return f"{answers['questions']:,} questions {rate}: {each}; {len(simulation.asked):,} calls, {held}"
 
 
 def questions(simulation: PlanSimulation) -> ReportSheet:
@@ -172,6 +175,12 @@ def ends(simulation: PlanSimulation) -> ReportSheet:
         ("preemptions", tokens["preemptions"]),
         (INSET + "tokens computed again", tokens["recomputed"]),
     ]
+    if of := session_counts(simulation):
+        rows += [
+            ("sessions", of["sessions"]),
+            (INSET + "all calls within all objectives", of["within"]),
+            (INSET + "on one replica throughout", of["one_replica"]),
+        ]
     if asked := tokens["adapter_calls"]:
         found = max(1 - tokens["adapter_loads"] / asked, 0.0)
         rows += [

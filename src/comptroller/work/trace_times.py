@@ -149,7 +149,7 @@ def _seconds_of_numbers(file: str, column: str, values: Floats, unit: str | None
             file,
             column,
             f"numbers about {middle:.6g} are no seconds, ms, us or ns since 1970, and nothing says their unit",
-            "columns.unit: " + ", ".join(UNITS),
+            "columns.unit: " + ", ".join(UNITS) + "; --column unit=s on the command line",
         )
     if known is not None and to_si(middle, known)[0] >= EPOCH_S[1]:
         likely = f"; {epoch} since 1970?" if epoch else ""

@@ -47,7 +47,7 @@ class ReactStrategy:
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Runs one chain of turns and observations. The last answer has confidence 0 if none is accepted."""
         (turn,) = yield All(Ask(content=question.content))
-        last, best, idle = Answer(), -1.0, 0
+        last, best, idle, swapped = Answer(), -1.0, 0, False
         for step in range(self.steps):
             if not candidates([turn]):
                 return last if last.reply else first([turn])
@@ -59,6 +59,6 @@ class ReactStrategy:
                 break
             idle = 0 if seen.score > best else idle + 1
             best = max(best, seen.score) if seen.score == seen.score else best
-            swapped = self.swap_after and idle >= self.swap_after
+            swapped = swapped or 0 < self.swap_after <= idle
             (turn,) = yield All(Ask(self.strong if swapped else "reviser", after=seen, content=PROMPT))
         return last
