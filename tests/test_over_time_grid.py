@@ -213,6 +213,11 @@ def wrong_grid_files(place: Path) -> dict[str, str]:
         (["--grid-value", "g"], "of --grid FILE"),
         (["--grid", "nowhere.csv"], "--grid nowhere.csv: no such file"),
         (["--grid", "{grid}", "--grid-value", "g", "--grid-by", "region"], "--grid-series"),
+        (
+            ["--grid", "{grid}", "--grid-value", "g"],
+            "--grid-by: 2026-01-01T00:00 stands twice in one series (rows 2 and 50)",
+        ),
+        (["--grid", "{grid}", "--grid-value", "g"], "columns that part the series, such as region"),
         (["--grid", "{grid}", "--grid-value", "g", "--grid-by", "region", "--grid-from-h", "-1"], "allowed: from 0"),
         (["--grid", "{grid}"], "columns such as 'hour' and 'gco2e_per_kwh'"),
         (["--grid", "{grid}", "--grid-by", "region"], "of --grid-value"),

@@ -98,6 +98,20 @@ def test_every_strategy_that_cannot_be_played_says_why(tmp_path: Path) -> None:
         posed(tmp_path, {"one": 20}, blank=5)
 
 
+def test_models_with_other_questions_are_told_and_one_of_them_can_be_planned(tmp_path: Path) -> None:
+    file = tmp_path / "apart.jsonl"
+    rows = [{"question": f"{m}{n}", "model": m, "usd": 0.1, "score": n % 2} for m in ("one", "two") for n in range(20)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    quality = {"evidence": str(file), "solve": {"min": 40, "unit": "%"}, "strategies": ["once"], "routes": ["api"]}
+    asked = {"name": "apart", "rate_per_s": 1.0, "quality": quality}
+    with pytest.raises(UnsupportedError, match=r"one: 20 of 40 .*two: 20 of 40 .*`models` names those"):
+        pose_problem(parse(asked), shipped_calibration())
+    problem = pose_problem(parse(asked | {"models": ["two"]}), shipped_calibration())
+    assert problem.space.questions == 20
+    with pytest.raises(UnsupportedError, match="none of three is recorded"):
+        pose_problem(parse(asked | {"models": ["three"]}), shipped_calibration())
+
+
 def test_weights_are_learned_where_a_fold_lacks_a_class() -> None:
     rng = np.random.default_rng(2)
     task = np.repeat([0, 1, 2, 3], [40, 40, 4, 1])

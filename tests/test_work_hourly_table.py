@@ -72,6 +72,7 @@ def test_a_day_by_its_own_clock(tmp_path: Path, offset: int) -> None:
         ('series = "east"\n[', 'series = "north"\n[', "grid_tables.aws_us_east.series: north.*east, west"),
         ('day = "2022-01-02"', 'day = "2022-02-30"', "day"),
         ('day = "2022-01-02"', 'day = "2023-01-02"', "not whole in it.*from 2022-01-01 to 2022-01-03"),
+        ('by = ["region"]\nseries = "east"\n[', "[", r"grid_tables.aws_us_east.by: .* stands twice.*such as region"),
         ('value = "usd"', 'value = "eur"', "eur: no such column"),
         ('file = "grid.csv"\n', 'file = "sun.csv"\n', "sun.csv"),
         ('source = "made up"', 'source = "made up"\nprice_factor = [' + "1.0, " * 23 + "1.0]", "given twice"),

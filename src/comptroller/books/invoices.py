@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from comptroller.books.meter_names import aws_line, aws_unit, azure_line
 from comptroller.costs.rating import pusd
 from comptroller.errors import RecordError
+from comptroller.work.tabular import dict_rows
 
 Columns = Mapping[str, tuple[str, ...]]
 """Quantity -> names of its column, in order of preference."""
@@ -122,7 +122,7 @@ class CurrencyRates:
             RecordError: a column is missing or a cell cannot be read.
         """
         rates: dict[str, dict[date, Decimal]] = defaultdict(dict)
-        for number, row in enumerate(_rows(path), 2):
+        for number, row in enumerate(dict_rows(path), 2):
             try:
                 rate = Decimal(row["usd"])
                 if not rate.is_finite() or rate <= 0:
@@ -131,6 +131,8 @@ class CurrencyRates:
             except (KeyError, ValueError, InvalidOperation) as error:
                 what = f"{error}; columns are day, currency, usd"
                 raise RecordError(path.name, [(number, what)], 1) from error
+        if not rates:
+            raise RecordError(path.name, [(2, "no rates; columns are day, currency, usd")], 1)
         return cls(rates)
 
     def usd(self, amount: Decimal, currency: str, day: date) -> Decimal:
@@ -155,7 +157,7 @@ def read_invoice(path: Path, rates: CurrencyRates | None = None) -> dict[Line, I
     Raises:
         RecordError: a column is missing or a cell cannot be read; names the row.
     """
-    rows = _rows(path)
+    rows = dict_rows(path)
     names = rows[0].keys() if rows else set()
     found = {issuer: _columns(columns, names) for issuer, columns in LAYOUTS.items()}
     issuer = next((issuer for issuer, there in found.items() if all(there[what] for what in NEEDED)), "")
@@ -173,14 +175,6 @@ def read_invoice(path: Path, rates: CurrencyRates | None = None) -> dict[Line, I
     if bad:
         raise RecordError(path.name, bad[:SHOWN], len(bad))
     return dict(charges)
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordError(str(path), [(1, str(error))], 1) from error
 
 
 def _columns(columns: Columns, names: Collection[str]) -> dict[str, str]:

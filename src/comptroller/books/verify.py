@@ -254,8 +254,8 @@ def digest(ledger: CallLedger) -> dict[str, Any]:
     return {"comptroller_books": 1, "at_us": ledger.clock(), "segments": segments}
 
 
-def sign(document: Mapping[str, Any], private_pem: bytes) -> dict[str, Any]:
-    """The digest with an Ed25519 signature over its canonical JSON.
+def sign(document: Mapping[str, Any], private_pem: bytes, name: str = "") -> dict[str, Any]:
+    """The digest with an Ed25519 signature over its canonical JSON. name: of the key's file, for messages.
 
     Raises:
         InputError: the key is no Ed25519 private key in PEM, or cryptography is not installed.
@@ -264,14 +264,14 @@ def sign(document: Mapping[str, Any], private_pem: bytes) -> dict[str, Any]:
     try:
         key = serialization.load_pem_private_key(private_pem, None)
     except (ValueError, TypeError) as error:
-        raise InputError(f"the signing key cannot be read: {error}") from error
+        raise InputError(f"{name and name + ': '}the signing key cannot be read: {error}") from error
     if not isinstance(key, ed25519.Ed25519PrivateKey):
-        raise InputError("the signing key is not Ed25519: openssl genpkey -algorithm ed25519")
+        raise InputError(f"{name and name + ': '}the signing key is not Ed25519: openssl genpkey -algorithm ed25519")
     return {**document, "signature": key.sign(_canonical(document)).hex()}
 
 
-def check_signature(document: Mapping[str, Any], public_pem: bytes) -> None:
-    """Checks the Ed25519 signature of a digest against a public key.
+def check_signature(document: Mapping[str, Any], public_pem: bytes, names: str = "") -> None:
+    """Checks the Ed25519 signature of a digest against a public key. names: of their files, for messages.
 
     Raises:
         InputError: the signature does not match the digest, the digest cannot be read, the key is no Ed25519
@@ -284,12 +284,12 @@ def check_signature(document: Mapping[str, Any], public_pem: bytes) -> None:
         key = serialization.load_pem_public_key(public_pem)
         signature = bytes.fromhex(document.get("signature", ""))
         if not isinstance(key, ed25519.Ed25519PublicKey):
-            raise InputError("the public key is not Ed25519")
+            raise InputError(f"{names and names + ': '}the public key is not Ed25519")
         key.verify(signature, _canonical({name: document[name] for name in document if name != "signature"}))
     except InvalidSignature as error:
         raise InputError("the digest is not what was signed with this key") from error
     except ValueError as error:
-        raise InputError(f"the digest or the key cannot be read: {error}") from error
+        raise InputError(f"{names and names + ': '}the digest or the key cannot be read: {error}") from error
 
 
 def _canonical(document: Mapping[str, Any]) -> bytes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json as documents
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -48,9 +48,11 @@ def verify(
     ] = None,
 ) -> None:
     """Read every row, compute every hash again; exit 2 and name the first row that does not fit."""
-    recorded = documents.loads(_read(digest)) if digest else None
+    recorded = _digest_of(digest) if digest else None
+    if public_key and not (recorded and digest):
+        raise InputError(f"--public-key {public_key}: of --digest FILE, whose signature it checks")
     if recorded and public_key:
-        verifying.check_signature(recorded, _read(public_key))
+        verifying.check_signature(recorded, _read(public_key), f"{digest}, {public_key}")
     with ExitStack() as held, ProgressBar("reading rows", "checking balances") as bar:
         moved = [held.enter_context(open_books(str(path))) for path in archives or ()]
         checked = verifying.verify(ledger, recorded, bar, moved)
@@ -67,7 +69,7 @@ def digest(
     """Write where every segment stands, signed if a key is given; `verify --digest` compares later."""
     check(out)
     segments = verifying.digest(ledger)
-    write(out, documents.dumps(verifying.sign(segments, _read(sign)) if sign else segments, indent=2) + "\n")
+    write(out, documents.dumps(verifying.sign(segments, _read(sign), str(sign)) if sign else segments, indent=2) + "\n")
 
 
 def archive_rows(
@@ -110,6 +112,24 @@ def stops(ledger: OpenBooks, scope: Rows = EVERYTHING, output: PrintedOrWritten 
     """Runs of agents that monitors stopped: what they had spent, and what the stop spares."""
     found = booked_stops(ledger, scope)
     output.show(sheets.stops(found), sheets.stops(found, with_total=True))
+
+
+def _digest_of(path: Path) -> dict[str, Any]:
+    """A digest as `digest` writes it.
+
+    Raises:
+        InputError: the file cannot be read, or is none; names it.
+    """
+    try:
+        found = documents.loads(_read(path))
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON: {error}; needed: a file that `books digest` wrote") from error
+    parts = found.get("segments") if isinstance(found, dict) and found.get("comptroller_books") == 1 else None
+    needed = {"id", "rows", "head"}
+    whole = isinstance(parts, list) and all(isinstance(one, dict) and needed <= set(one) for one in parts)
+    if not whole:
+        raise InputError(f"{path}: is no digest of books; needed: a file that `books digest` wrote")
+    return dict(found)
 
 
 def _read(path: Path) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from comptroller.errors import RecordError
 from comptroller.facts.grid import GridCarbonIntensity
 from comptroller.facts.site import site as site_facts
 from comptroller.quantities import HOUR_S
+from comptroller.work.tabular import dict_rows
 
 
 def bill(path: Path, rates: tuple[str, float], site: str, grid: Path | None) -> MeterReadingBill:
@@ -24,12 +24,12 @@ def bill(path: Path, rates: tuple[str, float], site: str, grid: Path | None) -> 
     of the whole time are spread over the calls' time; where a window has no call they are idle.
 
     Raises:
+        FactError: a file is not there, or is no CSV.
         RecordError: a row cannot be read or does not follow the one before.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [tuple(float(row[name]) for name in ("start_s", "end_s", "joules")) for row in csv.DictReader(file)]
-    except (OSError, KeyError, ValueError, TypeError) as error:
+        rows = [tuple(float(row[name]) for name in ("start_s", "end_s", "joules")) for row in dict_rows(path)]
+    except (KeyError, ValueError) as error:
         raise RecordError(str(path), [(2, f"needs numbers in start_s, end_s, joules: {error}")], 1) from error
     gaps = [n for n, (before, after) in enumerate(pairwise(rows), 3) if before[1] != after[0]]
     if not rows or gaps:

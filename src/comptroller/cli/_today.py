@@ -54,7 +54,12 @@ def fleet_from_launch(asked: LaunchOptions, workload: Workload, moving_usd: floa
         raise InputError("a launch line does not say where it runs: --launch-at SITE")
     place = LaunchPlace(on, at, cast(Term, asked.term), asked.replicas)
     lines, unread = _lines(asked.lines, asked.replicas)
-    reading = fleet_of_lines(lines, place)
+    try:
+        reading = fleet_of_lines(lines, place)
+    except InputError as error:
+        if lines[0][3] == asked.lines:
+            raise
+        raise InputError(f"--from-launch {asked.lines}: {error}") from error
     for remark in (*unread, *reading.remarks):
         say(remark)
     return reading.fleet if moving_usd is None else reading.fleet.with_moving_usd(moving_usd)
@@ -79,8 +84,10 @@ def _lines(text: str, replicas: int) -> tuple[Sequence[tuple[str, int, str, str]
     joined = content.replace("\\\n", " ")
     lines = [line for line in joined.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     known = [line for line in lines if starts(line)]
+    if not known and len(lines) != 1:
+        raise InputError(f"--from-launch {text}: none of its {len(lines)} lines starts an engine that is known")
     others = [f"not read: {line.strip()[:80]}" for line in lines if line not in known]
-    return [(path.stem, replicas, "", line) for line in known or lines[:1] or [""]], others if known else ()
+    return [(path.stem, replicas, "", line) for line in known or lines], others if known else ()
 
 
 def _documents(path: Path, content: str) -> list[Any]:

@@ -98,7 +98,13 @@ def _apart(plan: Plan | None, workload: Path | None) -> str:
 
 
 def gateway_pages(workload: Path | None) -> Callable[[GatewayRuntime], DashboardApplication]:
-    """The dashboard of a gateway: its books, its plan, its queues, and what-ifs about a workload."""
+    """The dashboard of a gateway: its books, its plan, its queues, and what-ifs about a workload.
+
+    Raises:
+        ComptrollerError: the workload cannot be read.
+    """
+    if workload is not None:
+        load(workload)
 
     def pages(gateway: GatewayRuntime) -> DashboardApplication:
         config = gateway.config

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from comptroller.errors import RecordError
+from comptroller.errors import FactError, RecordError
 from comptroller.facts.site import Site
 from comptroller.quantities import HOUR_S, KWH_J
 
@@ -53,6 +53,7 @@ class GridCarbonIntensity:
         over.
 
         Raises:
+            FactError: there is no such file.
             RecordError: names the row and what is wrong: no text in UTF-8, a cell that is missing or no value, or an
                 hour that stands twice.
         """
@@ -126,6 +127,8 @@ def _rows(path: Path) -> Sequence[tuple[int, list[str]]]:
     try:
         reader = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""))
         return [(number, row) for number, row in enumerate(reader, 1) if len(row) > 1 or "".join(row).strip()]
+    except OSError as error:
+        raise FactError(str(path), "file", (error.strerror or str(error)).lower(), "a CSV of hours") from error
     except UnicodeDecodeError as error:
         number = error.object[: error.start].count(b"\n") + 1
         raise RecordError(path.name, [(number, f"no text in UTF-8; needed: a CSV file ({error.reason})")], 1) from error

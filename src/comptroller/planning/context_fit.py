@@ -19,6 +19,6 @@ def long_calls_note(plan: Plan, trace: RequestTrace) -> str:
     if not count:
         return ""
     return (
-        f"{count:,} of {len(trace):,} requests are longer than the {longest:,} tokens that the plan's replicas take, and "
-        "are refused whatever is compared here (plan with the lengths of the trace)"
+        f"{count:,} of {len(trace):,} requests are longer than the {longest:,} tokens that the plan's replicas take, "
+        "and are refused whatever is compared here (plan with the lengths of the trace)"
     )

@@ -3,7 +3,6 @@ attention servers."""
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +15,7 @@ from comptroller.errors import FactError, UnsupportedError
 from comptroller.facts.model import LatentAttention, Model, SoftmaxAttention
 from comptroller.planning.ground.day_document import DocumentPart
 from comptroller.work.sizes import STRICT
+from comptroller.work.tabular import chunks, columns_of
 
 COLUMN = "tokens"
 """Of the file: tokens of a document, one a row."""
@@ -38,11 +38,9 @@ class DocumentPacking(BaseModel):
         path = base / self.file
         if not path.is_file():
             raise FactError(self.file, "training.documents.file", "no such file", f"a CSV with a column {COLUMN}")
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            if COLUMN not in (rows.fieldnames or ()):
-                raise FactError(self.file, COLUMN, "no such column", "tokens of a document in each row")
-            texts = [row[COLUMN] for row in rows]
+        if COLUMN not in columns_of(path):
+            raise FactError(self.file, COLUMN, "no such column", "tokens of a document in each row")
+        texts = [cell for (cells,) in chunks(path, [COLUMN]) for cell in cells]
         wrong = next((i for i, text in enumerate(texts) if not (text or "").strip().isdigit() or int(text) < 1), None)
         if wrong is not None or not texts:
             place = f"{COLUMN}, row {(wrong or 0) + 2}"

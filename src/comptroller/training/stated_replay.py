@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, Field
 from comptroller.errors import FactError, RecordError, UnsupportedError
 from comptroller.planning.ground.day_document import DocumentPart
 from comptroller.work.sizes import STRICT
+from comptroller.work.tabular import dict_rows
 
 COLUMNS = ("share", "new_loss", "old_loss")
 LEAST_SHARES = 3
@@ -85,8 +85,7 @@ def replay_report(stated: ReplayShare | None, tokens: float, base: Path) -> Repl
 
 def _replay_means(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Shares in order and the mean losses of runs with each."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = dict_rows(path)
     if not rows or not set(COLUMNS) <= set(rows[0]):
         raise RecordError(path.name, [(1, f"columns: {', '.join(COLUMNS)}")], 1)
     try:

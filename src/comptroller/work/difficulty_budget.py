@@ -7,7 +7,6 @@ fitted to the user's own runs; nothing published stands in for them.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from scipy.optimize import least_squares
 
 from comptroller.errors import RecordError, UnsupportedError
+from comptroller.work.tabular import dict_rows
 
 Array = npt.NDArray[np.float64]
 
@@ -114,8 +114,7 @@ def read_difficulty_runs(path: Path) -> DifficultyRuns:
     Raises:
         RecordError: columns are missing, or a value is none; says where.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = dict_rows(path)
     names = tuple(name.removeprefix(COUNT) for name in (rows[0] if rows else ()) if name and name.startswith(COUNT))
     if len(names) < 2 or ERROR not in rows[0]:
         raise RecordError(path.name, [(1, f"columns: {ERROR}, and {COUNT}NAME of two classes at least")], 1)

@@ -38,7 +38,7 @@ class HourlyTable(BaseModel):
         Raises:
             FactError: no such series or day, steps that are no hours, or values below 0.
         """
-        known = read_loads(path, LoadColumns(self.value, self.by))
+        known = read_loads(path, LoadColumns(self.value, self.by), f"{field}.by")
         return day_profile(chosen_series(known, self.series, path.name, f"{field}.series"), self.day, self.utc_offset_h)
 
 
@@ -52,7 +52,7 @@ def recorded_grid(path: Path, columns: LoadColumns, series: str = "") -> GridCar
     """
     if not columns.value:
         return GridCarbonIntensity.read(path)
-    found = chosen_series(read_loads(path, columns), series, path.name, "--grid-series")
+    found = chosen_series(read_loads(path, columns, "--grid-by"), series, path.name, "--grid-series")
     least, most = float(found.values.min()), float(found.values.max())
     if abs(found.step_s - HOUR_S) > 1.0 or not 0 <= least <= most <= MOST_GCO2E_PER_KWH:
         told = f"steps of {found.step_s:g} s, values from {least:g} to {most:g}"

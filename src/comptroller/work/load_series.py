@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from comptroller.errors import FactError, InputError
 from comptroller.work import arrow, tabular
@@ -47,11 +48,11 @@ class LoadSeries:
     first_s: float = 0.0
 
 
-def read_loads(path: Path, columns: LoadColumns) -> tuple[LoadSeries, ...]:
-    """The series of a table, CSV or Parquet.
+def read_loads(path: Path, columns: LoadColumns, option: str = "--by") -> tuple[LoadSeries, ...]:
+    """The series of a table, CSV or Parquet. option: what names the columns that part them.
 
     Raises:
-        FactError: a column is missing, or times or values are none.
+        FactError: a column is missing, times or values are none, or a moment stands twice in a series.
         InputError: a series is short, or lacks too many steps.
     """
     names = arrow.column_names(path) if path.suffix == ".parquet" else tabular.columns_of(path)
@@ -69,6 +70,12 @@ def read_loads(path: Path, columns: LoadColumns) -> tuple[LoadSeries, ...]:
         values
     )
     groups = np.array(keys)
+    counted = np.isfinite(moments) & np.isfinite(values)
+    if twice := _first_twice(groups, moments, counted):
+        apart = _columns_apart(path, [name for name in names if name not in {time, columns.value}], columns.by, moments)
+        told = f"{cells[0][twice[1]]} stands twice in one series (rows {twice[0] + 2} and {twice[1] + 2})"
+        allowed = f"columns that part the series, such as {apart}" if apart else "one row for each moment"
+        raise FactError(path.name, option, told, allowed)
     return tuple(
         _at_equal_steps(f"{path.stem} {name}".strip(), first_s + moments[groups == name], values[groups == name])
         for name in dict.fromkeys(keys)
@@ -124,21 +131,50 @@ def table_cells(path: Path, names: Sequence[str]) -> list[Sequence[Any]]:
     return list(parts)
 
 
+def _first_twice(groups: npt.NDArray[Any], moments_s: Floats, counted: npt.NDArray[np.bool_]) -> tuple[int, int] | None:
+    """The first two rows of one moment and group, of those that count.
+
+    >>> _first_twice(np.array(["a", "b", "a"]), np.array([0.0, 0.0, 0.0]), np.ones(3, bool))
+    (0, 2)
+    """
+    rows: dict[tuple[str, float], int] = {}
+    for row in np.flatnonzero(counted).tolist():
+        if (first := rows.setdefault((str(groups[row]), float(moments_s[row])), row)) != row:
+            return first, row
+    return None
+
+
+def _columns_apart(path: Path, names: Sequence[str], by: Sequence[str], moments_s: Floats) -> str:
+    """The columns, with those that part the series already, by which no moment stands twice; of several the one with
+    the fewest values, empty for none."""
+    taken = table_cells(path, by)
+    found = []
+    for name in sorted(set(names) - set(by)):
+        (cells,) = table_cells(path, [name])
+        keys = {tuple(map(str, row)) for row in zip(*taken, cells, moments_s, strict=True)}
+        kinds = len(set(map(str, cells)))
+        if len(keys) == len(cells) and 1 < kinds <= len(cells) // LEAST_STEPS:
+            found.append((kinds, name))
+    return ",".join((*by, min(found)[1])) if found else ""
+
+
 def _at_equal_steps(name: str, moments_s: Floats, values: Floats) -> LoadSeries:
-    """A series on its own grid; steps without a value are drawn between their neighbours, and told."""
+    """A series on its own grid; steps without a value are drawn between their neighbours, and told, and of
+    several within a step the mean is taken."""
     good = np.isfinite(moments_s) & np.isfinite(values)
-    moments_s, first = np.unique(moments_s[good], return_index=True)
-    values = values[good][first]
+    order = np.argsort(moments_s[good], kind="stable")
+    moments_s, values = moments_s[good][order], values[good][order]
     if moments_s.size < LEAST_STEPS:
         raise InputError(f"{name}: {moments_s.size} values; needed: {LEAST_STEPS}")
     step_s = float(np.median(np.diff(moments_s)))
     places = np.round((moments_s - moments_s[0]) / step_s).astype(np.int64)
     grid = np.arange(int(places[-1]) + 1)
-    empty = grid.size - np.unique(places).size
+    filled_places, at = np.unique(places, return_inverse=True)
+    empty = grid.size - filled_places.size
     if empty > MOST_EMPTY * grid.size:
         raise InputError(
             f"{name}: {empty} of {grid.size} steps of {step_s:g} s have no value; at most {MOST_EMPTY:.0%} may lack one"
         )
-    filled = np.interp(grid, places, values)
+    filled = np.interp(grid, filled_places, np.bincount(at, values) / np.bincount(at))
     note = f"{name}: {empty} of {grid.size} steps without a value, drawn between their neighbours" if empty else ""
     return LoadSeries(name, step_s, filled, note, float(moments_s[0]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import RecordError
+from comptroller.work.tabular import columns_of, dict_rows
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -75,8 +75,7 @@ def states_losses(path: Path) -> bool:
     """Whether a file is a table of losses: CSV with the columns of one."""
     if path.suffix != ".csv" or not path.is_file():
         return False
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        names = set(next(csv.reader(file), []))
+    names = set(columns_of(path))
     return set(NEEDED) <= names and bool({"tokens", "flop"} & names)
 
 
@@ -87,8 +86,7 @@ def read_losses(path: Path) -> LossPoints:
     Raises:
         RecordError: a value is no positive number; says which row.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [(line, row) for line, row in enumerate(csv.DictReader(file), 2) if not _left_out(row)]
+    rows = [(line, row) for line, row in enumerate(dict_rows(path), 2) if not _left_out(row)]
     read = [_positive(row) for _, row in rows]
     extra = [name for name in EXTRA if rows and name in rows[0][1]]
     further = [[_number(row.get(name), MOST.get(name, np.inf)) for name in extra] for _, row in rows]

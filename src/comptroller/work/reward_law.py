@@ -6,7 +6,6 @@ R = R_0 + (A - R_0) / (1 + (C_mid / C)^B), ScaleRL (arXiv 2510.13786), which pre
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from scipy.optimize import least_squares
 
 from comptroller.errors import RecordError, UnsupportedError
 from comptroller.work.scaling_stages import rl_share
+from comptroller.work.tabular import columns_of, dict_rows
 
 Array = npt.NDArray[np.float64]
 
@@ -90,8 +90,7 @@ def states_rewards(path: Path) -> bool:
     """Whether a file is a table of rewards by compute."""
     if path.suffix != ".csv" or not path.is_file():
         return False
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return set(next(csv.reader(file), [])) >= NEEDED
+    return set(columns_of(path)) >= NEEDED
 
 
 def read_rewards(path: Path) -> dict[str, tuple[Array, Array]]:
@@ -100,8 +99,7 @@ def read_rewards(path: Path) -> dict[str, tuple[Array, Array]]:
     Raises:
         RecordError: compute is not positive, or a reward is no share; says which rows.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = dict_rows(path)
     found: dict[str, list[tuple[float, float]]] = {}
     bad = []
     for i, row in enumerate(rows):

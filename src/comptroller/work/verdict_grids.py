@@ -133,7 +133,10 @@ def read_grids(path: Path) -> dict[str, VerdictGrid]:
     Raises:
         FactError: a table is no full grid of numbers; says which.
     """
-    told = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FactError(path.name, "file", f"not readable as JSON: {error}", "grids by name") from error
     return {name: _grid(path, name, pair) for name, pair in told.items()}
 
 

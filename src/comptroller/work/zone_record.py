@@ -6,7 +6,6 @@ are passed over. Zones of one start date share the clock. Source of the form: sk
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import InputError
+from comptroller.work.tabular import dict_rows
 
 COLUMNS = ("start", "zone", "instance", "devices", "wanted", "tick_s", "from_tick", "to_tick", "nodes")
 NUMBERS = COLUMNS[4:]
@@ -76,8 +76,7 @@ def read_zone_records(path: Path) -> dict[str, ZoneRecord]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of spot capacity")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = dict_rows(path)
     missing = [name for name in COLUMNS if not rows or name not in rows[0]]
     if missing:
         raise InputError(f"{path.name}: lacks {', '.join(missing)}; a record of spot capacity has {', '.join(COLUMNS)}")

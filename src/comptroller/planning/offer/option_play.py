@@ -115,23 +115,28 @@ def _questions(quality: WorkloadQuality, evidence: Evidence) -> Ints:
 def _arms(
     models: Sequence[str], evidence: Evidence, question: Ints, rejected: RejectionTally
 ) -> tuple[list[int], Ints]:
-    """Arms that may answer, and the questions that all of them are recorded on."""
+    """Arms that may answer, and the questions that all of them are recorded on, of those that any is."""
     rows = evidence.rows
-    answered = {}
-    for arm, who in enumerate(evidence.arms):
-        if models and who.model not in models and str(who) not in models:
-            continue
-        use = (rows.arm == arm) & ~np.isnan(rows.score)
-        is_recorded = np.isin(question, rows.question[use])
+    named = [n for n, who in enumerate(evidence.arms) if not models or who.model in models or str(who) in models]
+    scored = ~np.isnan(rows.score)
+    question = question[np.isin(question, rows.question[scored & np.isin(rows.arm, named)])]
+    answered, told = {}, {}
+    for arm in named if len(question) else ():
+        is_recorded = np.isin(question, rows.question[scored & (rows.arm == arm)])
+        told[arm] = f"{evidence.arms[arm]}: {is_recorded.sum()} of {len(question)} questions are recorded"
         if is_recorded.mean() < LEAST_RECORDED:
-            lacks = f"{who}: {is_recorded.sum()} of {len(question)} questions are recorded"
-            rejected.add("too few questions recorded", lacks, float(1 - is_recorded.mean()))
+            rejected.add("too few questions recorded", told[arm], float(1 - is_recorded.mean()))
         else:
             answered[arm] = is_recorded
+    if told and not answered:
+        raise UnsupportedError(
+            f"{evidence.source}: models compare on questions that nearly all of them have: {'; '.join(told.values())}; "
+            "`models` names those to plan with, `quality.tasks` the tasks"
+        )
     if not answered:
-        named = f"none of {', '.join(models)} is" if models else "no model is"
+        whom = f"none of {', '.join(models)} is" if models else "no model is"
         have = ", ".join(str(arm) for arm in evidence.arms)
-        raise UnsupportedError(f"{evidence.source}: {named} recorded on the questions; recorded: {have}")
+        raise UnsupportedError(f"{evidence.source}: {whom} recorded on the questions; recorded: {have}")
     return list(answered), question[np.all(list(answered.values()), axis=0)]
 
 

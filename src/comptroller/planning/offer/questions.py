@@ -126,8 +126,9 @@ class RecordedModels:
             usd = [play.calls.usd[play.calls.model == number] for play in plays]
             if goal.objective != "usd":
                 self.rejected.add("no API", f"{name}: what an API takes in {goal.objective} is not known")
-            elif any(np.isnan(dollars).any() for dollars in usd):
-                self.rejected.add("no API price", f"{name}: no dollars are recorded")
+            elif unknown := int(sum(np.isnan(dollars).sum() for dollars in usd)):
+                told = f"{name}: no dollars are recorded of {unknown:,} of {sum(map(len, usd)):,} calls"
+                self.rejected.add("no API price", f"{told}; `quality.prices` declares what its tokens cost")
             elif late := _late(self.plays.evidence, number, goal.targets):
                 self.rejected.add("API latency", f"{name}: {late}")
             else:

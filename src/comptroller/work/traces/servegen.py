@@ -26,13 +26,17 @@ from comptroller.work.load_clients import (
     rows_of_clients,
 )
 from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows
+from comptroller.work.tabular import UNREADABLE, open_text, unreadable_table
 
 FIELDS = ("input_tokens", "output_tokens")
 
 
 def _statistics(path: Path) -> list[ArrivalStatistics]:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if row]
+    try:
+        with open_text(path) as file:
+            rows = [(number, row) for number, row in enumerate(csv.reader(file), 1) if row]
+    except UNREADABLE as error:
+        raise unreadable_table(path, error) from error
     found = []
     for number, row in rows:
         place, start_s = f"line {number}", _finite_cell(path, number, row, 0)
