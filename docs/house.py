@@ -73,7 +73,8 @@ ROOM_LINES = {
     # columns that part a series, short tables by name (60 lines)
     # trees of changed solutions, pools of models, what is recorded of steps (150 lines); shares of an agent's calls,
     # runs that a budget cuts (145); tools and notes of calls (20)
-    "work": 15_037,
+    # prompts cut to a length (60 lines)
+    "work": 15_080,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
@@ -201,7 +202,7 @@ ROOM_LINES = {
     # strategies side by side (15 lines)
     # audits without prices (10 lines)
     # limits of runs as they are stated (20 lines)
-    "cli": 7_330,
+    "cli": 7_335,
     # panels of books, plan and what-ifs; fields with their bounds, the process that plans again, addresses and keys
     "dashboard": 1_800,
     # options of scaling, of simulate
