@@ -74,7 +74,7 @@ ROOM_LINES = {
     # trees of changed solutions, pools of models, what is recorded of steps (150 lines); shares of an agent's calls,
     # runs that a budget cuts (145); tools and notes of calls (20)
     # prompts cut to a length (60 lines)
-    "work": 15_080,
+    "work": 15_090,
     # the door, its desk and breakers, the router and its view, translation of four APIs, backends, checkers; what
     # holds against strangers: tables of fields, browsers, connections, replies of any shape, doubted usage, walls of
     # foreign code; who may call what; a plan's engines started on this machine
