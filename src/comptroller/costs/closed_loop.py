@@ -82,9 +82,9 @@ def _no_faster_than_larger(
 ) -> SteadyState:
     """The state with tokens no faster than the throughput of the larger batches that fit leaves them.
 
-    A prompt is priced as the one more beside a decoding batch. Where several start in each step (B > O) that is too little
-    until the step fills the units, and B / t_stay would fall as the batch grows: the larger batch, whose steps are full,
-    says what the units give.
+    A prompt is priced as the one more beside a decoding batch. Where several start in each step (B > O) that is too
+    little until the step fills the units, and B / t_stay would fall as the batch grows: the larger batch, whose steps
+    are full, says what the units give.
     """
     crowded = np.flatnonzero(np.ravel(state.batch > requests.output_tokens))
     if not crowded.size:
