@@ -24,9 +24,10 @@ from comptroller.strategies.allocation import allocate, token_ceiling, token_flo
 from comptroller.strategies.allocation import coverage as believed
 from comptroller.strategies.choosing import bins_of, compute_optimal, needed_tokens
 from comptroller.strategies.choosing import solve_chances as predicted_chance
+from comptroller.strategies.deals import expected_replay
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.strategies.replay_intervals import estimate
-from comptroller.strategies.results import ReplayResults, replay_strategy
+from comptroller.strategies.results import ReplayResults
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.training import TrainingOutcomes, fit
 from comptroller.work.evidence import Evidence, EvidenceCounts
@@ -304,7 +305,7 @@ def own() -> list[Claim]:
     number, arm = next((i, a) for i, a in enumerate(evidence.arms) if (a.format, a.effort) == ("Q8_0", "direct"))
     replay = EvidenceReplay(evidence, dict.fromkeys(("solver", "verifier", "reviser"), RecordedService(arm)))
     asked = replay.covered(("verifier", "reviser"))
-    results = {text: replay_strategy(parse(text), replay, asked.tolist()) for text in OWN_SETTINGS}
+    results = {text: expected_replay(parse(text), replay, asked.tolist()) for text in OWN_SETTINGS}
     chance = predicted_chance(evidence, number, asked, np.random.default_rng(SEED))
     data = f"own evidence: {arm}, {len(asked)} questions with verdicts and revisions"
     return [

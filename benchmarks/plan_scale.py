@@ -21,7 +21,7 @@ from comptroller.planning.ground.executor import ProcessExecutor, no_progress
 from comptroller.planning.planner import REHEARSAL, rehearse, shipped_calibration
 from comptroller.planning.solve.problem import pose_problem
 from comptroller.planning.write.plan import document
-from comptroller.strategies.results import uses
+from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.spelling import names, rule
 from comptroller.work.evidence import (
     REVISER,

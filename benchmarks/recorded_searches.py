@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from comptroller.strategies.deals import expected_replay
 from comptroller.strategies.modelled_reward import recorded_reward
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService
 from comptroller.strategies.replay_intervals import estimate
-from comptroller.strategies.results import replay_strategy
 from comptroller.strategies.spelling import parse
 from comptroller.strategies.study import ReplayConditions, study
 from comptroller.work.evidence import STEP, Evidence
@@ -65,7 +65,8 @@ def crosswords() -> dict[str, tuple[float, float, float]]:
     for effort, prune in (("dfs_prune", 0.0), ("dfs_no_prune", -1.0)):
         who = next(RecordedService(arm) for arm in records.arms if arm.effort == effort)
         search = f"depth_first(by=score,ends=never,branch=15,prune={prune})"
-        found[search] = shown(replay_strategy(parse(search), EvidenceReplay(records, {"solver": who, "step": who})))
+        replay = EvidenceReplay(records, {"solver": who, "step": who})
+        found[search] = shown(expected_replay(parse(search), replay, replay.covered(("step",)).tolist()))
     return found
 
 
@@ -79,8 +80,8 @@ def programs() -> dict[str, tuple[float, float, float]]:
     asked = both.covered(("verifier",)).tolist()
     once, found = parse("once(greedy=false)"), {}
     for name, who in services.items():
-        found[name] = shown(replay_strategy(once, EvidenceReplay(records, {"solver": who}), asked))
-    cascade = replay_strategy(parse("verdict_cascade(checker=verifier,accept=1.0)"), both, asked)
+        found[name] = shown(expected_replay(once, EvidenceReplay(records, {"solver": who}), asked))
+    cascade = expected_replay(parse("verdict_cascade(checker=verifier,accept=1.0)"), both, asked)
     found["gpt-3.5-turbo, then gpt-4 where own tests fail"] = shown(cascade)
     found["asked gpt-4"] = (float(cascade.mean("strong_calls")), np.nan, np.nan)
     found["tasks"] = (float(len(asked)), np.nan, np.nan)
@@ -96,7 +97,7 @@ def chosen(records: Evidence, questions: Sequence[int], judge: Any, by: str = "r
     """Results of taking the better of two solutions by a judge."""
     who = RecordedService(records.arms[-1])
     roles = {"solver": who, "step": who, **({"reward": judge} if judge else {})}
-    return replay_strategy(parse(CHOICE.format(by)), EvidenceReplay(records, roles, 0), questions)
+    return expected_replay(parse(CHOICE.format(by)), EvidenceReplay(records, roles, 0), questions)
 
 
 def of_rewards() -> tuple[list[list[str]], dict[str, Any]]:
@@ -117,7 +118,7 @@ def of_rewards() -> tuple[list[list[str]], dict[str, Any]]:
             kept = np.isin(rows.question, fit)
             seen.append(chosen(records, judged.tolist(), who).score)
             error = recorded_reward(records.only(kept), name)
-            told.append(np.mean([chosen(records, judged.tolist(), error).score], axis=0))
+            told.append(chosen(records, judged.tolist(), error).score)
         recorded, modelled = float(np.concatenate(seen).mean()), float(np.concatenate(told).mean())
         auc = recorded_reward(records, name, (TASK,)).auc
         figures[name] = {"auc": auc, "recorded": recorded, "modelled": modelled}

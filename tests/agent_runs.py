@@ -13,8 +13,8 @@ HEAD = (
 RUNS, GROUPS = 120, 6
 
 
-def write_runs(path: Path, runs: int = RUNS, seed: int = 0) -> None:
-    """Writes runs of six repositories. A third fail: from their eighth call on those read and say little."""
+def write_runs(path: Path, runs: int = RUNS, seed: int = 0, model: str = "small") -> None:
+    """Writes runs of a model on six repositories. A third fail: from their eighth call on those read and say little."""
     rng = np.random.default_rng(seed)
     lines = [HEAD]
     for run in range(runs):
@@ -28,7 +28,7 @@ def write_runs(path: Path, runs: int = RUNS, seed: int = 0) -> None:
             usd = 2e-6 * (prompt - cached) + 2e-7 * cached + 1.2e-5 * output
             tool_s = 0.3 + rng.exponential(1.0)
             cells = [
-                "drawn", run, "small", f"repo{run % GROUPS}__task-{run}", step, prompt, cached, output, 0, f"{usd:.6f}",
+                "drawn", run, model, f"repo{run % GROUPS}__task-{run}", step, prompt, cached, output, 0, f"{usd:.6f}",
                 f"{1 + 0.01 * output:.2f}", f"{tool_s:.2f}", "", seen, str(not fails).lower(),
             ]  # fmt: skip
             lines.append(",".join(map(str, cells)))

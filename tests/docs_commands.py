@@ -167,8 +167,22 @@ NOT_RUN = {
     'comptroller replay "beam_search(width=200,keep=5,depth=4,by=score,pick=best)" --evidence tree24_nodes.csv': (
         "needs the published trees: tests/test_evidence_trees.py replays them so"
     ),
-    'comptroller replay "beam_search(width=200,keep=1,depth=4)" --evidence tree24_nodes.csv --deals 1 '
-    "--reward 0.9,0.1": "needs the published trees: tests/test_evidence_trees.py replays them so",
+    **dict.fromkeys(
+        (
+            f"comptroller {words}"
+            for words in (
+                "show evidence step_rewards.parquet",
+                'replay "rebase(width=1,depth=64)" "rebase(depth=64)" "hyper(depth=64)" '
+                "--evidence step_rewards.parquet --task perturbed --role reward=math_shepherd_7b",
+                'replay "beam_search(depth=64)" --evidence step_rewards.parquet --task perturbed --reward 0.8,0.3',
+                'replay "beam_search(depth=64)" --evidence step_rewards.parquet --task perturbed '
+                "--reward step_rewards.parquet:reasoneval_llemma_34b",
+                'replay "dvts(width=4,branch=2,depth=64)" --evidence step_rewards.parquet --task mr-math --pool '
+                "--role reward=reasoneval_mistral_7b",
+            )
+        ),
+        "needs the published steps: tests/test_evidence_trees.py and test_evidence_pool.py replay them so",
+    ),
     'comptroller replay "depth_first(by=score,ends=never)" --evidence tree_crosswords.csv '
     "--model dfs_prune": "needs the published searches: tests/test_evidence_searches.py replays them so",
     **dict.fromkeys(

@@ -119,7 +119,7 @@ def _traces(folder: Path) -> None:
     rows = [f"{n},{100 + n},{20 + n},2026-10-01T08:00:{n:02d}Z,{100 + n},{20 + n},c{n % 3}" for n in range(40)]
     (folder / "zones.csv").write_text(record_file(["a,0,5,4", "a,5,9,0", "a,9,60,4", "b,0,60,4"]))
     (folder / "requests.csv").write_text("\n".join([head, *rows]) + "\n")
-    write_runs(folder / "agent_calls.csv")
+    write_runs(folder / "agent_calls.csv", model="gemini-3-pro-preview")
     _images(folder / "genai_requests.parquet")
 
 

@@ -12,7 +12,7 @@ from command_ends import ends
 from comptroller.planning.ground.plan_document import load_plan
 from comptroller.planning.scaled_simulation import replica_targets
 from export_plans import OFFER, plan_of
-from golden_replicas import replicated, written
+from golden_replicas import calls_file, replicated, written
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +108,14 @@ def test_requests_longer_than_the_context_are_told_whatever_is_compared(
     trace.write_text("\n".join(["arrival_s,input_tokens,output_tokens", *rows]) + "\n")
     assert ends(["simulate", files[0], "--trace", str(trace), *compared]) == 0
     assert "20 of 60 requests are longer than the" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_trace_begun_within_a_long_silence_lasts_as_long(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, trace = files[0], calls_file(tmp_path / "silent.csv", np.array([*range(100), *range(1900, 2000)]) * 1.0)
+    words = ["simulate", plan, "--trace", trace, "--scaling", "hpa", "--start-up", "10", "--shifts", "4", "--json"]
+    assert ends(words) == 0
+    fixed = json.loads(capsys.readouterr().out)["scaling"][0]
+    hours = [fixed["replica_h"], *(one["replica_h"] for one in fixed["again"])]
+    assert len(hours) == 4 and hours == pytest.approx([2 * 1999 / 3600] * 4, rel=0.01)

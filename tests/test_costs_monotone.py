@@ -25,8 +25,11 @@ SERVERS = [
     ("deepseek_r1", "b200_sxm", "sglang", PrecisionRecipe(*["fp8_block"] * 3), ParallelLayout(1, 1, 8, 8)),
     ("llama_3_1_8b", "mi300x", "vllm", PrecisionRecipe(), ParallelLayout()),
     ("qwen3_30b_a3b", "rtx_4090", "llama_cpp", PrecisionRecipe("q4_k", "q4_k"), ParallelLayout(1, 2)),
+    ("qwen3_30b_a3b", "mi300x", "sglang", PrecisionRecipe(), ParallelLayout()),
+    ("gpt_oss_20b", "gh200_144", "trtllm", PrecisionRecipe(), ParallelLayout()),
 ]
-LENGTHS = [(128, 128), (500, 2000), (8192, 1024)]
+LENGTHS = [(128, 128), (500, 2000), (8192, 1024), (300, 200), (1000, 50)]
+"""The last two start several prompts in each step of a full server."""
 
 
 def replica_of(server: tuple[str, str, str, PrecisionRecipe, ParallelLayout]) -> ModelReplica:

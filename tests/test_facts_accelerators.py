@@ -62,6 +62,7 @@ DEVICE_RATIOS = {
     "gaudi2": {"fp8": 2.0},
     # GeForce halves the rates with fp32 accumulation (bf16, fp16, fp8), not those of fp4 and integers
     "rtx_4090": {"fp32": 0.5, "int8": 4.0, "int4": 8.0},
+    "rtx_4090_d": {"fp32": 0.5, "int8": 4.0, "int4": 8.0},
     "rtx_4080": {"fp32": 0.5, "int8": 4.0},
     "rtx_5090": {"fp32": 0.5, "fp4": 8.0},
 }

@@ -174,3 +174,20 @@ def test_the_command_scores_and_refuses(tmp_path: Path, capsys: pytest.CaptureFi
     ):
         assert ends([*words, *more]) == 2
         assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("column", "step_s"),
+    [("minute", 420.0), ("t (min)", 420.0), ("at_ms", 0.007), ("hour", 25_200.0), ("t_s", 7.0), ("moment", 7.0)],
+)
+def test_moments_are_in_the_unit_that_their_column_says(column: str, step_s: float, tmp_path: Path) -> None:
+    file = tmp_path / "load.csv"
+    file.write_text("\n".join([f"{column},load", *(f"{7 * step},{step}" for step in range(40))]) + "\n")
+    (found,) = read_loads(file, LoadColumns("load", time=column))
+    assert found.step_s == pytest.approx(step_s) and len(found.values) == 40
+
+
+def test_a_table_without_a_column_of_moments_names_the_option(tmp_path: Path) -> None:
+    (tmp_path / "load.csv").write_text("minute,load\n0,1\n7,2\n")
+    with pytest.raises(FactError, match="--time: no column is called"):
+        read_loads(tmp_path / "load.csv", LoadColumns("load"))

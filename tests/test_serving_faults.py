@@ -111,5 +111,6 @@ def test_what_cannot_be_simulated_is_refused_by_name() -> None:
         FaultSettings(2, 60.0, detect_s=0.0)
     with pytest.raises(InputError, match="2 and 1 spares are asked for"):
         serve_with_faults(SimulatedFleet.uniform(TABLE, 2), load(5), (), FaultSettings(2, 60.0, 1))
-    with pytest.raises(InputError, match="hours of a device between two faults"):
-        fault_device_s("often")
+    for text in ("often", "0", "-3", "nan", "inf", ""):
+        with pytest.raises(InputError, match="hours of a device between two faults"):
+            fault_device_s(text)

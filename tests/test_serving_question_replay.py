@@ -17,9 +17,9 @@ from comptroller.serving.question_replay import replay_stream, solve_recorded
 from comptroller.serving.ticks import linear
 from comptroller.serving.world import ELSEWHERE, Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy, solve
 from comptroller.strategies.protocol import All, Answer, Ask, Next, QuestionBudget, Strategy
+from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker
 from comptroller.strategies.replay import RecordedService as Recorded
-from comptroller.strategies.results import uses
 from comptroller.strategies.spelling import parse
 from comptroller.work.evidence_readers import read_evidence
 
@@ -44,6 +44,8 @@ INDEPENDENT = (
     "adaptive_consistency(cap=8)",
     "adaptive_consistency(cap=8, doubling=true)",
     "difficulty_gate(threshold=0.4)",
+    "sequential_revision(rounds=2, chains=3)",
+    "generative_verification(s=3, v=2)",
 )
 CROWDED = (ServingPolicies(), ServingPolicies(routing="bounded_hash"), ServingPolicies(scheduling="shortest_job"))
 
@@ -143,8 +145,9 @@ class RaceStrategy:
 
     def solve(self, question, budget, rng):  # type: ignore[no-untyped-def]
         asks = Ask(content=question.content).times(2)
-        replies = yield All(*asks)
-        if replies[0].ask is asks[1]:
+        (first,) = yield Next(*asks)
+        replies = yield All()
+        if first.ask is asks[1]:
             replies = yield All(Ask(content=question.content))
         return Answer.of(replies[0])
 
@@ -154,8 +157,6 @@ class RaceStrategy:
     [
         "stop_on_success(cap=4, width=2)",
         "adaptive_consistency(cap=8, width=4)",
-        "sequential_revision(rounds=2, chains=3)",
-        "generative_verification(s=3, v=2)",
         HurryStrategy(),
         HurryStrategy("usd"),
         RaceStrategy(),

@@ -13,9 +13,10 @@ from comptroller.serving.fleet import ServingPolicies, SimulatedFleet, Simulated
 from comptroller.serving.ticks import linear
 from comptroller.serving.world import ELSEWHERE, QuestionStream, QuestionStreamOutcome, SimulatedStrategy, solve
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget
+from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker
 from comptroller.strategies.replay import RecordedService as Recorded
-from comptroller.strategies.results import replay_strategy, uses
+from comptroller.strategies.results import replay_strategy
 from comptroller.strategies.spelling import parse
 from comptroller.work.evidence_readers import read_evidence
 

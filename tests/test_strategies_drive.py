@@ -55,7 +55,7 @@ def asks(*lengths):
     return [Ask(content=str(length)) for length in lengths]
 
 
-def test_all_receives_in_the_order_of_ending_then_of_asking():
+def test_all_receives_in_the_order_of_asking_whatever_ends_first():
     seen = []
 
     def body():
@@ -64,7 +64,7 @@ def test_all_receives_in_the_order_of_ending_then_of_asking():
         return Answer()
 
     played = drive(body)
-    assert seen == [("1", 1.0), ("1", 1.0), ("2", 2.0), ("3", 3.0)]
+    assert seen == [("3", 3.0), ("1", 1.0), ("2", 2.0), ("1", 1.0)]
     assert [reply.ask.content for reply in played.replies] == ["1", "1", "2", "3"]
     assert played.elapsed_s == 3.0
 
@@ -82,7 +82,9 @@ def test_waiting_one_by_one_receives_what_waiting_for_all_does(lengths, data):
 
     def together():
         replies = yield All(*asks(*lengths))
-        assert [(r.content, r.done_s) for r in replies] == [(r.content, r.done_s) for r in one_by_one]
+        assert [reply.content for reply in replies] == list(map(str, lengths))
+        by_end = sorted(replies, key=lambda reply: reply.done_s)
+        assert [(r.content, r.done_s) for r in by_end] == [(r.content, r.done_s) for r in one_by_one]
         return Answer()
 
     drive(singly)
@@ -95,7 +97,7 @@ def test_next_leaves_the_rest_running_and_all_collects_it():
         (first,) = yield Next(*asks(1, 5, 9))
         assert first.content == "1"
         rest = yield All(*asks(2))
-        assert [(reply.content, reply.done_s) for reply in rest] == [("2", 3.0), ("5", 5.0), ("9", 9.0)]
+        assert [(reply.content, reply.done_s) for reply in rest] == [("5", 5.0), ("9", 9.0), ("2", 3.0)]
         return Answer.of(first)
 
     assert drive(body).elapsed_s == 9.0

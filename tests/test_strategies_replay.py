@@ -22,9 +22,10 @@ from comptroller.facts.engine import engine_facts
 from comptroller.strategies.drive import StrategyDriver, play
 from comptroller.strategies.protocol import UNLIMITED, Answer, Ask, QuestionBudget
 from comptroller.strategies.recorded_price import recorded_price
+from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
 from comptroller.strategies.replay_intervals import estimate, setting_estimates
-from comptroller.strategies.results import nested_results, replay_strategy, uses
+from comptroller.strategies.results import nested_results, replay_strategy
 from comptroller.strategies.rules.cascade import CascadeStrategy
 from comptroller.strategies.spelling import names, parse
 from comptroller.strategies.study import ReplayConditions, study
@@ -281,23 +282,20 @@ def test_what_is_not_nested_says_so():
             nested_results(parse(text), bound(drawn()), [1, 2])
 
 
-def samples_of(evidence, clock=False):
+def samples_of(evidence):
     shape = (len(evidence.items), 16)
     keep = (evidence.rows.arm == 0) & evidence.samples
     names = {"a": 0, "b": 1, "c": 2, "d": 3}
     answer = np.array([names[text] for text in evidence.rows.answer[keep]]).reshape(shape)
-    made = (evidence.rows.output_tokens + evidence.rows.reasoning_tokens)[keep].reshape(shape)
     rated = evidence.rows.judgement[keep].reshape(shape)
-    return closed_forms.RecordedSamples(
-        answer, evidence.rows.score[keep].reshape(shape), made if clock else None
-    ), rated
+    return closed_forms.RecordedSamples(answer, evidence.rows.score[keep].reshape(shape)), rated
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_paths_are_what_the_generators_answer(seed):
     evidence = drawn(seed, questions=12)
     replay, sizes = bound(evidence), list(range(1, 17))
-    samples, rated = samples_of(evidence, clock=True)
+    samples, rated = samples_of(evidence)
     vote = [found.score for found in nested_results(parse("sample_and_vote"), replay, sizes)]
     np.testing.assert_array_equal(closed_forms.vote_path(samples).score, np.stack(vote, axis=1))
     weighted = [found.score for found in nested_results(parse("sample_and_vote(weight=score)"), replay, sizes)]
@@ -318,7 +316,7 @@ def test_the_adaptive_path_is_what_the_generator_draws_and_answers(threshold):
 
 def test_the_verified_path_is_what_the_generator_answers():
     evidence = drawn(6, questions=12)
-    samples, _ = samples_of(evidence, clock=True)
+    samples, _ = samples_of(evidence)
     rows = evidence.rows
     on_samples = evidence.samples[rows.parent]
     keep = (rows.arm == 0) & (rows.role == "verifier") & on_samples
@@ -542,9 +540,3 @@ def test_where_some_samples_are_judged_those_are_dealt_to_who_reads_verdicts(tmp
     some = np.array([recorded.rows.score[recorded.at(RecordedAskKey(q, 0))][1::2] for q in range(30)])
     chance = 1 - np.array([comb(6 - n, 4) / comb(6, 4) for n in some.sum(axis=1).astype(int)])
     assert told.score.value == pytest.approx(chance.mean(), abs=0.05), "perfect verdicts find what is there"
-
-
-def test_deals_that_give_the_same_are_replayed_twice_and_no_more():
-    recorded = drawn(3)
-    once = study(recorded, [parse("once")], ReplayConditions(arms=(ARMS[0],), deals=16))
-    assert [one.results.deals for one in once.settings] == [1]

@@ -55,7 +55,7 @@ def asked(count=300, seed=0, models=2, learnable=True):
     return RoutingOutcomes(questions, tuple(f"m{n}" for n in range(models)), score, cost, "usd", "drawn")
 
 
-points = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12)
+points = st.lists(st.tuples(st.integers(0, 64).map(lambda part: part / 64), st.floats(0, 1)), min_size=1, max_size=12)
 
 
 @settings(deadline=None)

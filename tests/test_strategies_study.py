@@ -1,7 +1,7 @@
 """Studies: strategies side by side, what is missing, what is flagged, and the command that prints them."""
 
 import json
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -58,7 +58,8 @@ def test_a_grid_is_the_same_whether_prefixes_are_shared_or_a_budget_forbids_it()
     for point in settings(parse("best_of_n"))[:4]:
         alone = study(drawn(), [point], ReplayConditions(arms=ARMS[:1])).settings[1]
         same = next(item for item in shared.settings if item.strategy == alone.strategy)
-        assert (same.score, same.usd_per_solved) == (alone.score, alone.usd_per_solved)
+        for one, other in ((same.score, alone.score), (same.usd_per_solved, alone.usd_per_solved)):
+            np.testing.assert_allclose(astuple(one), astuple(other))
 
 
 def test_the_frontier_is_what_nothing_beats():
@@ -315,6 +316,16 @@ def test_a_price_may_be_that_of_a_service_on_a_day(recorded, capsys):
     assert command(*words, "--price", "openai/none@2026-01-01") == 2
 
 
+def test_a_price_of_one_model_is_of_all_that_its_name_finds(recorded, capsys):
+    """By a part of the name, as roles are bound, and told as declared."""
+    words = ("once", "--evidence", recorded, "--json", "--price")
+    assert command(*words, "smal=1,2") == 0
+    part = json.loads(capsys.readouterr().out)
+    assert command(*words, "small=1,2") == 0
+    assert json.loads(capsys.readouterr().out)["settings"] == part["settings"]
+    assert "modelled: dollars of smal from the declared 1,2 per million tokens" in part["notes"]
+
+
 def test_a_budget_in_joules_needs_joules_per_token(recorded, capsys):
     words = ("sample_and_vote(n=4)", "--evidence", recorded, "--budget", "20 j", "--json")
     assert command(*words) == 2
@@ -349,6 +360,10 @@ def test_the_same_command_prints_the_same_bytes(recorded, capsys):
         (("once", "--over", "luck"), "one of usd"),
         (("once", "--shape", "lama_3_1_8b"), "nearest: llama_3_1_8b"),
         (("once", "--price", "openai/gpt-4o-mini@soon"), "write the date as"),
+        (("once", "--price", "1,2", "--price", "small=1,2"), "'1,2' is of all models beside small"),
+        (("once", "--price", "small=1,2", "--price", "small=1,3"), "small is 1,2 already"),
+        (("once", "--price", "smal=1,2", "--price", "small=1,3"), "small has that of 'smal' already"),
+        (("once", "--price", "medium=1,2"), "has no such model; it has small, large"),
         (("once", "--spread", "300"), "difficulty is predicted from texts"),
         (("once", "--table", "x.doc"), "ends in one of"),
     ],
@@ -376,6 +391,21 @@ def test_all_that_is_compared_stands_on_the_questions_that_all_are_recorded_on()
     assert [len(item.results.question) for item in found.settings] == [5, 5]
     one_short = evidence.only((rows.question > 0) | (rows.arm == 0))
     assert {len(item.results.question) for item in study(one_short, strategies("once")).settings} == {9}
+
+
+def test_a_model_that_was_asked_more_is_shown_on_all_of_it_too():
+    evidence = drawn(questions=10)
+    rows = evidence.rows
+    short = evidence.only((rows.question > 2) | (rows.arm == 0))
+    found = study(short, strategies("sample_and_vote(n=4)"), ReplayConditions(deals=4))
+    (own,) = found.by_model
+    alone = study(short, strategies("sample_and_vote(n=4)"), ReplayConditions(arms=evidence.arms[:1], deals=4))
+    assert [item.score for item in own] == [item.score for item in alone.settings] and not alone.by_model
+    (sheet,) = report.by_model(found)
+    assert sheet.title == "small: all its 10 questions" and len(sheet.rows) == 2
+    assert [len(group) for group in report.record(found)["by_model"]] == [2]
+    assert "small: all its 10 questions" in report.page(found)
+    assert not study(evidence, strategies("once")).by_model
 
 
 def test_what_all_models_have_in_common_is_not_repeated(shown):

@@ -24,6 +24,7 @@ from comptroller.serving.engine import simulate
 from comptroller.serving.fleet import BlockStore, SimulatedFleet
 from comptroller.serving.jobs import calls_of
 from comptroller.serving.ticks import linear
+from comptroller.work.shorter_prompts import shorter_prompts
 from comptroller.work.trace import RequestTrace, TracePrefixBlocks
 from comptroller.work.trace_tasks import TraceTasks
 from simulate_worlds import GOLDEN, chat
@@ -153,3 +154,23 @@ def test_calls_beside_one_another_take_their_time_once() -> None:
     e2e_s = found.outcome.e2e_s
     assert task_record(found)["task_s"]["p50"] == pytest.approx(e2e_s[0] + 2.0 + e2e_s[1:].max())
     assert e2e_s[1:].sum() > 1.2 * e2e_s[1:].max()
+
+
+@given(st.integers(1, 400), st.integers(0, 4))
+def test_prompts_that_are_cut_find_nothing_and_leave_the_others(most: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    prompts = np.cumsum(rng.integers(1, 60, 12)).astype(np.int64)
+    counts = prompts // BLOCK
+    ids = np.concatenate([np.arange(count) for count in counts])
+    blocks = TracePrefixBlocks(np.concatenate(([0], np.cumsum(counts))), ids.astype(np.int64), BLOCK)
+    tasks = replace(TraceTasks.of(np.r_[-1, np.arange(11)], np.ones(12)), score=np.ones(12))
+    trace = RequestTrace(np.arange(12.0), prompts, np.ones(12, np.int64), blocks=blocks, tasks=tasks)
+    found = shorter_prompts(trace, most)
+    assert found.input_tokens.tolist() == [min(tokens, most) for tokens in prompts]
+    assert found.blocks is not None and found.tasks is not None
+    assert np.diff(found.blocks.offsets).tolist() == [tokens // BLOCK for tokens in found.input_tokens]
+    whole = np.flatnonzero(prompts <= most)
+    assert found.blocks.take(whole).ids.tolist() == blocks.take(whole).ids.tolist()
+    own = found.blocks.take(np.flatnonzero(prompts > most)).ids
+    assert len(set(own.tolist())) == len(own) and not set(own.tolist()) & set(ids.tolist())
+    assert np.isnan(found.tasks.score).all() == (len(whole) < 12)

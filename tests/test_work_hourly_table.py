@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from comptroller.errors import FactError
+from comptroller.planning.planner import plan
 from comptroller.work.hourly_table import day_profile
 from comptroller.work.load_series import LoadColumns, LoadSeries, read_loads
 from comptroller.work.workload import load
@@ -55,6 +56,20 @@ def test_a_workload_takes_its_hours_from_a_table(tmp_path: Path) -> None:
     assert hours is not None and hours.spot is not None and not hours.grid_tables
     assert hours.grid_gco2e_per_kwh["aws_us_east"] == pytest.approx(grams.mean(axis=0))
     assert hours.spot.price_factor == pytest.approx((1 + np.arange(24)) / 12.5)
+
+
+def test_hours_that_a_table_lacks_are_told_in_the_plan(tmp_path: Path) -> None:
+    grid(tmp_path)
+    lines = (tmp_path / "grid.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "grid.csv").write_text("".join(line for line in lines if not line.startswith("east,2022-01-02 05")))
+    (tmp_path / "day.toml").write_text(TOML)
+    asked = load(tmp_path / "day.toml")
+    assert asked.hours is not None
+    (grams, prices) = asked.hours.table_notes
+    assert grams == "grid east: 1 of 72 steps without a value, drawn between their neighbours"
+    assert prices == f"{grams} (spot prices)"
+    found = plan(asked, quick=True)
+    assert found.hours is not None and {grams, prices} <= set(found.hours.notes)
 
 
 @pytest.mark.parametrize("offset", [-5, 0, 2])

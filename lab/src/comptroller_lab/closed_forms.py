@@ -24,24 +24,11 @@ Ints = npt.NDArray[np.int64]
 class RecordedSamples:
     """Recorded samples, questions x samples.
 
-    answer: class of the answer, -1 for none.  score: what the scorer gives.  done_s: when each ends if all begin
-    together, which breaks ties; in the order of asking where not given.
+    answer: class of the answer, -1 for none.  score: what the scorer gives.
     """
 
     answer: Ints
     score: Floats
-    done_s: Floats | None = None
-
-    @property
-    def rank(self) -> Floats:
-        """Order of ending within a question, in [0, 1)."""
-        questions, samples = self.answer.shape
-        if self.done_s is None:
-            return np.broadcast_to(np.arange(samples) / samples, (questions, samples))
-        order = np.argsort(self.done_s, axis=1, kind="stable")
-        rank = np.empty(order.shape)
-        np.put_along_axis(rank, order, np.broadcast_to(np.arange(samples) / samples, order.shape), axis=1)
-        return rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +48,7 @@ def vote_path(samples: RecordedSamples, weight: Floats | None = None) -> VotePat
     ([[0.0, 0.0, 1.0]], [[1.0, 1.0, 2.0]])
     """
     questions, count = samples.answer.shape
-    rows, rank = np.arange(questions), samples.rank
+    rows = np.arange(questions)
     classes = int(samples.answer.max(initial=0)) + 2
     tally = np.zeros((questions, classes))
     lead = np.full((questions, classes), np.inf)
@@ -70,8 +57,8 @@ def vote_path(samples: RecordedSamples, weight: Floats | None = None) -> VotePat
     for n in range(count):
         label = samples.answer[:, n] % classes  # no answer goes to the last class, which does not vote
         tally[rows, label] += 1.0 if weight is None else weight[:, n]
-        sooner = rank[:, n] < lead[rows, label]
-        lead[rows, label] = np.where(sooner, rank[:, n], lead[rows, label])
+        sooner = lead[rows, label] > n
+        lead[rows, label] = np.where(sooner, n, lead[rows, label])
         worth[rows, label] = np.where(sooner, samples.score[:, n], worth[rows, label])
         voting = np.where(np.isfinite(lead[:, :-1]), tally[:, :-1], -np.inf)
         top = voting.max(axis=1)
@@ -91,15 +78,13 @@ def best_path(samples: RecordedSamples, rated: Floats) -> Floats:
     >>> best_path(RecordedSamples(np.array([[0, 1]]), np.array([[1.0, 0.0]])), np.array([[0.2, 0.9]])).tolist()
     [[1.0, 0.0]]
     """
-    rank = samples.rank
     rated = np.where(samples.answer < 0, -1e300, rated)
-    best, lead, worth = rated[:, 0].copy(), rank[:, 0].copy(), samples.score[:, 0].copy()
+    best, worth = rated[:, 0].copy(), samples.score[:, 0].copy()
     out = np.empty(rated.shape)
     out[:, 0] = worth
     for n in range(1, rated.shape[1]):
-        better = (rated[:, n] > best) | ((rated[:, n] == best) & (rank[:, n] < lead))
+        better = rated[:, n] > best
         best = np.where(better, rated[:, n], best)
-        lead = np.where(better, rank[:, n], lead)
         worth = np.where(better, samples.score[:, n], worth)
         out[:, n] = worth
     return out

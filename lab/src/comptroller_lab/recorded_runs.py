@@ -13,7 +13,8 @@ from comptroller.strategies.bindings import SOLVERS
 from comptroller.strategies.drive import FinishedRun, StrategyDriver, play
 from comptroller.strategies.prepared_contexts import prepared_context, prepared_question
 from comptroller.strategies.protocol import UNLIMITED, Ask, Reply, Strategy
-from comptroller.strategies.replay import RECORDED, EvidenceReplay, RecordedService
+from comptroller.strategies.recorded_roles import RECORDED
+from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.work.evidence import SOLVER, STEP, Evidence
 from comptroller.work.evidence_rows import RawEvidence, evidence_of_rows
 

@@ -67,20 +67,26 @@ def records_of(path: Path, samples: int, seed: int, columns: EvidenceMap = None)
     return evidence.evidence(min(samples, least_recorded), np.random.default_rng(seed))
 
 
-def records_at_prices(records: Evidence, texts: list[str]) -> tuple[Evidence, str]:
-    """The records with the prices that texts NAME=INPUT,OUTPUT declare, and the price for all, empty if there is none.
+def records_at_prices(records: Evidence, texts: list[str]) -> tuple[Evidence, str, tuple[str, ...]]:
+    """The records with the prices that texts NAME=INPUT,OUTPUT declare, the price for all, empty if there is none, and
+    what is to be told of the former.
 
     Raises:
-        InputError: several prices for all, or a recorded model that there is not.
+        InputError: several prices for all, one beside prices of models, or a recorded model that there is not.
     """
     for_all = [text for text in texts if "=" not in text]
     if len(for_all) > 1:
         raise InputError(
             f"--price {for_all[1]!r}: one price for all is {for_all[0]!r}; name the model, NAME=input,output"
         )
-    pairs = (text.partition("=") for text in texts if "=" in text)
-    by_model = {name.strip(): DeclaredTokenPrice.parse(told) for name, _, told in pairs}
-    return with_declared_prices(records, by_model), "".join(for_all)
+    pairs = named_pairs("price", "NAME=input,output", [text for text in texts if "=" in text])
+    if for_all and pairs:
+        raise InputError(
+            f"--price {for_all[0]!r} is of all models beside {', '.join(pairs)}: write NAME=input,output of each"
+        )
+    by_model = {name: DeclaredTokenPrice.parse(told) for name, told in pairs.items()}
+    notes = (f"modelled: dollars of {name} from the declared {told} per million tokens" for name, told in pairs.items())
+    return with_declared_prices(records, by_model), "".join(for_all), tuple(notes)
 
 
 def named_pairs(option: str, form: str, texts: list[str]) -> dict[str, str]:

@@ -47,7 +47,12 @@ def trace_reading(
     ] = None,
     from_h: Annotated[float, typer.Option(help="First hour of the trace that is read.")] = 0.0,
     hours: Annotated[float, typer.Option(help="Hours that are read.", show_default="all")] = float("inf"),
+    most_input: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens that prompts are cut to, the oldest first.", show_default="whole prompts"),
+    ] = None,
 ) -> TraceReadOptions:
     """What the options say."""
     part = (from_h * HOUR_S, (from_h + hours) * HOUR_S)
-    return reading_of(columns or [], part, skip_bad=skip_bad, rate_per_s=rate, tenants=tuple(tenants or ()))
+    wanted, most = tuple(tenants or ()), most_input or 0
+    return reading_of(columns or [], part, skip_bad=skip_bad, rate_per_s=rate, tenants=wanted, most_input=most)

@@ -114,10 +114,10 @@ def run(
     for path in filter(None, (png, html, table)):
         check(path)
     as_table = writer_of(table) if table else None
-    records, for_all = records_at_prices(records_of(evidence, samples, seed, columns), price or [])
+    records, for_all, price_notes = records_at_prices(records_of(evidence, samples, seed, columns), price or [])
     records, arms, roles = players_of(records, model or [], role or [], pool)
     conditions = replace(
-        _declared_conditions(judges, for_all, joules, pace),
+        _declared_conditions(judges, for_all, price_notes, joules, pace),
         arms=arms,
         roles=roles,
         budget=QuestionBudget.parse(budget),
@@ -156,6 +156,8 @@ def _print(replayed: StrategyStudy, wasted: ReportSheet | None) -> None:
     to.print(f"[bold green]{escape(replay_report.headline(replayed))}[/]")
     to.print(f"[dim]{escape(replay_report.setting(replayed))}[/]\n", soft_wrap=True)
     print_sheet(replay_report.settings(replayed), to, titled=False)
+    for sheet in replay_report.by_model(replayed):
+        print_sheet(sheet, to)
     print_sheet(replay_report.spread(replayed), to)
     for routed in replayed.routed:
         print_sheet(router_sheet(routed), to)
@@ -166,14 +168,16 @@ def _print(replayed: StrategyStudy, wasted: ReportSheet | None) -> None:
         to.print(f"[dim]note: {escape(note)}[/]", soft_wrap=True)
 
 
-def _declared_conditions(judges: ModelledJudges, price: str, joules: str, pace: str) -> ReplayConditions:
+def _declared_conditions(
+    judges: ModelledJudges, price: str, price_notes: tuple[str, ...], joules: str, pace: str
+) -> ReplayConditions:
     """The conditions that are declared, not recorded."""
-    usd, price_note = declared_price(price) if price else (None, ())
+    usd, price_notes = declared_price(price) if price else (None, price_notes)
     return ReplayConditions(
         checker=judges.checker,
         reward=judges.reward,
         pace=ServicePace(*numbers("pace", pace, 3)) if pace else None,
         price=usd,
         joules=TokenPrice(*numbers("joules", joules, 2)) if joules else None,
-        told=price_note,
+        told=price_notes,
     )

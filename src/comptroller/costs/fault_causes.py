@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from comptroller.costs.training_faults import FAULT_DEVICE_S
 from comptroller.errors import InputError
+from comptroller.quantities import HOUR_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,15 @@ def fault_device_s(text: str) -> float:
     Raises:
         InputError: it is neither.
 
-    >>> fault_device_s("100"), round(fault_device_s("published") / 3600)
-    (360000.0, 50677)
+    >>> fault_device_s("100"), fault_device_s("1e6"), round(fault_device_s("published") / 3600)
+    (360000.0, 3600000000.0, 50677)
     """
     if text == "published":
         return FAULT_DEVICE_S
-    number = text.replace(".", "", 1)
-    if not (number.isdigit() and float(text) > 0):
+    try:
+        fault_s = float(text) * HOUR_S
+    except ValueError:
+        fault_s = 0.0
+    if not (fault_s > 0 and isfinite(fault_s)):
         raise InputError(f"--faults {text}: allowed: hours of a device between two faults, above 0, or `published`")
-    return float(text) * 3600
+    return fault_s

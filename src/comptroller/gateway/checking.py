@@ -13,8 +13,9 @@ from comptroller.gateway.config import CheckerConfig
 from comptroller.gateway.formats import CheckerOptions
 from comptroller.gateway.problems import GatewayError
 from comptroller.strategies.protocol import Strategy
+from comptroller.strategies.recorded_roles import JUDGING
 from comptroller.strategies.spelling import spell
-from comptroller.strategies.world_inputs import INPUTS, JUDGING, needs
+from comptroller.strategies.world_inputs import INPUTS, needs
 from comptroller.work.tool_notes import CHECKER
 
 __all__ = [

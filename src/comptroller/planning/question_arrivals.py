@@ -17,8 +17,8 @@ from comptroller.planning.prove.simulated_fleet import PlanCallRouter
 from comptroller.serving.world import Place, QuestionStream, QuestionStreamOutcome, SimulatedStrategy
 from comptroller.strategies.gate_notes import GatedPlay, trained_notes
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
+from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.replay import EvidenceReplay, RecordedService
-from comptroller.strategies.results import uses
 from comptroller.strategies.spelling import spell
 from comptroller.strategies.world_inputs import require_inputs
 from comptroller.work.evidence import RecordedModel

@@ -184,14 +184,16 @@ def scaling_stage(plan: Plan, how: ScalingConditions, calibration: TimingCalibra
 
 
 def begun_at(trace: RequestTrace, share: float) -> RequestTrace:
-    """The trace begun at a share of its span, what was before it at its end: the same requests at other phases.
+    """The trace begun at a share of its span, right after a request, what was before it at its end: the same requests
+    and gaps at other phases. It lasts as long as the trace, silence that lies at that share included.
 
-    >>> begun_at(RequestTrace(np.array([0.0, 4.0, 10.0]), np.array([1, 2, 3]), np.array([1, 1, 1])), 0.3).input_tokens
-    array([2, 1, 3])
+    >>> gap = RequestTrace(np.array([0.0, 4.0, 10.0]), np.array([1, 2, 3]), np.array([1, 1, 1]))
+    >>> begun_at(gap, 0.3).input_tokens, begun_at(gap, 0.3).arrival_s, begun_at(gap, 0.6).arrival_s
+    (array([2, 1, 3]), array([ 4., 10., 10.]), array([ 6.,  6., 10.]))
     """
     turned = (trace.arrival_s - share * trace.span_s) % max(trace.span_s, 1e-9)
     order = np.argsort(turned, kind="stable")
-    return replace(trace.take(order), arrival_s=turned[order] - turned.min())
+    return replace(trace.take(order), arrival_s=turned[order] + (trace.span_s - turned.max()))
 
 
 def scaled_service(plan: Plan) -> ServiceDocument:

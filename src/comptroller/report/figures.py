@@ -28,12 +28,12 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def with_prefix(value: float, unit: str) -> str:
-    """A value with the metric prefix that leaves it readable.
+    """A value with the metric prefix that leaves it readable; a dash where unknown, or without end.
 
-    >>> with_prefix(0.035, "s"), with_prefix(4742, "W"), with_prefix(0, "W")
-    ('35 ms', '4.74 kW', '0 W')
+    >>> with_prefix(0.035, "s"), with_prefix(4742, "W"), with_prefix(0, "W"), with_prefix(float("inf"), "J")
+    ('35 ms', '4.74 kW', '0 W', '–')
     """
-    if math.isnan(value):
+    if not math.isfinite(value):
         return "–"
     factor, prefix = next(((f, p) for f, p in _STEPS if abs(value) >= f * 0.9995), (1.0, ""))
     return f"{number(value / factor)} {prefix}{unit}"
@@ -53,13 +53,13 @@ def tokens_text(tokens: float) -> str:
 
 
 def dollars(value: float) -> str:
-    """Dollars with cents, or three significant digits below ten cents; a dash where unknown.
+    """Dollars with cents, or three significant digits below ten cents; a dash where unknown, or without end.
 
-    >>> dollars(9.56), dollars(0.000132778), dollars(1234.5), dollars(float("nan"))
-    ('$9.56', '$0.000133', '$1,234.50', '–')
+    >>> dollars(9.56), dollars(0.000132778), dollars(1234.5), dollars(float("nan")), dollars(float("inf"))
+    ('$9.56', '$0.000133', '$1,234.50', '–', '–')
     """
-    if math.isnan(value):
-        return number(value)
+    if not math.isfinite(value):
+        return "–"
     return f"${value:,.2f}" if abs(value) >= 0.1 else f"${number(value)}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from math import isnan
 from typing import Any
 
@@ -20,6 +21,7 @@ from comptroller.strategies.choosing import DifficultyAllocation
 from comptroller.strategies.replay_intervals import ReplayEstimate
 from comptroller.strategies.study import AMOUNTS, ReplayedSetting, StrategyStudy
 
+OWN = "Beside those that all models were asked; models that were asked others do not compare by these."
 AMOUNT_NAMES: Mapping[str, str] = {
     "usd": "dollars per question",
     "j": "joules per question",
@@ -117,6 +119,17 @@ def settings(study: StrategyStudy) -> ReportSheet:
     return sheet.without_empty().without(*alike)
 
 
+def by_model(study: StrategyStudy) -> tuple[ReportSheet, ...]:
+    """The settings of each model on all questions recorded for it, where more are than all have in common."""
+    return tuple(
+        replace(
+            settings(replace(study, settings=group)),
+            title=f"{group[0].solver or group[0].who}: all its {len(group[0].results.question):,} questions",
+        )
+        for group in study.by_model
+    )
+
+
 def _or_last(value: float) -> float:
     return float("inf") if isnan(value) else value
 
@@ -185,6 +198,7 @@ def record(study: StrategyStudy) -> dict[str, Any]:
         "source": study.source,
         "over": study.over,
         "settings": [_record(item) | {"frontier": id(item) in front} for item in study.settings],
+        "by_model": [[_record(item) for item in group] for group in study.by_model],
         "spread": [_spread_record(each) for each in study.spread],
         "routers": [curve for each in study.routed for curve in router_sheet(each).records()],
         "missing": [{"strategy": name, "reason": reason} for name, reason in study.missing],
@@ -281,6 +295,7 @@ def page(study: StrategyStudy) -> str:
     tables = (
         ("Strategies", "The cheapest first, per question; one answer beside all.", settings(study)),
         ("Spread by predicted difficulty", "Judged on questions that had no say in it.", spread(study)),
+        *((sheet.title, OWN, sheet) for sheet in by_model(study)),
         *((sheet.title, ROUTING, sheet) for sheet in map(router_sheet, study.routed)),
         ("Not supported by this evidence", "Left out, never guessed.", missing(study)),
     )

@@ -41,10 +41,12 @@ def headline(simulation: PlanSimulation) -> str:
     if simulation.solved is None:
         return f"{len(simulation.trace):,} requests {rate}: {held}"
     answers = solving(simulation)
-    return (
-        f"{answers['questions']:,} questions {rate}: {answers['share']:.1%} solved at "
-        f"{dollars(answers['usd_per_solved'])} each; {len(simulation.asked):,} calls, {held}"
+    each = (
+        f"{answers['share']:.1%} solved at {dollars(answers['usd_per_solved'])} each"
+        if answers["share"]
+        else "none solved"
     )
+    return f"{answers['questions']:,} questions {rate}: {each}; {len(simulation.asked):,} calls, {held}"
 
 
 def questions(simulation: PlanSimulation) -> ReportSheet:

@@ -89,9 +89,9 @@ def tasks_sheet(simulation: PlanSimulation) -> ReportSheet:
         ("calls each", number(of["calls_per_task"])),
         ("seconds of a task, p50", seconds(of["task_s"]["p50"])),
         ("seconds of a task, p95", seconds(of["task_s"]["p95"])),
-        *((f"share of its time: {name}", f"{share:.1%}") for name, share in of["time"].items()),
-        ("share of tools and start together", f"{of['outside']:.1%}"),
-        ("prompt tokens from the cache", f"{of['cached']:.1%}"),
+        *((f"share of its time: {name}", _share(share)) for name, share in of["time"].items()),
+        ("share of tools and start together", _share(of["outside"])),
+        ("prompt tokens from the cache", _share(of["cached"])),
     ]
     if np.isfinite(of["cached_as_recorded"]):
         rows.append(("as the trace recorded them", f"{of['cached_as_recorded']:.1%}"))
@@ -114,3 +114,12 @@ def tasks_sheet(simulation: PlanSimulation) -> ReportSheet:
             ("emissions per solved task, CO2e", with_prefix(of["gco2e_per_solved"], "g") if solved else UNKNOWN),
         ]
     return ReportSheet("Tasks", columns, tuple(rows))
+
+
+def _share(value: float) -> str:
+    """A share in per cent, of nothing where no task was done to its end.
+
+    >>> _share(0.5), _share(float("nan"))
+    ('50.0%', '–')
+    """
+    return f"{value:.1%}" if np.isfinite(value) else UNKNOWN

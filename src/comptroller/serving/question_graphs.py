@@ -2,8 +2,9 @@
 
 A run is recorded with a reply to every ask at second 0, whole waits at a time. It does not depend on the clock as long
 as the strategy looks at no time and no metered cost of a reply, goes on only when all that it asked has come, and
-cancels nothing. Where several replies are awaited together the order in which they come is the fleet's: such a run is
-driven again in that order, and has to ask the same. Whatever else there is, is solved live (`serving.world`).
+cancels nothing. Of several replies that are awaited at once it may take one after the other as they come, in an order
+that is the fleet's: such a run is driven again in that order, and has to ask the same. Whatever else there is, is
+solved live (`serving.world`).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import numpy as np
 from comptroller.strategies.expected_runs import formed_results
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay
-from comptroller.strategies.results import COLUMNS, ReplayResults
+from comptroller.strategies.results import COLUMNS, ReplayResults, replay_strategy
 from comptroller.strategies.sample_pools import SampleTable as SampleTable  # noqa: PLC0414 - for studies too
 from comptroller.strategies.sample_pools import combined_cost
 from comptroller.strategies.spelling import spell
@@ -30,19 +30,17 @@ def results_over_deals(
 ) -> list[ReplayResults]:
     """The results of every strategy as means over the deals that are recorded, the first as the replay deals.
 
-    Where a second deal gives the same, every deal does: nothing is sampled, or all that is recorded is asked for in any
-    order. No further ones are replayed.
+    Where nothing that was asked could have been dealt otherwise, every deal is that one: no further ones are replayed.
+    A deal in which a strategy asks for what is not recorded is left out of its means, and counted.
     """
     by_deal: list[dict[str, ReplayResults]] = []
     for again in deals_of(replay, deals):
         by_deal.append({one.strategy: one for one in results_of(again)})
-        if len(by_deal) == 2 and all(
-            name in by_deal[1] and _alike(one, by_deal[1][name]) for name, one in by_deal[0].items()
-        ):
-            del by_deal[1]
+        if not again.chances:
             break
     names = dict.fromkeys(name for found in by_deal for name in found)
-    return [_mean([found[name] for found in by_deal if name in found]) for name in names]
+    means = {name: _mean([found[name] for found in by_deal if name in found]) for name in names}
+    return [replace(one, deals_left_out=len(by_deal) - one.deals) for one in means.values()]
 
 
 def expected_results(
@@ -62,16 +60,26 @@ def expected_results(
     return [found[name] for name in map(spell, points) if name in found]
 
 
+def expected_replay(
+    strategy: Strategy, replay: EvidenceReplay, questions: Sequence[int], deals: int = DEALS
+) -> ReplayResults:
+    """A strategy without a budget on questions, indices into the evidence, as the mean over all that may be dealt it.
+
+    Raises:
+        UnsupportedError: an ask that the evidence does not hold.
+    """
+
+    def dealt(again: EvidenceReplay, some: Sequence[Strategy]) -> list[ReplayResults]:
+        return [replay_strategy(one, again, questions) for one in some]
+
+    return expected_results(SampleTable(replay, questions, deals), [strategy], UNLIMITED, dealt)[0]
+
+
 def deals_of(replay: EvidenceReplay, deals: int) -> Iterator[EvidenceReplay]:
     """The replay as it deals, then with further orders of the recorded samples."""
-    yield replay
+    yield replay.dealt_by(replay.seed)
     for number in range(1, deals):
         yield replay.dealt_by((replay.seed or 0) + number)
-
-
-def _alike(one: ReplayResults, other: ReplayResults) -> bool:
-    same = (np.array_equal(one.column(name), other.column(name), equal_nan=True) for name in ("score", "tokens", "usd"))
-    return all(same)
 
 
 def _mean(deals: Sequence[ReplayResults]) -> ReplayResults:
@@ -93,3 +101,7 @@ def deal_notes(results: Iterable[ReplayResults]) -> Iterator[str]:
         points = f"{widest.deal_deviation * 100:.1f} points (standard deviation, {widest.strategy})"
         scored = "" if np.isnan(widest.deal_deviation) else f"; one deal alone differs by {points}"
         yield f"means over {f'{deals} deals' if deals else 'all choices'} of the recorded samples{scored}"
+    short = max(given, key=lambda one: one.deals_left_out, default=None)
+    if short is not None and short.deals_left_out:
+        count = f"up to {short.deals_left_out} of {short.deals + short.deals_left_out} deals"
+        yield f"{count} left out, where a strategy asks for more than is recorded ({short.strategy})"

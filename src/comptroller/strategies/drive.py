@@ -199,12 +199,12 @@ class StrategyDriver:
 
     def _take_due_replies(self) -> tuple[Reply, ...]:
         ready, asked = self._ready, self.asked
-        if len(ready) > 1:
-            ready.sort(key=lambda reply: (reply.done_s, asked[reply.ask]))
         if isinstance(self._wait, Next):
+            if len(ready) > 1:
+                ready.sort(key=lambda reply: (reply.done_s, asked[reply.ask]))
             return (ready.pop(0),) if ready else ()
         self._ready = []
-        return tuple(ready)
+        return tuple(sorted(ready, key=lambda reply: asked[reply.ask]))
 
     def _resume(self, orders: DriverOrders, due: tuple[Reply, ...] | None) -> DriverOrders:
         while True:

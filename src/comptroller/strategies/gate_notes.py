@@ -18,6 +18,10 @@ from comptroller.strategies.spelling import parse
 from comptroller.strategies.success_prediction import text_signals
 from comptroller.work.evidence import SOLVER, Evidence, Floats, Ints
 
+RARELY = 0.01
+"""Stages beside one way, in the mean of a question's deals, that are no gate: truncated samples in a row. With 0.02 a
+gate that lets one deal in 50 pass counts as none."""
+
 
 @dataclass(frozen=True)
 class GatedPlay:
@@ -126,8 +130,11 @@ def _ways(evidence: Evidence, one: GatedPlay) -> set[str]:
     """The ways that a gated strategy sends questions; none where it has no gate, or its parameter alone decides."""
     strategy = parse(one.strategy)
     if isinstance(strategy, CascadeStrategy):
-        alone = {1.0: "the first model is accepted", float(len(strategy.roles)): "no model before the last is accepted"}
-        return {alone.get(stages, "") for stages in np.unique(one.calls / strategy.samples).tolist()}
+        stages, last = one.calls / strategy.samples, len(strategy.roles)
+        ends = {1: "the first model is accepted", last: "no model before the last is accepted"}
+        return {
+            next((ends[end] for end in ends if abs(mean - end) <= RARELY), "") for mean in np.unique(stages).tolist()
+        }
     questions = (evidence.items[number] for number in one.question.tolist())
     if isinstance(strategy, DifficultyGateStrategy) and not strategy.judge:
         return {"the fast way" if strategy.is_easy(item.text) else "the slow way" for item in questions}

@@ -34,6 +34,10 @@ class ModelledReward(ModelledChecker):
         if not (self.right and self.wrong):
             raise InputError("reward: scores of right and of wrong steps are both needed")
 
+    def may_err(self, right: bool) -> bool:
+        """Whether two scores of a right, or a wrong, step may differ."""
+        return len(set(self.right if right else self.wrong)) > 1
+
     def judged(self, right: bool, rng: np.random.Generator) -> float:
         """A score from the recorded ones of such steps."""
         scores = self.right if right else self.wrong

@@ -138,8 +138,9 @@ class Reply:
 class All:
     """Makes asks and waits for everything outstanding; receives all replies not yet received.
 
-    Replies are ordered by (done_s, order of asking). `cancel` names outstanding asks to cancel first: their partial
-    tokens are booked, their replies are not received.
+    Replies stand in the order of asking, whichever is done first: what is tied falls to an answer by chance, and not to
+    a short one. `cancel` names outstanding asks to cancel first: their partial tokens are booked, their replies are not
+    received.
     """
 
     __slots__ = ("asks", "cancel")
@@ -149,7 +150,8 @@ class All:
 
 
 class Next(All):
-    """Makes asks and waits for the first reply among everything outstanding; receives that one only.
+    """Makes asks and waits for the first reply among everything outstanding, by (done_s, order of asking); receives
+    that one only.
 
     `Next()` without new asks is legal; with nothing outstanding it receives an empty tuple.
     """

@@ -110,6 +110,10 @@ class ModelledChecker:
         if not (0 <= self.tpr <= 1 and 0 <= self.fpr <= 1 and self.seconds >= 0):
             raise InputError(f"checker: rates must lie in [0, 1] and seconds not below 0, not {self}")
 
+    def may_err(self, right: bool) -> bool:
+        """Whether two verdicts on a right, or a wrong, answer may differ."""
+        return 0 < (self.tpr if right else self.fpr) < 1
+
     def judged(self, right: bool, rng: np.random.Generator) -> float:
         """A verdict, 1 for accepted."""
         return float(rng.random() < (self.tpr if right else self.fpr))

@@ -21,6 +21,7 @@ from comptroller.errors import UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
 from comptroller.strategies.protocol import Answer, Ask, Reply, Strategy, StrategyQuestion
 from comptroller.strategies.recorded_price import recorded_price
+from comptroller.strategies.recorded_roles import BESIDE, RECORDED, uses
 from comptroller.strategies.recorded_service import (
     RIGHT,
     TICKS,
@@ -31,18 +32,12 @@ from comptroller.strategies.recorded_service import (
     cells,
     zero_for_nan,
 )
-from comptroller.work.evidence import ASIDE, REVISER, SLEEPER, SOLVER, STEP, VERIFIER, Evidence, Ints, RecordedAskKey
+from comptroller.strategies.studied_samples import studied_samples
+from comptroller.work.evidence import REVISER, SOLVER, STEP, VERIFIER, Evidence, Ints, RecordedAskKey
 
 Bools = npt.NDArray[np.bool_]
 
 __all__ = ["RIGHT", "EvidenceReplay", "ModelledChecker", "RecordedService", "ReplayWorld", "ServicePace"]
-
-
-RECORDED = {"verifier": VERIFIER, "reviser": REVISER, "reward": VERIFIER, "step": STEP, "sleeper": SLEEPER}
-RECORDED |= {role: role for role in ASIDE}
-BESIDE = {"verifier", "reviser", "sleeper", *ASIDE}
-"""Role of a strategy -> role of its replies in the evidence; every other role reads a solver's replies, or steps where
-it asks for one (`Ask.stop`)."""
 
 
 class PreparedContext(NamedTuple):
@@ -57,7 +52,8 @@ class EvidenceReplay:
     """Evidence with roles bound to recorded models or checkers; makes one world per question and strategy.
 
     seed: of the order in which recorded samples are used, the same for every strategy; None keeps the recorded order.
-    timed: whether every reply has a recorded or declared latency.
+    timed: whether every reply has a recorded or declared latency.  chances: what may be otherwise in another deal: asks
+    with several recorded replies, roles whose verdicts err, strategies that drew lots.
 
     Raises:
         UnsupportedError: a bound model is not recorded.
@@ -76,46 +72,39 @@ class EvidenceReplay:
         self._prices = {arm: recorded_price(evidence, number) for arm, number in self._arms.items()}
         self._records: dict[tuple[str, int], RecordedReply] = {}
         self.dealt: dict[RecordedAskKey, list[int]] = {}
-        self.read: frozenset[str] = frozenset()
+        self.chances: set[RecordedAskKey | str] = set()
+        self.dealt_first: Bools | None = None
+        self._studies: dict[tuple[frozenset[str], bool], Bools] = {}
         self.prepared: dict[tuple[Strategy, int], PreparedContext] = {}
         of_arms = np.isin(evidence.rows.arm, list(self._arms.values()))
         recorded = not np.isnan(evidence.rows.latency_s[of_arms]).any()
         self.timed = all(service.pace is not None for service in services) or recorded
 
-    def dealt_by(self, seed: int) -> EvidenceReplay:
-        """The same with another order of the recorded samples."""
+    def dealt_by(self, seed: int | None) -> EvidenceReplay:
+        """The same with the order of the recorded samples that a seed gives, nothing dealt yet."""
         other = copy(self)
-        other.seed, other.dealt, other.prepared = seed, {}, {}
+        other.seed, other.dealt, other.chances, other.prepared = seed, {}, set(), {}
         return other
 
-    def for_readers(self, uses: Sequence[str]) -> EvidenceReplay:
+    def for_readers(self, strategy: object) -> EvidenceReplay:
         """The same for a strategy that reads verdicts on samples, or revisions of them: of each question those samples
-        are dealt first that have some, in as random an order, since a study seldom judges all that it records."""
-        read = {RECORDED[role] for role in uses if RECORDED.get(role) in (VERIFIER, REVISER)}
+        are dealt first that the study of these looked at, in as random an order. Those without an answer are among
+        them only for a strategy that never asks for a verdict on such a one (`reads_answers`)."""
+        read = {RECORDED[role] for role in uses(strategy) if RECORDED.get(role) in (VERIFIER, REVISER)}
         if not read:
             return self
+        key = (frozenset(read), bool(getattr(strategy, "reads_answers", False)))
+        if key not in self._studies:
+            self._studies[key] = np.all([studied_samples(self.evidence, role, key[1]) for role in read], axis=0)
         other = copy(self)
-        other.dealt, other.read = {}, frozenset(read)
+        other.dealt, other.dealt_first = {}, self._studies[key]
         return other
 
     def world_of(
         self, strategy: object, question: int, known: Mapping[Ask, RecordedReply] | None = None
     ) -> ReplayWorld:
         """A world for one run of a strategy: what it reads is dealt first."""
-        return self.for_readers(getattr(strategy, "uses", ())).world(question, known)
-
-    @cached_property
-    def _answered_by(self) -> Mapping[str, Bools]:
-        """By role in the evidence, which rows some row of that role was recorded after."""
-        rows, found = self.evidence.rows, dict[str, Bools]()
-        for role in (VERIFIER, REVISER):
-            after = rows.parent[(rows.role == role) & (rows.parent >= 0)]
-            found[role] = np.isin(np.arange(len(rows)), after)
-        return found
-
-    def is_read(self, row: int) -> bool:
-        """Whether a row has a verdict, or a revision, of every kind that the strategy reads."""
-        return all(bool(self._answered_by[role][row]) for role in self.read)
+        return self.for_readers(strategy).world(question, known)
 
     @cached_property
     def strong_roles(self) -> frozenset[str]:
@@ -126,8 +115,8 @@ class EvidenceReplay:
             return frozenset()
         return frozenset(name for name, arm in arms.items() if arm == arms.get("solver"))
 
-    def covered(self, uses: Sequence[str] = ()) -> Ints:
-        """Questions (indices) where every bound model has a reply or steps, and every role in `uses` what it reads."""
+    def covered(self, roles: Sequence[str] = ()) -> Ints:
+        """Questions (indices) where every bound model has a reply or steps, and every role in `roles` what it reads."""
         rows, count = self.evidence.rows, len(self.evidence.items)
         arms = {role: self._arms[who.arm] for role, who in self.roles.items() if isinstance(who, RecordedService)}
         needed = {
@@ -137,7 +126,7 @@ class EvidenceReplay:
         }
         needed |= {
             (self._arms[self._service(role).arm], (RECORDED[role],))
-            for role in uses
+            for role in roles
             if role in RECORDED and role in self.roles
         }
         recorded = [
@@ -322,6 +311,8 @@ class ReplayWorld:
         truth = 0.0 if ask.after.ask in self._shortened else float(self.replay.evidence.rows.score[row])
         if isnan(truth):
             raise UnsupportedError(f"{self._where(ask)}: a modelled checker needs scored replies")
+        if checker.may_err(truth >= RIGHT):
+            self.replay.chances.add(ask.role)
         judged, done_s = checker.judged(truth >= RIGHT, self._rng), at_s + checker.seconds
         return Reply(ask, "stop", score=judged, cost=checker.cost, started_s=at_s, done_s=done_s)
 
@@ -346,6 +337,8 @@ class ReplayWorld:
             rows = self.replay.dealt[key] = self._ordered_rows(key)
         if not rows:
             raise UnsupportedError(f"{self._where(ask)}: {self._gap(key)}")
+        if self._is_drawn(rows, kind):
+            self.replay.chances.add(key)
         while greedy:
             yield rows[0]
         yield from rows
@@ -356,29 +349,27 @@ class ReplayWorld:
 
     def _ordered_rows(self, key: RecordedAskKey) -> list[int]:
         evidence = self.replay.evidence
-        rows = evidence.at(key)
-        if key.role != SOLVER:  # of verdicts, notes and steps it does not matter how they were drawn
+        rows = evidence.at(key._replace(greedy=False))
+        if key.greedy or key.role != SOLVER:  # of verdicts, notes and steps it does not matter how they were drawn
             rows = np.concatenate([evidence.at(key._replace(greedy=True)), rows])
-        if key.greedy and not len(rows):
-            # a single reply of unrecorded temperature stands for the service's reply to one ask
-            rows = evidence.at(key._replace(greedy=False))
-            rows = rows[np.isnan(evidence.rows.temperature[rows])]
-            return rows.tolist() if len(rows) == 1 else []
+        if key.greedy:
+            rows = rows[evidence.greedy_replies[rows]]
         dealt: list[int] = rows.tolist()
         any_order = self.replay.seed is not None or evidence.exchangeable
-        if any_order and len(rows) > 1 and self._is_drawn(rows, key.role):
+        if any_order and self._is_drawn(dealt, key.role):
             seeds = [self.replay.seed or 0, key.question, key.arm, key.parent + 1, len(key.role)]
             dealt = np.random.default_rng(seeds).permutation(rows).tolist()
             dealt = sorted(dealt, key=self._refused) if key.role == STEP else dealt
-        if self.replay.read and key.role == SOLVER and key.parent < 0:
-            dealt.sort(key=lambda row: not self.replay.is_read(row))
+        if (studied := self.replay.dealt_first) is not None and key.role == SOLVER and key.parent < 0:
+            dealt.sort(key=lambda row: not studied[row])
         return dealt
 
-    def _is_drawn(self, rows: Ints, role: str) -> bool:
-        """Whether replies were drawn independently, so that any order is as good: steps only where they are recorded
-        with a temperature or as exchangeable, since a search proposes them in an order of its own."""
+    def _is_drawn(self, rows: list[int], role: str) -> bool:
+        """Whether several replies were drawn independently, so that any order is as good: steps only where they are
+        recorded with a temperature or as exchangeable, since a search proposes them in an order of its own."""
         evidence = self.replay.evidence
-        return role != STEP or evidence.exchangeable or bool((evidence.rows.temperature[rows] > 0).all())
+        drawn = role != STEP or evidence.exchangeable or bool((evidence.rows.temperature[rows] > 0).all())
+        return len(rows) > 1 and drawn
 
     def _refused(self, row: int) -> bool:
         return bool(self.replay.evidence.rows.finish[row] == "refused")

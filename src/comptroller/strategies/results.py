@@ -22,6 +22,7 @@ from comptroller.strategies.prepared_contexts import (
     with_share,
 )
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Reply, Strategy
+from comptroller.strategies.recorded_roles import uses as uses  # noqa: PLC0414 - for rooms to its right
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, PreparedContext, ReplayWorld
 from comptroller.strategies.spelling import spell
 from comptroller.strategies.world_inputs import lacking_inputs as lacking_inputs  # noqa: PLC0414 - for rooms to its right
@@ -39,7 +40,7 @@ class ReplayResults:
     reply.  lost: replies that were truncated, failed or refused.  unanswered: 1 without an answer.  expired: 1 if the
     budget ended the run.  strong_calls: asks of the solver's model, NaN where no other model is bound.  deals: that the
     columns are means over, 0 for all choices of the recorded samples.  deal_deviation: standard deviation of the mean
-    score from one deal to another.
+    score from one deal to another.  deals_left_out: that asked for what is not recorded.
     """
 
     strategy: str
@@ -55,6 +56,7 @@ class ReplayResults:
     strong_calls: Floats
     deals: int = 1
     deal_deviation: float = nan
+    deals_left_out: int = 0
 
     def column(self, name: str) -> Floats:
         """A column by name: a field, or a part of the cost, per question.
@@ -175,19 +177,17 @@ def _questions(
     return chosen
 
 
-def uses(strategy: object) -> tuple[str, ...]:
-    """Roles beside the solver whose recorded replies a strategy needs."""
-    roles: tuple[str, ...] = getattr(strategy, "uses", ())
-    return roles
-
-
 def _replay_question(
     strategy: Strategy, replay: EvidenceReplay, number: int, budget: QuestionBudget, made: PreparedContext | None = None
 ) -> tuple[ReplayWorld, FinishedRun]:
     question, known = prepared_question(replay, number, made)
     world = replay.world_of(strategy, number, known)
     rng = np.random.default_rng([replay.seed or 0, number])
-    return world, play(StrategyDriver(strategy, question, budget, rng), world)
+    begun = rng.bit_generator.state
+    run = play(StrategyDriver(strategy, question, budget, rng), world)
+    if rng.bit_generator.state != begun:
+        replay.chances.add(spell(strategy))
+    return world, run
 
 
 def nested_results(
@@ -222,12 +222,13 @@ def nested_runs(
     for number in questions:
         world, run = _replay_question(largest, replay, number, UNLIMITED)
         order = sorted(run.replies, key=lambda reply: reply.done_s)
-        roots = [reply.ask for reply in _in_asking_order(run) if reply.ask.after is None]
+        roots = [ask for ask in run.order if ask.after is None]
         for size, size_rows in zip(sizes, rows, strict=True):
             first_roots = set(roots[:size])
             replies = _moved_earlier(order, tuple(reply for reply in order if _root(reply) in first_roots))
             elapsed_s = max((reply.done_s for reply in replies), default=0.0)
-            prefix = FinishedRun(run.question, choose(replies), replies, elapsed_s, False)
+            asked = sorted(replies, key=lambda reply: run.order[reply.ask])  # as `All` gives them to a strategy
+            prefix = FinishedRun(run.question, choose(asked), replies, elapsed_s, False)
             size_rows.append((world.score(prefix.answer), prefix))
     return [(replace(strategy, **{name: size}), size_rows) for size, size_rows in zip(sizes, rows, strict=True)]  # type: ignore[type-var]
 
@@ -308,11 +309,6 @@ def _moved_earlier(whole: Sequence[Reply], part: tuple[Reply, ...]) -> tuple[Rep
         else reply
         for reply in part
     )
-
-
-def _in_asking_order(run: FinishedRun) -> list[Reply]:
-    """Replies in the order of asking."""
-    return sorted(run.replies, key=lambda reply: run.order[reply.ask])
 
 
 def _root(reply: Reply) -> object:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from comptroller.errors import UnsupportedError
 from comptroller.quantities import Cost, TokenCounts
-from comptroller.strategies.replay import RECORDED, EvidenceReplay, RecordedService
+from comptroller.strategies.recorded_roles import RECORDED
+from comptroller.strategies.replay import EvidenceReplay, RecordedService
 from comptroller.work.cell_codes import cell_numbers
 from comptroller.work.evidence import SOLVER, Evidence
 
@@ -50,10 +51,9 @@ class SamplePool:
         """(questions, answers): how often each answer was given."""
         return np.stack([(self.label == answer).sum(axis=1) for answer in range(self._answers)], axis=1)
 
-    @cached_property
-    def worth(self) -> Floats:
-        """(questions, answers): mean score of the samples that gave each answer."""
-        total = [np.where(self.label == answer, self.score, 0.0).sum(axis=1) for answer in range(self._answers)]
+    def mean_by_answer(self, values: Floats) -> Floats:
+        """(questions, answers): mean over the samples that gave each answer of values, (questions, samples)."""
+        total = [np.where(self.label == answer, values, 0.0).sum(axis=1) for answer in range(self._answers)]
         return np.asarray(np.stack(total, axis=1) / np.maximum(self.counts, 1))
 
     @property
@@ -88,10 +88,11 @@ class SampleTable:
             arm = self.replay.arm(service, effort)
         except UnsupportedError:  # a gap, which is told where samples are dealt
             return
-        rows = self._greedy_rows(arm) if greedy else self._sampled_rows(arm)
-        question = self.replay.evidence.rows.question[rows]
+        evidence = self.replay.evidence
+        rows = np.flatnonzero(self._of(arm) & (evidence.greedy_replies if greedy else ~evidence.greedy))
+        question = evidence.rows.question[rows]
         rows = rows[np.argsort(question, kind="stable")]
-        count = np.bincount(question, minlength=len(self.replay.evidence.items))
+        count = np.bincount(question, minlength=len(evidence.items))
         start = np.cumsum(count) - count
         have = count[self.questions]
         if not have.all():
@@ -120,20 +121,6 @@ class SampleTable:
     def _of(self, arm: int) -> npt.NDArray[np.bool_]:
         rows = self.replay.evidence.rows
         return np.asarray((rows.arm == arm) & (rows.parent < 0) & (rows.role == SOLVER))
-
-    def _sampled_rows(self, arm: int) -> Ints:
-        return np.flatnonzero(self._of(arm) & ~self.replay.evidence.greedy)
-
-    def _greedy_rows(self, arm: int) -> Ints:
-        """The first greedy reply to each question, or the only reply where its temperature is not recorded."""
-        rows, of_arm = self.replay.evidence.rows, self._of(arm)
-        greedy = np.flatnonzero(of_arm & self.replay.evidence.greedy)
-        order = np.lexsort((rows.sample[greedy], rows.question[greedy]))
-        first = greedy[order][np.unique(rows.question[greedy][order], return_index=True)[1]]
-        silent = np.flatnonzero(of_arm & np.isnan(rows.temperature))
-        single = np.bincount(rows.question[silent], minlength=len(self.replay.evidence.items)) == 1
-        single[rows.question[first]] = False
-        return np.concatenate([first, silent[single[rows.question[silent]]]])
 
     @cached_property
     def _answer_codes(self) -> Ints:

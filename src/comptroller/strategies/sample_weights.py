@@ -17,12 +17,19 @@ def weights_of(pool: SamplePool, name: str, evidence: Evidence) -> Floats | None
         return np.ones(pool.row.shape)
     if name == "score":
         return known_for_candidates(pool, evidence.rows.judgement[pool.row])
+    mean = likelihoods(pool, evidence)
+    return None if mean is None else known_for_candidates(pool, np.exp(mean))
+
+
+def likelihoods(pool: SamplePool, evidence: Evidence) -> Floats | None:
+    """(questions, samples): mean log-probability of the tokens of each sample in nats, NaN where not recorded; None
+    where it is of no reply."""
     logs = evidence.logprobs
     if logs is None:
         return None
     told = (logs[row] for row in pool.row.ravel().tolist())
-    mean = [np.nan if nats is None or not len(nats) else float(np.mean(nats)) for nats in told]
-    return known_for_candidates(pool, np.exp(np.array(mean, float)).reshape(pool.row.shape))
+    mean = [np.nan if nats is None or not len(nats) else float(np.mean(nats, dtype=float)) for nats in told]
+    return np.array(mean, float).reshape(pool.row.shape)
 
 
 def known_for_candidates(pool: SamplePool, values: Floats) -> Floats | None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from comptroller.errors import InputError, UnknownIdError
 from comptroller.own_code import own_module, registry_stems
 from comptroller.strategies.protocol import Strategy
+from comptroller.strategies.recorded_roles import JUDGING
 
 S = TypeVar("S", bound=Strategy)
 
@@ -65,12 +66,13 @@ def _strategy_class(name: str, module: Any, class_name: str) -> type[Any]:
 
 
 def asks_checker(spelled: str) -> bool:
-    """Whether a strategy asks a checker.
+    """Whether a strategy asks the role checker, and not one whose verdicts are recorded.
 
-    >>> asks_checker("repair(rounds=1)"), asks_checker("once")
-    (True, False)
+    >>> asks_checker("repair(rounds=1)"), asks_checker("repair(checker=verifier)"), asks_checker("once")
+    (True, False, False)
     """
-    return bool(getattr(parse(spelled), "checker", ""))
+    strategy = parse(spelled)
+    return any(getattr(strategy, name, "") == "checker" for name in JUDGING)
 
 
 def parse(text: str) -> Strategy:

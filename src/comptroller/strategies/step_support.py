@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from comptroller.errors import UnsupportedError
 from comptroller.strategies.protocol import QuestionBudget, Strategy
+from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker
-from comptroller.strategies.results import runs, uses
+from comptroller.strategies.results import runs
 from comptroller.strategies.spelling import settings, spell
 from comptroller.strategies.world_inputs import REWARD
 from comptroller.work.evidence import STEP

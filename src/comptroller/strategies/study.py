@@ -7,7 +7,7 @@ with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from math import isnan, nan
@@ -18,7 +18,7 @@ from comptroller.costs.inference_units import KINETICS_INTENSITY, ModelCostShape
 from comptroller.errors import InputError, UnsupportedError
 from comptroller.strategies.bindings import BESIDE_SOLVERS, SOLVERS, bindings
 from comptroller.strategies.choosing import DifficultyAllocation, spread
-from comptroller.strategies.deals import SampleTable, deal_notes, deals_of, expected_results
+from comptroller.strategies.deals import DEALS, SampleTable, deal_notes, expected_results
 from comptroller.strategies.protocol import UNLIMITED, QuestionBudget, Strategy
 from comptroller.strategies.replay import EvidenceReplay, ModelledChecker, RecordedService, ServicePace
 from comptroller.strategies.replay_intervals import ReplayEstimate, SettingEstimates, setting_estimates
@@ -30,10 +30,8 @@ from comptroller.strategies.results import (
     nested_families,
     replay_strategy,
     require_inputs,
-    uses,
 )
 from comptroller.strategies.spelling import parse, settings, spell
-from comptroller.strategies.step_support import searches, within_record
 from comptroller.strategies.study_notes import (
     GatedPlay,
     checker_notes,
@@ -42,6 +40,7 @@ from comptroller.strategies.study_notes import (
     trained_notes,
     unscored_notes,
 )
+from comptroller.strategies.study_questions import StudyQuestions, common_questions, questions_of_tasks
 from comptroller.strategies.study_routing import RoutingComparison, routing_comparisons
 from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.laws.caps import caps, flag_truncated
@@ -79,7 +78,7 @@ class ReplayConditions:
     budget: QuestionBudget = UNLIMITED
     tasks: tuple[str, ...] = ()
     deal: int | None = None
-    deals: int = 1
+    deals: int = DEALS
     seed: int = 0
 
 
@@ -118,7 +117,8 @@ class StrategyStudy(ResultViews):
     """Settings of a comparison, with what was left out and why.
 
     source: name of the evidence.  missing: (strategy, reason).  notes: statements about the figures.  over: quantity of
-    the frontier.  routed: curves of the routers.  spread: allocations by difficulty, one per solver.
+    the frontier.  routed: curves of the routers.  spread: allocations by difficulty, one per solver.  by_model: the
+    settings of each binding on all questions recorded for it, where these are more than the compared ones.
     """
 
     source: str
@@ -128,6 +128,7 @@ class StrategyStudy(ResultViews):
     over: str = "tokens"
     routed: tuple[RoutingComparison, ...] = ()
     spread: tuple[DifficultyAllocation, ...] = ()
+    by_model: tuple[tuple[ReplayedSetting, ...], ...] = ()
 
     def frontier(self) -> tuple[ReplayedSetting, ...]:
         """The Pareto-optimal settings in mean score and mean amount of `over`, from the cheapest on."""
@@ -162,22 +163,22 @@ def study(
     >>> own = read_evidence("own")
     >>> found = study(own, [parse("sample_and_vote(n=2)")], ReplayConditions(arms=own.arms[:1]))
     >>> [(setting.strategy, f"{setting.score.value:.1%}") for setting in found.settings]
-    [('once', '25.5%'), ('sample_and_vote(n=2)', '24.3%')]
+    [('once', '25.5%'), ('sample_and_vote(n=2)', '22.5%')]
     """
     conditions = conditions or ReplayConditions()
     if over and over not in AMOUNTS:
         raise InputError(f"a frontier is over one of {', '.join(AMOUNTS)}, not {over!r}")
-    keep = _questions_of_tasks(evidence, conditions.tasks)
     replays = _replays(flag_truncated(evidence), conditions)
-    questions, coverage_notes = _common_questions(replays, strategies, keep)
-    questions, step_notes, refused = _within_record(questions, searches(strategies, grid), conditions)
+    asked = common_questions(replays, strategies, questions_of_tasks(evidence, conditions.tasks))
+    asked = asked.within(strategies, grid, conditions.deals, conditions.budget)
+    questions = asked.compared
     compared: list[ReplayedSetting] = []
     missing: list[tuple[str, str]] = (
         [] if questions else [("every strategy", "no question has a reply of every model bound")]
     )
     for replay, chosen in questions.items():
         replayed, gaps = _settings_of_binding(
-            replay, (strategies, grid), conditions, sorted(chosen), refused.get(replay, {})
+            replay, (strategies, grid), conditions, sorted(chosen), asked.refused.get(replay, {})
         )
         compared += replayed
         missing += gaps
@@ -192,8 +193,7 @@ def study(
         settings=tuple(compared),
         missing=tuple(dict.fromkeys(missing)),
         notes=(
-            *coverage_notes,
-            *step_notes,
+            *asked.notes,
             *_notes(evidence, conditions, compared),
             *sleep_notes(questions, strategies, conditions.seed),
         ),
@@ -214,16 +214,8 @@ def study(
             for group in groups
             if not isnan(conditions.spread)
         ),
+        by_model=tuple(_on_own_questions(asked, (strategies, grid), conditions)),
     )
-
-
-def _questions_of_tasks(evidence: Evidence, tasks: tuple[str, ...]) -> list[bool]:
-    """Whether each question belongs to one of the domains; all do where none is named."""
-    recorded = {item.task for item in evidence.items}
-    unknown = [task for task in tasks if task not in recorded]
-    if unknown:
-        raise InputError(f"no task {unknown[0]!r} in the evidence; it has {', '.join(sorted(filter(None, recorded)))}")
-    return [not tasks or item.task in tasks for item in evidence.items]
 
 
 def _replays(evidence: Evidence, conditions: ReplayConditions) -> list[EvidenceReplay]:
@@ -238,44 +230,12 @@ def _replays(evidence: Evidence, conditions: ReplayConditions) -> list[EvidenceR
     return [EvidenceReplay(evidence, judges | playing, conditions.deal) for playing in services]
 
 
-def _common_questions(
-    replays: Sequence[EvidenceReplay], strategies: Sequence[Strategy], keep: Sequence[bool]
-) -> tuple[dict[EvidenceReplay, set[int]], list[str]]:
-    """Questions of each binding to compare on, and the notes that explain them.
-
-    They are the questions recorded for every binding, and for every strategy that needs verdicts or revisions and has
-    any. Bindings without a common question keep their own.
-    """
-    every: set[int] = set()
-    by_replay: dict[EvidenceReplay, set[int]] = {}
-    for replay in replays:
-        covered = {int(number) for number in replay.covered() if keep[number]}
-        every |= covered
-        for roles in dict.fromkeys(map(uses, strategies)):
-            covered = covered & {int(number) for number in replay.covered(roles)} or covered
-        if covered:
-            by_replay[replay] = covered
-    shared = set.intersection(*by_replay.values()) if by_replay else set()
-    if shared:
-        notes = [f"on {len(shared):,} of {len(every):,} questions: those recorded for all that is compared"]
-        return dict.fromkeys(by_replay, shared), notes if len(shared) < len(every) else []
-    return by_replay, ["the models were asked different questions, so they do not compare"] if by_replay else []
-
-
-def _within_record(
-    questions: dict[EvidenceReplay, set[int]], points: Sequence[Strategy], conditions: ReplayConditions
-) -> tuple[dict[EvidenceReplay, set[int]], list[str], dict[EvidenceReplay, dict[str, str]]]:
-    """Questions on which every search over steps stays within the record, what is left out for it, and by replay the
-    searches that the record does not bear, with why."""
-    if not points:
-        return questions, [], {}
-    kept, refused = {}, {}
-    for replay, chosen in questions.items():
-        orders = list(deals_of(replay, conditions.deals))
-        kept[replay], refused[replay] = within_record(orders, points, chosen, conditions.budget)
-    left = sum(len(chosen) - len(kept[replay]) for replay, chosen in questions.items())
-    notes = [f"{left} questions left out: a search continues a step there that was never continued in the record"]
-    return kept, notes if left else [], refused
+def _on_own_questions(
+    asked: StudyQuestions, asked_of: tuple[Sequence[Strategy], bool], conditions: ReplayConditions
+) -> Iterator[tuple[ReplayedSetting, ...]]:
+    for replay, chosen in asked.own.items():
+        found, _ = _settings_of_binding(replay, asked_of, conditions, sorted(chosen), asked.refused.get(replay, {}))
+        yield tuple(found)
 
 
 def _settings_of_binding(

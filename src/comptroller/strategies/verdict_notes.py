@@ -7,20 +7,21 @@ from collections.abc import Mapping
 import numpy as np
 
 from comptroller.strategies.rules.verdict_cascade import VerdictCascadeStrategy, break_even_fpr
-from comptroller.strategies.spelling import parse
+from comptroller.strategies.spelling import asks_checker, parse
 from comptroller.work.evidence import SOLVER, Evidence, Floats, Ints
 
 
 def break_even_notes(
     evidence: Evidence, strategy: str, models: Mapping[str, str], questions: Ints, tpr: float
 ) -> list[str]:
-    """One sentence on a cascade on a verdict of two models; none on other strategies.
+    """One sentence on a cascade of two models on a verdict of the modelled checker; none on other strategies.
 
     models: by role.  questions: those it was replayed on.  tpr: share of right answers that its check accepts.
     """
     played = parse(strategy)
     if (
         not isinstance(played, VerdictCascadeStrategy)
+        or not asks_checker(strategy)
         or len(played.roles) != 2
         or not models.keys() >= set(played.roles)
     ):

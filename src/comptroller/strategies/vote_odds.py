@@ -1,13 +1,15 @@
 """What a vote scores over choices of its samples among the recorded ones: exactly, or in random orders of them.
 
-Ties are shared. A vote of few samples among few different answers is counted exactly; others are averaged over orders
-drawn for all questions at once, in which the first n samples are a choice of n for every n.
+Of tied answers the one given first wins, and every order of the samples is as likely. A vote of few samples among few
+different answers is counted exactly; others are averaged over orders drawn for all questions at once, in which the
+first n samples are a choice of n for every n.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,14 +47,16 @@ class VoteChoice:
         if weight is None or (weight < 0).any():
             return None
         few = [size for size in sizes if self.weight == "plain" and _is_counted(pool, size)]
-        many = list(sizes)[len(few) :]
+        many = [size for size in sizes[len(few) :] if size < pool.samples]
+        every = list(sizes[len(few) + len(many) :])  # all samples: there is one choice of them
         parts = [_exact(pool, few)] if few else []
-        parts += [_mean_over_deals(pool, weight, many, table)] if many else []
+        parts += [_mean_over_deals(pool, weight, many, table, table.deals)] if many else []
+        parts += [_mean_over_deals(pool, weight, every, table, 1)] if every else []
         score, square = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
         whole = pool.score.astype(float)
         score = score + score_without_named(pool, whole, sizes)
         square = square + score_without_named(pool, whole**2, sizes)
-        return ChoiceMeans(score, square, [0] * len(few) + [table.deals] * len(many))
+        return ChoiceMeans(score, square, [0] * len(few) + [table.deals] * len(many) + [0] * len(every))
 
 
 def _is_counted(pool: SamplePool, size: int) -> bool:
@@ -83,7 +87,7 @@ def _exact(pool: SamplePool, sizes: Sequence[int]) -> tuple[Floats, Floats]:
     voters = np.arange(1, max(sizes) + 1)
     total, named = pool.samples, pool.counts.sum(axis=1)
     score, square = np.zeros((2, len(named), len(sizes)))
-    worth = pool.worth
+    worth, squared = pool.mean_by_answer(pool.score), pool.mean_by_answer(pool.score**2)
     for count in np.unique(named).tolist():
         here, few = named == count, voters[voters <= count]
         if not count:
@@ -91,63 +95,72 @@ def _exact(pool: SamplePool, sizes: Sequence[int]) -> tuple[Floats, Floats]:
         ways = log_choose(count, few[:, None]) + log_choose(total - count, np.array(sizes) - few[:, None])
         chance = np.exp(ways - log_choose(total, np.array(sizes)))
         score[here] = expected_vote(pool.counts[here], worth[here], few) @ chance
-        plain = ((worth == 0) | (worth == 1)).all()
-        square[here] = score[here] if plain else expected_vote(pool.counts[here], worth[here] ** 2, few) @ chance
+        plain = np.array_equal(worth, squared, equal_nan=True)
+        square[here] = score[here] if plain else expected_vote(pool.counts[here], squared[here], few) @ chance
     return score, square
 
 
 def _mean_over_deals(
-    pool: SamplePool, weight: Floats, sizes: Sequence[int], table: SampleTable
+    pool: SamplePool, weight: Floats, sizes: Sequence[int], table: SampleTable, deals: int
 ) -> tuple[Floats, Floats]:
     """Means over random orders of the samples; those of a choice in which none has an answer are left at 0."""
     rng = np.random.default_rng([table.replay.seed or 0, pool.samples])
     score, square = np.zeros((2, len(pool.place), len(sizes)))
-    step = max(AT_ONCE // (table.deals * pool.samples), 1)
+    plain = np.array_equal(pool.score, pool.score**2, equal_nan=True)
+    step = max(AT_ONCE // (deals * pool.samples), 1)
     for start in range(0, len(pool.place), step):
         some = slice(start, start + step)
-        label, weigh = _in_random_order(pool.label[some], weight[some], table.deals, rng)
-        worth = np.broadcast_to(pool.worth[some], (table.deals, *pool.worth[some].shape))
-        most = max(sizes)
-        won = vote_prefixes(label[:, :most], weigh[:, :most], worth.reshape(-1, worth.shape[2]), sizes)
-        by_deal = won.reshape(table.deals, -1, len(sizes))
-        score[some], square[some] = by_deal.mean(axis=0), (by_deal**2).mean(axis=0)
+        order = _random_orders(pool.label[some].shape, deals, max(sizes), rng)
+        label, weigh, pays = (_in_orders(values[some], order, deals) for values in (pool.label, weight, pool.score))
+        score[some] = vote_prefixes(label, weigh, pays, sizes).reshape(deals, -1, len(sizes)).mean(axis=0)
+        again = score[some]
+        if not plain:
+            again = vote_prefixes(label, weigh, pays**2, sizes).reshape(deals, -1, len(sizes)).mean(axis=0)
+        square[some] = again
     return score, square
 
 
-def _in_random_order(label: Ints, weight: Floats, deals: int, rng: np.random.Generator) -> tuple[Ints, Floats]:
-    """(deals x questions, samples) each: labels and weights of the samples in random orders."""
-    labels = np.tile(label, (deals, 1))
-    if (weight == weight[:, :1]).all():  # equal weights need no order of their own
-        return rng.permuted(labels, axis=1, out=labels), np.tile(weight, (deals, 1))
-    order = np.tile(np.arange(label.shape[1]), (len(labels), 1))
-    rng.permuted(order, axis=1, out=order)
-    return np.take_along_axis(labels, order, axis=1), np.take_along_axis(np.tile(weight, (deals, 1)), order, axis=1)
+def _random_orders(shape: tuple[int, ...], deals: int, most: int, rng: np.random.Generator) -> Ints:
+    """(deals x questions, most): which samples of each question are dealt first, in random orders."""
+    order = np.tile(np.arange(shape[1]), (deals * shape[0], 1))
+    return rng.permuted(order, axis=1, out=order)[:, :most]
 
 
-def vote_prefixes(label: Ints, weight: Floats, worth: Floats, sizes: Sequence[int]) -> Floats:
-    """(runs, sizes): what the vote of the first n samples of each run scores, ties shared; 0 where none votes.
+def _in_orders(values: npt.NDArray[Any], order: Ints, deals: int) -> npt.NDArray[Any]:
+    """The values of samples in the orders of `_random_orders`."""
+    return np.take_along_axis(np.tile(values, (deals, 1)), order, axis=1)
 
-    label, weight: (runs, samples), answers as numbers, -1 for none, and weights from 0 up.  worth: (runs, answers).
 
-    >>> vote_prefixes(np.array([[0, 1, 1]]), np.ones((1, 3)), np.array([[0.0, 1.0]]), [1, 2, 3]).tolist()
-    [[0.0, 0.5, 1.0]]
+def vote_prefixes(label: Ints, weight: Floats, score: Floats, sizes: Sequence[int]) -> Floats:
+    """(runs, sizes): what the vote of the first n samples of each run scores on average over their orders.
+
+    Of tied answers the one given first is taken, with the score of the sample that gave it first: any sample of a tied
+    answer is first as often as any other, so that the mean is over all of them. 0 where none votes.
+
+    label, weight, score: (runs, samples), answers as numbers, -1 for none; weights from 0 up.
+
+    >>> vote_prefixes(np.array([[0, 1, 1]]), np.ones((1, 3)), np.array([[0.0, 1.0, 0.0]]), [1, 2, 3]).tolist()
+    [[0.0, 0.5, 0.5]]
     """
-    runs, answers = worth.shape
+    runs, answers = len(label), max(int(label.max(initial=-1)) + 1, 1)
     # below 0 nobody has given an answer yet; the last answer is that of samples without one, which never leads
     tally = np.tile(np.append(np.full(answers, -1.0), -np.inf), runs)
-    paid = np.concatenate([worth, np.zeros((runs, 1))], axis=1).ravel()
-    cell = np.ascontiguousarray((np.where(label < 0, answers, label) + np.arange(runs)[:, None] * (answers + 1)).T)
-    add = np.ascontiguousarray(np.where(label < 0, -np.inf, weight).T)
+    paid, given = np.zeros((2, len(tally)))
+    cells = np.ascontiguousarray((np.where(label < 0, answers, label) + np.arange(runs)[:, None] * (answers + 1)).T)
+    adds = np.ascontiguousarray(np.where(label < 0, -np.inf, weight).T)
     top, total, leaders = np.full(runs, -1.0), np.zeros(runs), np.zeros(runs)
     found, wanted = np.zeros((runs, len(sizes))), {size: at for at, size in enumerate(sizes)}
-    for place in range(len(cell)):
-        old, value = tally[cell[place]], paid[cell[place]]
-        new = np.maximum(old, 0.0) + add[place]
-        tally[cell[place]] = new
-        ahead, level = new > top, (new == top) & (new > old)
-        total = np.where(ahead, value, total + level * value)
-        leaders = np.where(ahead, 1.0, leaders + level)
+    for place, (cell, add, pays) in enumerate(zip(cells, adds, np.ascontiguousarray(score.T), strict=True), 1):
+        old = tally[cell]
+        new = np.maximum(old, 0.0) + add
+        tally[cell] = new
+        sum_paid, count = paid[cell] + pays, given[cell] + 1.0
+        paid[cell], given[cell] = sum_paid, count
+        ahead, tied = new > top, new == top
+        joins = tied & (new > old)
+        total = np.where(ahead, sum_paid, total + np.where(joins, sum_paid, np.where(tied, pays, 0.0)))
+        leaders = np.where(ahead, count, leaders + np.where(joins, count, tied))
         top = np.maximum(top, new)
-        if (at := wanted.get(place + 1)) is not None:
+        if (at := wanted.get(place)) is not None:
             found[:, at] = total / np.maximum(leaders, 1.0)
     return found

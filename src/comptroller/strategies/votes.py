@@ -1,4 +1,4 @@
-"""Choosing among replies: counts, weighted votes, best by a score. Ties go to the earliest reply."""
+"""Choosing among replies: counts, weighted votes, best by a score. Ties go to the reply asked first."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from comptroller.errors import UnsupportedError
+from comptroller.strategies.recorded_roles import JUDGING
 from comptroller.strategies.replay import EvidenceReplay
 from comptroller.strategies.success_prediction import names as predictors
 from comptroller.strategies.success_prediction import success_predictor
@@ -113,8 +114,6 @@ INPUTS: Mapping[str, WorldInput] = {
     },
 }  # fmt: skip
 """Name of an input -> what it is and who supplies it."""
-JUDGING = ("checker", "tool")
-"""Parameters whose value names the role that checks answers."""
 BY = ("by", "weight", "judge", "planner", *JUDGING)
 """Parameters whose value names an input, or a trained part, which reads some."""
 

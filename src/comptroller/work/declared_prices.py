@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from comptroller.errors import InputError
-from comptroller.work.evidence import Evidence
+from comptroller.work.evidence import Evidence, RecordedModel
 from comptroller.work.sizes import STRICT
 
 PER_MILLION = 1e-6
@@ -51,14 +51,19 @@ def with_declared_prices(evidence: Evidence, prices: Mapping[str, DeclaredTokenP
     """The evidence with the dollars of the named models' replies; cached prompts count as prompts.
 
     Raises:
-        InputError: a name is no model of the evidence.
+        InputError: a name is no model of the evidence, or two name the same one.
     """
     rows = evidence.rows.take(np.arange(len(evidence.rows)))
+    priced: dict[RecordedModel, str] = {}
     for name, price in prices.items():
-        arms = [number for number, arm in enumerate(evidence.arms) if name in (arm.model, str(arm))]
-        if not arms:
+        named = evidence.named(name)
+        if not named:
             known = ", ".join(dict.fromkeys(str(arm) for arm in evidence.arms))
             raise InputError(f"price of {name!r}: {evidence.source} has no such model; it has {known}")
+        for arm in named:
+            if (other := priced.setdefault(arm, name)) != name:
+                raise InputError(f"price of {name!r}: {arm} has that of {other!r} already")
+        arms = [evidence.arm(arm) for arm in named]
         use = np.isin(rows.arm, arms)
         made = rows.output_tokens[use] + np.nan_to_num(rows.reasoning_tokens[use])
         read = rows.input_tokens[use] + np.nan_to_num(rows.cached_tokens[use])

@@ -152,6 +152,20 @@ class Evidence:
         return np.asarray(self.rows.temperature == 0.0)
 
     @cached_property
+    def greedy_replies(self) -> npt.NDArray[np.bool_]:
+        """True for solvers' rows that a greedy ask may get, of shape (replies,): those at temperature 0.
+
+        Where a request has none, its only reply of unrecorded temperature stands for what the service gives to one ask.
+        """
+        rows = self.rows
+        greedy = np.asarray(self.greedy & (rows.role == SOLVER))
+        silent = np.flatnonzero(np.isnan(rows.temperature) & (rows.role == SOLVER))
+        request = (rows.question * len(self.arms) + rows.arm) * (len(rows) + 1) + rows.parent + 1
+        _, place, count = np.unique(request[silent], return_inverse=True, return_counts=True)
+        greedy[silent] = (count[place] == 1) & ~np.isin(request[silent], request[greedy])
+        return greedy
+
+    @cached_property
     def _rows_by_question(self) -> list[Ints]:
         order = np.lexsort((self.rows.sample, self.rows.question))
         count = np.bincount(self.rows.question, minlength=len(self.items))

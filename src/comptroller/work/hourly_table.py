@@ -32,14 +32,15 @@ class HourlyTable(BaseModel):
     day: str = ""
     utc_offset_h: Annotated[int, Field(strict=True, ge=-12, le=14)] = 0
 
-    def profile(self, path: Path, field: str) -> tuple[float, ...]:
-        """The value of each hour of the day.
+    def profile(self, path: Path, field: str) -> tuple[tuple[float, ...], str]:
+        """The value of each hour of the day, and what was drawn where the table has none, empty for nothing.
 
         Raises:
             FactError: no such series or day, steps that are no hours, or values below 0.
         """
         known = read_loads(path, LoadColumns(self.value, self.by), f"{field}.by")
-        return day_profile(chosen_series(known, self.series, path.name, f"{field}.series"), self.day, self.utc_offset_h)
+        found = chosen_series(known, self.series, path.name, f"{field}.series")
+        return day_profile(found, self.day, self.utc_offset_h), found.note
 
 
 def recorded_grid(path: Path, columns: LoadColumns, series: str = "") -> GridCarbonIntensity:

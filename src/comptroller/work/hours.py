@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
 from comptroller.errors import FactError
 from comptroller.work.arrivals import window_rates
@@ -121,6 +121,12 @@ class WorkloadDay(BaseModel):
     grid_tables: Mapping[str, HourlyTable] = Field(default_factory=dict)
     spot: SpotRisk | None = None
     deferrable: tuple[DeferrableWork, ...] = ()
+    _table_notes: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def table_notes(self) -> tuple[str, ...]:
+        """What was drawn where the tables that were read have no value."""
+        return self._table_notes
 
     @model_validator(mode="after")
     def _whole(self) -> WorkloadDay:
@@ -142,17 +148,22 @@ def with_tables_read(hours: WorkloadDay, find: Callable[[str], Path]) -> Workloa
     Raises:
         FactError: as `HourlyTable.profile`; recorded prices that are all 0.
     """
-    grids = {
+    read = {
         site: table.profile(find(table.file), f"hours.grid_tables.{site}") for site, table in hours.grid_tables.items()
     }
+    grids, notes = {site: values for site, (values, _) in read.items()}, [note for _, note in read.values()]
     update: dict[str, object] = {"grid_gco2e_per_kwh": {**hours.grid_gco2e_per_kwh, **grids}, "grid_tables": {}}
     if hours.spot is not None and (table := hours.spot.price_table) is not None:
-        prices = np.array(table.profile(find(table.file), "hours.spot.price_table"))
+        told, note = table.profile(find(table.file), "hours.spot.price_table")
+        prices = np.array(told)
+        notes.append(f"{note} (spot prices)" if note else "")
         if not prices.any():
             raise FactError(table.file, "hours.spot.price_table", "is all zero", "prices above 0")
         factors = tuple((prices / prices.mean()).tolist())
         update["spot"] = hours.spot.model_copy(update={"price_factor": factors, "price_table": None})
-    return hours.model_copy(update=update)
+    found = hours.model_copy(update=update)
+    found._table_notes = tuple(dict.fromkeys(filter(None, notes)))
+    return found
 
 
 def require_fitting(hours: WorkloadDay, quality: bool) -> None:

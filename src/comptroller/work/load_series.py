@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from comptroller.errors import FactError, InputError
+from comptroller.quantities import DAY_S, HOUR_S
 from comptroller.work import arrow, tabular
 from comptroller.work.load_frame import Floats
 from comptroller.work.trace import RequestTrace
-from comptroller.work.trace_times import ArrivalCells, arrival_seconds
+from comptroller.work.trace_times import ArrivalCells, arrival_seconds, unit_of_name
 
 TIME_NAMES = ("date", "utc", "time", "timestamp", "window_s", "t_s", "arrival_s", "start_s")
 """What a column of times is called, looked for in this order where none is named."""
+
+LONG_STEPS_S = {"min mins minute minutes": 60.0, "h hour hours": HOUR_S, "d day days": DAY_S}
+"""Last words of the names of columns of numbers that count longer than seconds -> seconds of one."""
 
 MOST_EMPTY = 0.1
 """Share of steps without a value that are drawn as a line between their neighbours; more is no record of a load."""
@@ -57,13 +62,15 @@ def read_loads(path: Path, columns: LoadColumns, option: str = "--by") -> tuple[
     """
     names = arrow.column_names(path) if path.suffix == ".parquet" else tabular.columns_of(path)
     time = columns.time or next((name for name in TIME_NAMES if name in {one.lower() for one in names}), "")
+    if not time:
+        raise FactError(path.name, "--time", "no column is called as one of moments is", ", ".join(sorted(names)))
     time = next((name for name in names if name.lower() == time.lower()), time)
     if missing := next((name for name in (time, columns.value, *columns.by) if name not in names), None):
-        raise FactError(path.name, missing or "time", "no such column", ", ".join(sorted(names)))
+        raise FactError(path.name, missing, "no such column", ", ".join(sorted(names)))
     cells = table_cells(path, (time, columns.value, *columns.by))
     read = ArrivalCells()
     times = read(cells[0])
-    moments, _ = arrival_seconds(path.name, time, read, times, "s" if read.is_stamps is False else None)
+    moments = _moments_s(path.name, time, read, times)
     first_s = float(np.min(times[~np.isnat(times)]).astype("datetime64[s]").astype(np.int64)) if read.is_stamps else 0.0
     values = tabular.numbers(cells[1])
     keys = [" ".join(str(cell) for cell in row) for row in zip(*cells[2:], strict=True)] or [columns.value] * len(
@@ -111,6 +118,16 @@ def arrivals_by_step(trace: RequestTrace, name: str, step_s: float) -> LoadSerie
         )
     counts = np.bincount((trace.arrival_s // step_s).astype(np.int64), minlength=steps)[:steps]
     return LoadSeries(name, step_s, counts / step_s)
+
+
+def _moments_s(file: str, column: str, read: ArrivalCells, times: npt.NDArray[Any]) -> Floats:
+    """Moments in s. Numbers are in the unit that their column's name ends with, in s where it says none."""
+    if read.is_stamps is not False:
+        return arrival_seconds(file, column, read, times, None)[0]
+    word = re.split(r"[^a-z]+", column.lower().rstrip(")] "))[-1]
+    if long_s := next((seconds for words, seconds in LONG_STEPS_S.items() if word in words.split()), None):
+        return np.asarray(times, dtype=np.float64) * long_s
+    return arrival_seconds(file, column, read, times, unit_of_name(column) or "s")[0]
 
 
 def table_cells(path: Path, names: Sequence[str]) -> list[Sequence[Any]]:

@@ -31,7 +31,8 @@ class TraceReadOptions:
     """Options of reading a trace: the part [start_s, end_s) to read; whether bad rows are dropped or an error.
 
     columns: names of columns, where they are not those of the format.  rate_per_s: for files without arrival times.
-    tenants: whose requests alone are read; of all where it is empty.
+    tenants: whose requests alone are read; of all where it is empty.  most_input: tokens that prompts are cut to, the
+    oldest first; none where it is 0.
     """
 
     start_s: float = 0.0
@@ -40,6 +41,7 @@ class TraceReadOptions:
     columns: TraceColumnNames = field(default_factory=TraceColumnNames)
     rate_per_s: float | None = None
     tenants: tuple[str, ...] = ()
+    most_input: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -240,6 +240,7 @@ def _assumptions(hours: WorkloadDay, factor: float, terms: Sequence[str]) -> Ite
         f"every hour is sized for {factor:.3g} x its demand, as the plan for the rate to hold is; "
         f"the day repeats itself, and work may wait past midnight"
     )
+    yield from hours.table_notes
     spot = hours.spot
     if spot is None and "spot" in terms:
         yield "spot is not used: the workload gives no rate of interruptions (hours.spot)"

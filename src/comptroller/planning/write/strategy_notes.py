@@ -9,7 +9,7 @@ import numpy as np
 from comptroller.planning.ground.nouns import Option
 from comptroller.planning.ground.strategy_plays import PlaySet
 from comptroller.strategies.gate_notes import GatedPlay, trained_notes
-from comptroller.strategies.results import uses
+from comptroller.strategies.recorded_roles import uses
 from comptroller.strategies.spelling import asks_checker, parse
 from comptroller.strategies.verdict_notes import break_even_notes
 from comptroller.work.quality import WorkloadQuality

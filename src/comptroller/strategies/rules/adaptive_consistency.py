@@ -56,8 +56,9 @@ class AdaptiveConsistencyStrategy:
         replies: list[Reply] = []
         while len(replies) < self.cap:
             size = min(max(len(replies), 2), self.cap - len(replies))
-            replies += yield All(*ask.times(size))
-            if self.decided(replies) or replies[-1].finish == "budget":
+            batch = yield All(*ask.times(size))
+            replies += batch
+            if self.decided(replies) or any(reply.finish == "budget" for reply in batch):
                 break
         return self.choose(replies)
 

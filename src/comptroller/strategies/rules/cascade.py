@@ -16,7 +16,9 @@ import numpy as np
 
 from comptroller.errors import InputError
 from comptroller.strategies.checks import at_least, between
+from comptroller.strategies.predicted_stages import PredictedStage
 from comptroller.strategies.protocol import All, Answer, Ask, QuestionBudget, Run, StrategyQuestion
+from comptroller.strategies.stage_runs import StagedRun
 from comptroller.strategies.stages import run_stages
 from comptroller.strategies.success_prediction import reply_signals, success_predictor
 from comptroller.strategies.votes import candidates, vote
@@ -62,6 +64,12 @@ class CascadeStrategy:
         if len(self.roles) < 2 or len(set(self.roles)) < len(self.roles):
             raise InputError(f"cascade: roles must be two or more different ones, not {self.roles}")
         success_predictor(self.by)
+
+    @property
+    def closed_form(self) -> StagedRun:
+        """The votes of the models in turn, all but the last trusted by the predictor."""
+        levels = map(self.stage, self.roles)
+        return StagedRun(tuple((one.role, PredictedStage(one.samples, self.threshold, one.by)) for one in levels))
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Runs the levels in turn; returns the last answer that rests on a reply."""

@@ -65,8 +65,7 @@ class DepthFirstStrategy(StepSearchStrategy):
 
     def _proposals(self, asks: Sequence[Any], scores: StepScores) -> Generator[All, tuple[Reply, ...], list[Reply]]:
         """Steps in the order of asking; their scores are added."""
-        place = {ask: number for number, ask in enumerate(asks)}
-        steps = sorted(usable((yield All(*asks))), key=lambda step: place[step.ask])
+        steps = usable((yield All(*asks)))
         scores |= yield from score_steps(steps, self.by)
         return steps
 

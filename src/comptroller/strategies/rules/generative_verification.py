@@ -28,6 +28,7 @@ class GenerativeVerificationStrategy:
     # both double: at s = 16 and v = 8 a question takes 16 solutions and 128 verdicts, twice as much with either doubled
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"s": (1, 2, 4, 8, 16), "v": (1, 2, 4, 8)}
     uses: ClassVar[tuple[str, ...]] = ("verifier",)
+    reads_answers: ClassVar[bool] = True
     nested: ClassVar[str] = "s"
     s: int = 4
     v: int = 4

@@ -40,6 +40,7 @@ class SequentialRevisionStrategy:
     # both double: 4 rounds in 4 chains are 20 calls, 8 rounds 36; prompts grow with every round
     grid: ClassVar[Mapping[str, Sequence[Any]]] = {"rounds": (1, 2, 4), "chains": (1, 2, 4)}
     uses: ClassVar[tuple[str, ...]] = ("reviser",)
+    reads_answers: ClassVar[bool] = True
     rounds: int = 2
     chains: int = 1
     pick: str = "last"

@@ -15,6 +15,7 @@ import numpy as np
 
 from comptroller.strategies.checks import at_least
 from comptroller.strategies.protocol import Answer, Ask, Next, QuestionBudget, Reply, Run, StrategyQuestion
+from comptroller.strategies.stopped_runs import StoppedRun
 from comptroller.strategies.votes import candidates, first
 
 
@@ -41,6 +42,11 @@ class StopOnSuccessStrategy:
     def nested(self) -> str:
         """The parameter whose smaller values are prefixes of a run; none with several samples in flight."""
         return "cap" if self.width == 1 else ""
+
+    @property
+    def closed_form(self) -> StoppedRun | None:
+        """Samples one by one; none with several samples in flight."""
+        return StoppedRun(self.cap, self.accept, self.checker) if self.width == 1 else None
 
     def solve(self, question: StrategyQuestion, budget: QuestionBudget, rng: np.random.Generator) -> Run:
         """Checks each sample as it arrives; the first accepted one is the answer and the rest are cancelled."""

@@ -16,6 +16,7 @@ from comptroller.errors import FactError
 from comptroller.facts.document_faults import fact_error
 from comptroller.work.arrow import PARQUET, column_names
 from comptroller.work.rows import TraceReader, TraceReadOptions, TraceRows, chosen_tenants, trace_of_rows
+from comptroller.work.shorter_prompts import shorter_prompts
 from comptroller.work.tabular import head_of, open_text
 from comptroller.work.trace import RequestTrace
 from comptroller.work.trace_columns import TraceColumnNames
@@ -113,6 +114,8 @@ def read_trace(
     if reading.tenants:
         wanted = [trace.tenants.index(name) for name in chosen_tenants(path.name, trace.tenants, reading.tenants)]
         trace = trace.take(np.flatnonzero(np.isin(-1 if trace.tenant is None else trace.tenant, wanted)))
+    if reading.most_input:
+        trace = shorter_prompts(trace, reading.most_input)
     if reading.start_s == 0.0 and reading.end_s == float("inf"):
         return trace
     part = trace.between(reading.start_s, reading.end_s)
