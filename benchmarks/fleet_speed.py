@@ -73,7 +73,7 @@ def main() -> int:
     found, watch = changing(fleet, MANY)
     plain_s = cpu_s(lambda: simulate(fleet, poisson_calls(MANY, RATE_PER_S)))
     whole_s = cpu_s(lambda: changing(fleet, MANY))
-    at_s, row_w, _ = watch.rows.history()
+    seen = watch.rows.record()
     starts = sum(event.phase == ReplicaPhase.STARTING for event in found.events)
     met = "met" if whole_s <= TARGET_S else "missed"
     cells = [
@@ -84,8 +84,8 @@ def main() -> int:
         f"# A million requests on a fleet that changes\n\n{MANY:,} requests at {RATE_PER_S:g}/s on up to {REPLICAS} "
         f"replicas (straight-line step times); KPA scales every 2 s ({starts} starts), {watch.lost} replicas are lost "
         f"with their work begun anew ({len(found.outcome) - MANY:,} calls), power is sampled every 2 s in "
-        f"{row_w.shape[1]} rows ({at_s.size} samples). CPU seconds of one process, the calls made included, median of "
-        f"{REPEATS}.\n\n" + table(("task", "CPU", "target"), cells)
+        f"{seen.row_w.shape[1]} rows ({seen.at_s.size} samples). CPU seconds of one process, the calls made "
+        f"included, median of {REPEATS}.\n\n" + table(("task", "CPU", "target"), cells)
     )
     print(text)
     write(

@@ -107,11 +107,12 @@ def _mean_over_deals(
     rng = np.random.default_rng([table.replay.seed or 0, pool.samples])
     score, square = np.zeros((2, len(pool.place), len(sizes)))
     plain = np.array_equal(pool.score, pool.score**2, equal_nan=True)
+    weight, paid = _short(weight), _short(pool.score)
     step = max(AT_ONCE // (deals * pool.samples), 1)
     for start in range(0, len(pool.place), step):
         some = slice(start, start + step)
         order = _random_orders(pool.label[some].shape, deals, max(sizes), rng)
-        label, weigh, pays = (_in_orders(values[some], order, deals) for values in (pool.label, weight, pool.score))
+        label, weigh, pays = (values[some].ravel().take(order).T for values in (pool.label, weight, paid))
         score[some] = vote_prefixes(label, weigh, pays, sizes).reshape(deals, -1, len(sizes)).mean(axis=0)
         again = score[some]
         if not plain:
@@ -120,18 +121,22 @@ def _mean_over_deals(
     return score, square
 
 
-def _random_orders(shape: tuple[int, ...], deals: int, most: int, rng: np.random.Generator) -> Ints:
-    """(deals x questions, most): which samples of each question are dealt first, in random orders."""
-    order = np.tile(np.arange(shape[1]), (deals * shape[0], 1))
-    return rng.permuted(order, axis=1, out=order)[:, :most]
+def _random_orders(shape: tuple[int, int], deals: int, most: int, rng: np.random.Generator) -> Ints:
+    """(most, deals x questions): places, in an array of that shape laid flat, of the samples of each question that are
+    dealt first, in random orders."""
+    order = np.tile(np.arange(shape[0] * shape[1]).reshape(shape), (deals, 1))
+    return np.ascontiguousarray(rng.permuted(order, axis=1, out=order)[:, :most].T)
 
 
-def _in_orders(values: npt.NDArray[Any], order: Ints, deals: int) -> npt.NDArray[Any]:
-    """The values of samples in the orders of `_random_orders`."""
-    return np.take_along_axis(np.tile(values, (deals, 1)), order, axis=1)
+def _short(values: Floats) -> npt.NDArray[np.floating[Any]]:
+    """The values in 32 bits where that keeps them and their sums whole, which halves what is moved."""
+    whole = np.all((values == np.trunc(values)) & (np.abs(values) <= 1)) if values.size < 1 << 24 else False
+    return values.astype(np.float32) if whole else values
 
 
-def vote_prefixes(label: Ints, weight: Floats, score: Floats, sizes: Sequence[int]) -> Floats:
+def vote_prefixes(
+    label: Ints, weight: npt.NDArray[np.floating[Any]], score: npt.NDArray[np.floating[Any]], sizes: Sequence[int]
+) -> Floats:
     """(runs, sizes): what the vote of the first n samples of each run scores on average over their orders.
 
     Of tied answers the one given first is taken, with the score of the sample that gave it first: any sample of a tied
@@ -144,23 +149,27 @@ def vote_prefixes(label: Ints, weight: Floats, score: Floats, sizes: Sequence[in
     """
     runs, answers = len(label), max(int(label.max(initial=-1)) + 1, 1)
     # below 0 nobody has given an answer yet; the last answer is that of samples without one, which never leads
-    tally = np.tile(np.append(np.full(answers, -1.0), -np.inf), runs)
-    paid, given = np.zeros((2, len(tally)))
+    tally = np.tile(np.append(np.full(answers, -1.0, weight.dtype), weight.dtype.type(-np.inf)), runs)
+    paid, given = np.zeros(len(tally), score.dtype), np.zeros(len(tally), np.float32)
     cells = np.ascontiguousarray((np.where(label < 0, answers, label) + np.arange(runs)[:, None] * (answers + 1)).T)
-    adds = np.ascontiguousarray(np.where(label < 0, -np.inf, weight).T)
-    top, total, leaders = np.full(runs, -1.0), np.zeros(runs), np.zeros(runs)
+    adds = np.ascontiguousarray(np.where(label < 0, weight.dtype.type(-np.inf), weight).T)
+    top, total, leaders = np.full(runs, -1.0, weight.dtype), np.zeros(runs, score.dtype), np.zeros(runs, np.float32)
+    grows, zero = bool((weight > 0).all()), score.dtype.type(0)
     found, wanted = np.zeros((runs, len(sizes))), {size: at for at, size in enumerate(sizes)}
     for place, (cell, add, pays) in enumerate(zip(cells, adds, np.ascontiguousarray(score.T), strict=True), 1):
         old = tally[cell]
-        new = np.maximum(old, 0.0) + add
+        new = np.maximum(old, 0) + add
         tally[cell] = new
-        sum_paid, count = paid[cell] + pays, given[cell] + 1.0
+        sum_paid, count = paid[cell] + pays, given[cell] + np.float32(1)
         paid[cell], given[cell] = sum_paid, count
         ahead, tied = new > top, new == top
-        joins = tied & (new > old)
-        total = np.where(ahead, sum_paid, total + np.where(joins, sum_paid, np.where(tied, pays, 0.0)))
-        leaders = np.where(ahead, count, leaders + np.where(joins, count, tied))
+        joins = tied if grows else tied & (new > old)
+        total = np.where(ahead, sum_paid, total + np.where(joins, sum_paid, zero))
+        leaders = np.where(ahead, count, leaders + joins * count)
+        if not grows:  # one of a tied answer that weighs nothing
+            total = total + np.where(tied & ~joins, pays, zero)
+            leaders = leaders + (tied & ~joins)
         top = np.maximum(top, new)
         if (at := wanted.get(place)) is not None:
-            found[:, at] = total / np.maximum(leaders, 1.0)
+            found[:, at] = np.divide(total, np.maximum(leaders, 1), dtype=float)
     return found
