@@ -23,6 +23,7 @@ from comptroller.work.vote_means import expected_vote, log_choose
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Reals = npt.NDArray[np.floating[Any]]
 
 MOST_VOTES, MOST_ANSWERS = 16, 16
 """Samples and different answers up to which votes are counted exactly: time grows with their third and second power; at
@@ -107,12 +108,13 @@ def _mean_over_deals(
     rng = np.random.default_rng([table.replay.seed or 0, pool.samples])
     score, square = np.zeros((2, len(pool.place), len(sizes)))
     plain = np.array_equal(pool.score, pool.score**2, equal_nan=True)
-    weight, paid = _short(weight), _short(pool.score)
+    weighs, paid = _short(weight), _short(pool.score)
     step = max(AT_ONCE // (deals * pool.samples), 1)
     for start in range(0, len(pool.place), step):
         some = slice(start, start + step)
         order = _random_orders(pool.label[some].shape, deals, max(sizes), rng)
-        label, weigh, pays = (values[some].ravel().take(order).T for values in (pool.label, weight, paid))
+        label = pool.label[some].ravel().take(order).T
+        weigh, pays = (values[some].ravel().take(order).T for values in (weighs, paid))
         score[some] = vote_prefixes(label, weigh, pays, sizes).reshape(deals, -1, len(sizes)).mean(axis=0)
         again = score[some]
         if not plain:
@@ -128,15 +130,13 @@ def _random_orders(shape: tuple[int, int], deals: int, most: int, rng: np.random
     return np.ascontiguousarray(rng.permuted(order, axis=1, out=order)[:, :most].T)
 
 
-def _short(values: Floats) -> npt.NDArray[np.floating[Any]]:
+def _short(values: Floats) -> Reals:
     """The values in 32 bits where that keeps them and their sums whole, which halves what is moved."""
     whole = np.all((values == np.trunc(values)) & (np.abs(values) <= 1)) if values.size < 1 << 24 else False
     return values.astype(np.float32) if whole else values
 
 
-def vote_prefixes(
-    label: Ints, weight: npt.NDArray[np.floating[Any]], score: npt.NDArray[np.floating[Any]], sizes: Sequence[int]
-) -> Floats:
+def vote_prefixes(label: Ints, weight: Reals, score: Reals, sizes: Sequence[int]) -> Floats:
     """(runs, sizes): what the vote of the first n samples of each run scores on average over their orders.
 
     Of tied answers the one given first is taken, with the score of the sample that gave it first: any sample of a tied
@@ -149,7 +149,7 @@ def vote_prefixes(
     """
     runs, answers = len(label), max(int(label.max(initial=-1)) + 1, 1)
     # below 0 nobody has given an answer yet; the last answer is that of samples without one, which never leads
-    tally = np.tile(np.append(np.full(answers, -1.0, weight.dtype), weight.dtype.type(-np.inf)), runs)
+    tally = np.tile(np.append(np.full(answers, -1.0), -np.inf).astype(weight.dtype), runs)
     paid, given = np.zeros(len(tally), score.dtype), np.zeros(len(tally), np.float32)
     cells = np.ascontiguousarray((np.where(label < 0, answers, label) + np.arange(runs)[:, None] * (answers + 1)).T)
     adds = np.ascontiguousarray(np.where(label < 0, weight.dtype.type(-np.inf), weight).T)
